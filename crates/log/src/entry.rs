@@ -1,0 +1,26 @@
+//! What readers get.
+
+use bytes::Bytes;
+
+/// Position of a record in its partition.
+pub type Offset = u64;
+
+/// Headers of a record: short names and values, such as the trace context.
+pub type Headers = Vec<(String, Bytes)>;
+
+/// A record as read from a partition.
+#[derive(Debug, Clone)]
+pub struct Entry<R> {
+    /// Partition it was read from.
+    pub partition: u32,
+    /// Its position there.
+    pub offset: Offset,
+    /// Its key, as written.
+    pub key: Bytes,
+    /// Its headers.
+    pub headers: Headers,
+    /// The bytes as written.
+    pub payload: Bytes,
+    /// The record, or why the payload is not one. It never stops a reader: whoever reads decides what to do with it.
+    pub record: Result<R, prost::DecodeError>,
+}

@@ -1,0 +1,28 @@
+//! Compiles the contracts in `proto/` with protox, so that no `protoc` is needed.
+
+use std::{env, fs, path::PathBuf};
+
+use prost::Message as _;
+
+const FILES: [&str; 8] = [
+    "plexus/common/v1/common.proto",
+    "plexus/log/v1/input_room.proto",
+    "plexus/log/v1/output_room.proto",
+    "plexus/log/v1/user.proto",
+    "plexus/input/v1/input.proto",
+    "plexus/room/v1/query.proto",
+    "plexus/room/v1/stream.proto",
+    "plexus/user/v1/user.proto",
+];
+const OPERATOR: &str = "plexus/operator/v1/operator.proto";
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let root = PathBuf::from("../../proto");
+    println!("cargo:rerun-if-changed={}", root.display());
+    let files = FILES.iter().copied().chain([OPERATOR]);
+    let descriptors = protox::compile(files, [&root])?;
+    let out = PathBuf::from(env::var("OUT_DIR")?);
+    fs::write(out.join("descriptors.bin"), descriptors.encode_to_vec())?;
+    tonic_prost_build::configure().bytes(".").build_transport(false).compile_fds(descriptors)?;
+    Ok(())
+}

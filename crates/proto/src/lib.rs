@@ -1,0 +1,61 @@
+//! The contracts of `proto/`: generated messages, gRPC clients and servers.
+//!
+//! It knows no transport: clients are generic over the channel, so that the same client calls a service over the
+//! network or in its own process.
+#![expect(
+    clippy::doc_markdown,
+    clippy::large_enum_variant,
+    clippy::derive_partial_eq_without_eq,
+    reason = "generated code"
+)]
+
+/// Types that all contracts share.
+pub mod common {
+    /// Version 1.
+    pub mod v1 {
+        tonic::include_proto!("plexus.common.v1");
+    }
+}
+
+/// Records of the event logs.
+pub mod log {
+    /// Version 1.
+    pub mod v1 {
+        tonic::include_proto!("plexus.log.v1");
+    }
+}
+
+/// Verdicts on inputs.
+pub mod input {
+    /// Version 1.
+    pub mod v1 {
+        tonic::include_proto!("plexus.input.v1");
+    }
+}
+
+/// Reading rooms.
+pub mod room {
+    /// Version 1.
+    pub mod v1 {
+        tonic::include_proto!("plexus.room.v1");
+    }
+}
+
+/// Reading users.
+pub mod user {
+    /// Version 1.
+    pub mod v1 {
+        tonic::include_proto!("plexus.user.v1");
+    }
+}
+
+/// What operators ask.
+pub mod operator {
+    /// Version 1.
+    pub mod v1 {
+        tonic::include_proto!("plexus.operator.v1");
+    }
+}
+
+/// Descriptors of all contracts, for gRPC reflection.
+pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));

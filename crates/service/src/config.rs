@@ -1,0 +1,362 @@
+//! The configuration: one TOML file for all services, environment variables over it.
+//!
+//! `PLEXUS_` and the path of a key with `__` between its parts, in capitals, overrides the file:
+//! `PLEXUS_POSTGRES__URL=…` is `url` in `[postgres]`. Unknown keys are errors.
+//! `deploy/plexus.toml` shows every key with its default; a test holds the two together.
+
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
+
+use figment::{
+    Figment,
+    providers::{Env, Format as _, Toml},
+};
+use serde::{Deserialize, Serialize};
+
+/// The whole configuration.
+#[derive(Debug, Clone, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Who we are.
+    pub server: ServerConfig,
+    /// Where the event logs are.
+    #[serde(default)]
+    pub log: LogConfig,
+    /// The database of the room server.
+    #[serde(default)]
+    pub postgres: PostgresConfig,
+    /// The room server.
+    #[serde(default)]
+    pub roomserver: RoomserverConfig,
+    /// The client-server API.
+    #[serde(default)]
+    pub clientapi: ClientapiConfig,
+    /// Client sync.
+    #[serde(default)]
+    pub sync: SyncConfig,
+    /// `standalone`: everything in one process.
+    #[serde(default)]
+    pub standalone: StandaloneConfig,
+    /// Who may register, and how.
+    #[serde(default)]
+    pub registration: RegistrationConfig,
+    /// Passwords, tokens and sessions.
+    #[serde(default)]
+    pub auth: AuthConfig,
+    /// Limits on what one client may ask.
+    #[serde(default)]
+    pub rate_limits: RateLimitsConfig,
+    /// Logging and metrics.
+    #[serde(default)]
+    pub telemetry: TelemetryConfig,
+}
+
+/// Who we are.
+#[derive(Debug, Clone, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct ServerConfig {
+    /// Server name: the part after the colon in user IDs. It can never be changed.
+    pub name: String,
+    /// File with the signing key, `ed25519 <version> <base64 seed>`; made on the first start if it does not exist.
+    #[serde(default = "defaults::signing_key")]
+    pub signing_key: PathBuf,
+    /// Room version of new rooms when the client names none.
+    #[serde(default = "defaults::room_version")]
+    pub default_room_version: String,
+    /// Base URL that `/.well-known/matrix/client` names for clients; empty: no such answer is served.
+    #[serde(default)]
+    pub public_base_url: String,
+}
+
+/// Where the event logs are.
+#[derive(Debug, Clone, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LogConfig {
+    /// Bootstrap brokers of Redpanda or Kafka, `host:port`, separated by commas. `standalone` uses the in-process log
+    /// if it is empty; the single services need it.
+    pub brokers: String,
+    /// Put before every topic and group name.
+    pub topic_prefix: String,
+    /// Replicas of topics that are created at start; 0 for the broker's default.
+    pub replication: i32,
+}
+
+/// The database of the room server.
+#[derive(Debug, Clone, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct PostgresConfig {
+    /// Connection URL, such as `postgres:///plexus?host=/var/run/postgresql`.
+    pub url: String,
+    /// Connections for reads; writing takes one more for each worker.
+    pub max_connections: u32,
+}
+
+impl Default for PostgresConfig {
+    fn default() -> Self {
+        Self { url: "postgres:///plexus?host=/var/run/postgresql".to_owned(), max_connections: 8 }
+    }
+}
+
+/// A listener.
+#[derive(Debug, Clone, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Listener {
+    /// Address and port.
+    pub address: SocketAddr,
+    /// Certificate chain, PEM; with it the listener speaks TLS.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls_certificate: Option<PathBuf>,
+    /// Private key of the certificate, PEM.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls_key: Option<PathBuf>,
+}
+
+impl Listener {
+    fn plain(address: &str) -> Self {
+        let address = address.parse().expect("a default address parses");
+        Self { address, tls_certificate: None, tls_key: None }
+    }
+}
+
+/// The room server.
+#[derive(Debug, Clone, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RoomserverConfig {
+    /// gRPC: queries and verdicts, for the other services. Keep it on loopback or a private network.
+    pub listen: Listener,
+    /// gRPC for operators, and `/metrics`, `/health/live` and `/health/ready` over HTTP on the port of `admin_http`.
+    pub operator_listen: Listener,
+    /// Health and metrics.
+    pub admin_http: Listener,
+    /// Address under which the other services reach `listen`; empty: the address of `listen`.
+    pub advertise: String,
+    /// Room servers, `http://host:port`, for those who call them: `clientapi` and `sync`.
+    pub endpoints: Vec<String>,
+}
+
+impl Default for RoomserverConfig {
+    fn default() -> Self {
+        Self {
+            listen: Listener::plain("127.0.0.1:8700"),
+            operator_listen: Listener::plain("127.0.0.1:8701"),
+            admin_http: Listener::plain("127.0.0.1:8702"),
+            advertise: String::new(),
+            endpoints: vec!["http://127.0.0.1:8700".to_owned()],
+        }
+    }
+}
+
+/// The client-server API.
+#[derive(Debug, Clone, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ClientapiConfig {
+    /// Where it listens when it is a process of its own.
+    pub listen: Listener,
+    /// Health and metrics.
+    pub admin_http: Listener,
+    /// Largest body of a request in bytes.
+    pub max_body_bytes: usize,
+}
+
+impl Default for ClientapiConfig {
+    fn default() -> Self {
+        Self {
+            listen: Listener::plain("127.0.0.1:8710"),
+            admin_http: Listener::plain("127.0.0.1:8712"),
+            max_body_bytes: 512 * 1024,
+        }
+    }
+}
+
+/// Client sync.
+#[derive(Debug, Clone, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct SyncConfig {
+    /// Where it listens when it is a process of its own.
+    pub listen: Listener,
+    /// Health and metrics.
+    pub admin_http: Listener,
+    /// Rooms whose state and recent timeline are kept in memory.
+    pub max_cached_rooms: u64,
+}
+
+impl Default for SyncConfig {
+    fn default() -> Self {
+        Self {
+            listen: Listener::plain("127.0.0.1:8720"),
+            admin_http: Listener::plain("127.0.0.1:8722"),
+            max_cached_rooms: 10_000,
+        }
+    }
+}
+
+/// `standalone`: everything in one process.
+#[derive(Debug, Clone, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct StandaloneConfig {
+    /// Where clients connect.
+    pub listen: Listener,
+    /// Health and metrics.
+    pub admin_http: Listener,
+}
+
+impl Default for StandaloneConfig {
+    fn default() -> Self {
+        Self { listen: Listener::plain("127.0.0.1:8008"), admin_http: Listener::plain("127.0.0.1:8009") }
+    }
+}
+
+/// Who may register, and how.
+#[derive(Debug, Clone, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RegistrationConfig {
+    /// Whether anybody may register (`m.login.dummy`).
+    pub open: bool,
+    /// Whether guests may register.
+    pub guests: bool,
+    /// Tokens with which one may register (`m.login.registration_token`).
+    pub tokens: Vec<String>,
+    /// Secret for `/_synapse/admin/v1/register` and `plexus-admin user create`; empty turns them off.
+    pub shared_secret: String,
+}
+
+/// Passwords, tokens and sessions.
+#[derive(Debug, Clone, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct AuthConfig {
+    /// Memory that hashing a password takes, in KiB (argon2id).
+    pub argon2_memory_kib: u32,
+    /// Passes over that memory.
+    pub argon2_iterations: u32,
+    /// How long an access token lives if the client can refresh it, in seconds.
+    pub refreshable_token_lifetime_s: u64,
+}
+
+impl Default for AuthConfig {
+    fn default() -> Self {
+        Self { argon2_memory_kib: 19_456, argon2_iterations: 2, refreshable_token_lifetime_s: 300 }
+    }
+}
+
+/// One limit: a token bucket.
+#[derive(Debug, Clone, Copy, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct RateLimit {
+    /// Requests a second in the long run.
+    pub per_second: f64,
+    /// Requests at once.
+    pub burst: u32,
+}
+
+impl RateLimit {
+    const fn new(per_second: f64, burst: u32) -> Self {
+        Self { per_second, burst }
+    }
+}
+
+/// Limits on what one client may ask.
+#[derive(Debug, Clone, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RateLimitsConfig {
+    /// Whether there are limits at all.
+    pub enabled: bool,
+    /// Events sent, by user.
+    pub message: RateLimit,
+    /// Registrations, by address.
+    pub registration: RateLimit,
+    /// Logins, by address.
+    pub login: RateLimit,
+    /// Failed logins, by account.
+    pub failed_login: RateLimit,
+    /// Joins, by user.
+    pub join: RateLimit,
+    /// Invites, by user.
+    pub invite: RateLimit,
+    /// Rooms created, by user.
+    pub room_creation: RateLimit,
+    /// All other requests that change something, by user.
+    pub other: RateLimit,
+}
+
+impl Default for RateLimitsConfig {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            message: RateLimit::new(5.0, 50),
+            registration: RateLimit::new(0.2, 5),
+            login: RateLimit::new(0.5, 10),
+            failed_login: RateLimit::new(0.2, 5),
+            join: RateLimit::new(0.5, 20),
+            invite: RateLimit::new(0.5, 20),
+            room_creation: RateLimit::new(0.2, 10),
+            other: RateLimit::new(10.0, 100),
+        }
+    }
+}
+
+/// Logging and metrics.
+#[derive(Debug, Clone, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct TelemetryConfig {
+    /// What to log: a level, or directives such as `info,plexus_roomserver=debug`.
+    pub level: String,
+    /// Format of log lines.
+    pub format: LogFormat,
+}
+
+impl Default for TelemetryConfig {
+    fn default() -> Self {
+        Self { level: "info".to_owned(), format: LogFormat::Text }
+    }
+}
+
+/// Format of log lines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+mod defaults {
+    use std::path::PathBuf;
+
+    pub(super) fn signing_key() -> PathBuf {
+        PathBuf::from("signing.key")
+    }
+    pub(super) fn room_version() -> String {
+        "12".to_owned()
+    }
+}
+
+/// Why there is no configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file does not exist.
+    #[error("there is no configuration file {}; start from deploy/plexus.toml", path.display())]
+    Missing {
+        /// Where it was looked for.
+        path: PathBuf,
+    },
+    /// A key is missing, unknown or has a wrong value.
+    #[error("the configuration does not hold")]
+    Invalid(#[from] Box<figment::Error>),
+}
+
+impl Config {
+    /// Reads the file and the environment.
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        if !path.is_file() {
+            return Err(ConfigError::Missing { path: path.to_owned() });
+        }
+        Figment::new()
+            .merge(Toml::file_exact(path))
+            .merge(Env::prefixed("PLEXUS_").split("__"))
+            .extract()
+            .map_err(|error| ConfigError::Invalid(Box::new(error)))
+    }
+}

@@ -1,0 +1,16 @@
+//! The chassis of every service: configuration, tracing, metrics, health, HTTP and gRPC listeners, channels between
+//! services, shutdown.
+//!
+//! It knows nothing of Matrix beyond the server's name.
+
+pub mod config;
+pub mod grpc;
+pub mod http;
+pub mod refusal;
+pub mod rpc;
+pub mod run;
+pub mod telemetry;
+
+pub use config::Config;
+pub use rpc::RpcChannel;
+pub use run::Shutdown;

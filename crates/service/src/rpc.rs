@@ -1,0 +1,90 @@
+//! Channels between services.
+
+use std::{
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use futures::future::BoxFuture;
+use tonic::{body::Body, codegen::Service};
+use tower::{ServiceExt as _, util::BoxCloneSyncService};
+
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// A channel to a service: over the network, or straight into the same process.
+///
+/// Generated clients take it as their transport: `RoomQueryServiceClient::new(channel.clone())`.
+#[derive(Clone)]
+pub struct RpcChannel {
+    inner: BoxCloneSyncService<http::Request<Body>, http::Response<Body>, BoxError>,
+    address: Arc<str>,
+}
+
+impl RpcChannel {
+    /// Calls the service in this process, without a socket.
+    pub fn in_process(routes: tonic::service::Routes) -> Self {
+        let routes = routes.prepare();
+        Self {
+            inner: BoxCloneSyncService::new(tower::ServiceExt::<http::Request<Body>>::map_err(
+                routes,
+                Into::into,
+            )),
+            address: Arc::from("in-process"),
+        }
+    }
+
+    /// Calls the service at `http://host:port`; connects when first used, and again after it was away.
+    pub fn connect(address: &str) -> Result<Self, tonic::transport::Error> {
+        let channel = endpoint(address)?.connect_lazy();
+        Ok(Self { inner: BoxCloneSyncService::new(channel.map_err(Into::into)), address: Arc::from(address) })
+    }
+
+    /// Calls any of several instances of a service, whichever is up; for calls that every instance can answer.
+    pub fn connect_any<A: AsRef<str>>(addresses: &[A]) -> Result<Self, tonic::transport::Error> {
+        if let [only] = addresses {
+            return Self::connect(only.as_ref());
+        }
+        let endpoints =
+            addresses.iter().map(|address| endpoint(address.as_ref())).collect::<Result<Vec<_>, _>>()?;
+        let channel = tonic::transport::Channel::balance_list(endpoints.into_iter());
+        let address = addresses.iter().map(AsRef::as_ref).collect::<Vec<_>>().join(",");
+        Ok(Self { inner: BoxCloneSyncService::new(channel.map_err(Into::into)), address: Arc::from(address) })
+    }
+
+    /// Where it leads, for logs.
+    #[must_use]
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+}
+
+fn endpoint(address: &str) -> Result<tonic::transport::Endpoint, tonic::transport::Error> {
+    Ok(tonic::transport::Endpoint::from_shared(address.to_owned())?
+        .connect_timeout(Duration::from_secs(2))
+        .tcp_nodelay(true)
+        .http2_adaptive_window(true)
+        .keep_alive_while_idle(true)
+        .http2_keep_alive_interval(Duration::from_secs(5))
+        .keep_alive_timeout(Duration::from_secs(3)))
+}
+
+impl std::fmt::Debug for RpcChannel {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("RpcChannel").field("address", &self.address).finish_non_exhaustive()
+    }
+}
+
+impl Service<http::Request<Body>> for RpcChannel {
+    type Response = http::Response<Body>;
+    type Error = BoxError;
+    type Future = BoxFuture<'static, Result<Self::Response, Self::Error>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, request: http::Request<Body>) -> Self::Future {
+        self.inner.call(request)
+    }
+}

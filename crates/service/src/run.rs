@@ -1,0 +1,50 @@
+//! Running until told to stop.
+
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+/// Tells tasks to stop, and waits for them.
+#[derive(Debug, Clone, Default)]
+pub struct Shutdown {
+    token: CancellationToken,
+    tasks: TaskTracker,
+}
+
+impl Shutdown {
+    /// Makes one that nothing has stopped yet.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Starts a task that [`Shutdown::finish`] waits for.
+    pub fn spawn<F>(&self, task: F) -> tokio::task::JoinHandle<F::Output>
+    where
+        F: Future + Send + 'static,
+        F::Output: Send + 'static,
+    {
+        self.tasks.spawn(task)
+    }
+
+    /// Completes when it is time to stop.
+    pub async fn requested(&self) {
+        self.token.cancelled().await;
+    }
+
+    /// Whether it is time to stop.
+    #[must_use]
+    pub fn is_requested(&self) -> bool {
+        self.token.is_cancelled()
+    }
+
+    /// Tells all tasks to stop.
+    pub fn request(&self) {
+        self.token.cancel();
+    }
+
+    /// Tells all tasks to stop and waits for them, at most for `limit`; returns whether all have ended.
+    pub async fn finish(&self, limit: std::time::Duration) -> bool {
+        self.token.cancel();
+        self.tasks.close();
+        tokio::time::timeout(limit, self.tasks.wait()).await.is_ok()
+    }
+}
