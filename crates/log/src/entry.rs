@@ -8,6 +8,11 @@ pub type Offset = u64;
 /// Headers of a record: short names and values, such as the trace context.
 pub type Headers = Vec<(String, Bytes)>;
 
+/// Bytes of names and values together.
+pub(crate) fn headers_size(headers: &Headers) -> usize {
+    headers.iter().map(|(name, value)| name.len() + value.len()).sum()
+}
+
 /// A record as read from a partition.
 #[derive(Debug, Clone)]
 pub struct Entry<R> {

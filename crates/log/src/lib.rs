@@ -14,6 +14,7 @@
 mod entry;
 pub mod kafka;
 pub mod memory;
+pub mod metrics;
 mod partition;
 mod topic;
 
@@ -64,6 +65,9 @@ pub struct RawRecord {
 
 /// Largest payload of a record in bytes; larger ones are refused by [`Log::append`].
 pub const MAX_RECORD_BYTES: usize = 1024 * 1024 - 4096;
+
+/// Largest key and headers of a record in bytes, together.
+pub const MAX_ENVELOPE_BYTES: usize = 2048;
 
 /// Why a log could not do what was asked.
 #[derive(Debug, thiserror::Error)]
@@ -172,20 +176,29 @@ impl Log {
         record: &T::Record,
         headers: Headers,
     ) -> Result<(u32, Offset), LogError> {
-        let key = T::key(record);
-        let payload = prost::Message::encode_to_vec(record);
-        if payload.len() > MAX_RECORD_BYTES {
-            return Err(LogError::TooLarge { size: payload.len(), limit: MAX_RECORD_BYTES });
+        let size = prost::Message::encoded_len(record);
+        if size > MAX_RECORD_BYTES {
+            return Err(LogError::TooLarge { size, limit: MAX_RECORD_BYTES });
         }
+        let key = T::key(record);
+        let payload = Bytes::from(prost::Message::encode_to_vec(record));
         let partition = partition_of(key);
-        let raw =
-            RawRecord { key: Bytes::copy_from_slice(key.as_bytes()), headers, payload: Bytes::from(payload) };
-        let offset = self.backend.append(T::SPEC, partition, raw).await?;
+        let raw = RawRecord { key: Bytes::copy_from_slice(key.as_bytes()), headers, payload };
+        let offset = self.append_raw::<T>(partition, raw).await?;
         Ok((partition, offset))
     }
 
     /// Appends bytes as they are: for replaying dead letters and for tests of poisoned records.
     pub async fn append_raw<T: Topic>(&self, partition: u32, record: RawRecord) -> Result<Offset, LogError> {
+        let size = record.payload.len();
+        if size > MAX_RECORD_BYTES {
+            return Err(LogError::TooLarge { size, limit: MAX_RECORD_BYTES });
+        }
+        // Far above any ID or trace context; the brokers count these bytes with the payload's.
+        let envelope = record.key.len() + entry::headers_size(&record.headers);
+        if envelope > MAX_ENVELOPE_BYTES {
+            return Err(LogError::TooLarge { size: envelope, limit: MAX_ENVELOPE_BYTES });
+        }
         self.backend.append(T::SPEC, partition, record).await
     }
 
