@@ -1,1 +1,7 @@
-//! TODO
+//! What tests share: databases, server processes and the actors who use them.
+//!
+//! It knows no crate of a service: servers are processes, reached as clients reach them.
+
+pub mod actor;
+pub mod postgres;
+pub mod server;

@@ -1,0 +1,428 @@
+//! Servers under test, as processes: Postgres, a broker, the services.
+
+use std::{
+    fs,
+    net::TcpListener,
+    path::{Path, PathBuf},
+    process::Stdio,
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use tokio::process::{Child, Command};
+
+use crate::actor::Homeserver;
+
+/// How long a process may take to become ready.
+const START: Duration = Duration::from_secs(60);
+
+/// Returns a port of 127.0.0.1 that nothing listens on.
+pub fn free_port() -> Result<u16> {
+    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
+}
+
+/// The root of the repository.
+#[must_use]
+pub fn repository() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+}
+
+/// Where the binaries under test are: `PLEXUS_BIN_DIR`.
+pub fn binary(name: &str) -> Result<PathBuf> {
+    let folder = std::env::var("PLEXUS_BIN_DIR")
+        .context("PLEXUS_BIN_DIR is not set: run these tests by `tests/run mesh`")?;
+    let path = Path::new(&folder).join(name);
+    ensure!(path.is_file(), "{} does not exist", path.display());
+    Ok(path)
+}
+
+fn is_root() -> bool {
+    fs::metadata("/proc/self").is_ok_and(|metadata| std::os::unix::fs::MetadataExt::uid(&metadata) == 0)
+}
+
+/// A process that is killed when it is dropped, and can be killed and started again.
+pub struct Process {
+    name: String,
+    make: Box<dyn Fn() -> Command + Send + Sync>,
+    child: Option<Child>,
+    log: PathBuf,
+}
+
+impl Process {
+    /// Starts a process; its output goes to `log`.
+    pub fn start(
+        name: &str,
+        log: PathBuf,
+        make: impl Fn() -> Command + Send + Sync + 'static,
+    ) -> Result<Self> {
+        let mut process = Self { name: name.to_owned(), make: Box::new(make), child: None, log };
+        process.restart()?;
+        Ok(process)
+    }
+
+    /// Starts it again.
+    pub fn restart(&mut self) -> Result<()> {
+        let log = fs::OpenOptions::new().create(true).append(true).open(&self.log)?;
+        let mut command = (self.make)();
+        command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).kill_on_drop(true);
+        self.child = Some(command.spawn().with_context(|| format!("failed to start {}", self.name))?);
+        Ok(())
+    }
+
+    /// Sends a signal.
+    pub async fn signal(&self, signal: &str) -> Result<()> {
+        let id = self.child.as_ref().and_then(Child::id).context("the process has ended")?;
+        let status = Command::new("kill").arg(format!("-{signal}")).arg(id.to_string()).status().await?;
+        ensure!(status.success(), "failed to signal {}", self.name);
+        Ok(())
+    }
+
+    /// Kills it at once and waits for its end.
+    pub async fn kill(&mut self) -> Result<()> {
+        if let Some(mut child) = self.child.take() {
+            child.kill().await?;
+        }
+        Ok(())
+    }
+
+    /// Stops it by SIGTERM and waits for its end; fails if it takes longer than 30 s or ends in an error.
+    pub async fn stop(&mut self) -> Result<()> {
+        self.signal("TERM").await?;
+        let Some(mut child) = self.child.take() else { return Ok(()) };
+        let status = tokio::time::timeout(Duration::from_secs(30), child.wait())
+            .await
+            .with_context(|| format!("{} did not stop", self.name))??;
+        ensure!(status.success(), "{} ended with {status}; see {}", self.name, self.log.display());
+        Ok(())
+    }
+
+    /// Fails if it has ended.
+    pub fn check(&mut self) -> Result<()> {
+        if let Some(child) = &mut self.child
+            && let Some(status) = child.try_wait()?
+        {
+            let log = fs::read_to_string(&self.log).unwrap_or_default();
+            let tail = log.lines().rev().take(30).collect::<Vec<_>>();
+            let tail = tail.into_iter().rev().collect::<Vec<_>>().join("\n");
+            bail!("{} ended with {status}:\n{tail}", self.name);
+        }
+        Ok(())
+    }
+
+    /// What it has printed.
+    #[must_use]
+    pub fn output(&self) -> String {
+        fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    async fn ready(&mut self, mut is_ready: impl AsyncFnMut() -> bool) -> Result<()> {
+        let end = tokio::time::Instant::now() + START;
+        loop {
+            self.check()?;
+            if is_ready().await {
+                return Ok(());
+            }
+            ensure!(tokio::time::Instant::now() < end, "{} is not ready after {START:?}", self.name);
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+}
+
+/// A Postgres cluster of its own, that a test may kill; reached by a Unix socket.
+pub struct Postgres {
+    folder: tempfile::TempDir,
+    /// The server process.
+    pub process: Process,
+}
+
+impl Postgres {
+    /// Makes a cluster and starts it.
+    pub async fn start() -> Result<Self> {
+        let folder = tempfile::Builder::new().prefix("plexus-pg-").tempdir_in("/tmp")?;
+        let bin = postgres_bin()?;
+        let data = folder.path().join("data");
+        if is_root() {
+            let status = Command::new("chown").arg("postgres").arg(folder.path()).status().await?;
+            ensure!(status.success(), "failed to hand the folder to postgres");
+        }
+        let status = as_postgres(&bin.join("initdb"))
+            .args(["--locale=C", "-E", "UTF8", "-A", "trust", "-U", "postgres", "-D"])
+            .arg(&data)
+            .stdout(Stdio::null())
+            .status()
+            .await?;
+        ensure!(status.success(), "initdb failed");
+        let log = folder.path().join("log");
+        let socket = folder.path().to_owned();
+        let server = bin.join("postgres");
+        let process = Process::start("postgres", log, move || {
+            let mut command = as_postgres(&server);
+            command.arg("-D").arg(&data).arg("-k").arg(&socket).args(["-c", "listen_addresses="]);
+            command
+        })?;
+        let mut postgres = Self { folder, process };
+        postgres.wait().await?;
+        Ok(postgres)
+    }
+
+    /// Folder of the socket.
+    #[must_use]
+    pub fn socket(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Waits until it takes connections.
+    pub async fn wait(&mut self) -> Result<()> {
+        let socket = self.folder.path().to_owned();
+        let bin = postgres_bin()?.join("pg_isready");
+        self.process
+            .ready(async || {
+                let status =
+                    Command::new(&bin).arg("-q").arg("-h").arg(&socket).args(["-U", "postgres"]).status();
+                status.await.is_ok_and(|status| status.success())
+            })
+            .await
+    }
+
+    /// Kills all its processes at once, as a crash of the machine would.
+    pub async fn kill(&mut self) -> Result<()> {
+        let pid_file = self.folder.path().join("data/postmaster.pid");
+        let pid = fs::read_to_string(pid_file)?.lines().next().context("no pid")?.to_owned();
+        let status = Command::new("kill").args(["-9", &pid]).status().await?;
+        ensure!(status.success(), "failed to kill postgres");
+        self.process.kill().await
+    }
+
+    /// Makes a database; returns its URL.
+    pub async fn database(&self, name: &str) -> Result<String> {
+        let status = Command::new(postgres_bin()?.join("createdb"))
+            .arg("-h")
+            .arg(self.socket())
+            .args(["-U", "postgres", name])
+            .status()
+            .await?;
+        ensure!(status.success(), "createdb failed");
+        Ok(format!("postgres:///{name}?host={}&user=postgres", self.socket().display()))
+    }
+}
+
+fn as_postgres(program: &Path) -> Command {
+    if is_root() {
+        let mut command = Command::new("setpriv");
+        command.args(["--reuid=postgres", "--regid=postgres", "--clear-groups", "--"]).arg(program);
+        command
+    } else {
+        Command::new(program)
+    }
+}
+
+fn postgres_bin() -> Result<PathBuf> {
+    let mut versions: Vec<PathBuf> = fs::read_dir("/usr/lib/postgresql")
+        .context("Postgres is not installed")?
+        .filter_map(|entry| Some(entry.ok()?.path().join("bin")))
+        .filter(|bin| bin.join("initdb").is_file())
+        .collect();
+    versions.sort();
+    versions.pop().context("Postgres is not installed")
+}
+
+/// A Kafka broker of its own, that a test may kill.
+pub struct Broker {
+    folder: tempfile::TempDir,
+    /// Bootstrap address.
+    pub address: String,
+    /// The broker process.
+    pub process: Process,
+}
+
+impl Broker {
+    /// Starts a broker by `deploy/kafka/run`; its jars must be installed (`deploy/kafka/install`).
+    pub async fn start() -> Result<Self> {
+        let folder = tempfile::Builder::new().prefix("plexus-kafka-").tempdir_in("/tmp")?;
+        let (port, controller) = (free_port()?, free_port()?);
+        let data = folder.path().join("data");
+        let run = repository().join("deploy/kafka/run");
+        let process = Process::start("kafka", folder.path().join("log"), move || {
+            let mut command = Command::new(&run);
+            command.arg("--data").arg(&data).args(["--port", &port.to_string()]);
+            command.args(["--controller-port", &controller.to_string()]);
+            command
+        })?;
+        let mut broker = Self { folder, address: format!("127.0.0.1:{port}"), process };
+        broker.wait().await?;
+        Ok(broker)
+    }
+
+    /// Waits until it takes connections.
+    pub async fn wait(&mut self) -> Result<()> {
+        let address = self.address.clone();
+        self.process.ready(async || tokio::net::TcpStream::connect(&address).await.is_ok()).await
+    }
+
+    /// Deletes everything it holds; it must not be running.
+    pub fn wipe(&self) -> Result<()> {
+        Ok(fs::remove_dir_all(self.folder.path().join("data"))?)
+    }
+}
+
+/// What a server needs beside itself.
+pub struct Needs {
+    /// Database URL.
+    pub database: String,
+    /// Bootstrap address of the broker; empty for the in-process log.
+    pub brokers: String,
+    /// Prefix of topics.
+    pub topic_prefix: String,
+}
+
+/// The services, in one process or in several.
+pub struct Services {
+    folder: tempfile::TempDir,
+    /// Everything in one process; or the room servers, the client API and sync.
+    pub processes: Vec<(String, Process)>,
+    /// Where clients reach it.
+    pub homeserver: Homeserver,
+    /// Where operators and `grpcurl` reach the first room server.
+    pub grpc: String,
+}
+
+fn settings(folder: &Path, needs: &Needs) -> String {
+    format!(
+        "[server]\nname = \"plexus.test\"\nsigning_key = \"{}\"\n\
+         [log]\nbrokers = \"{}\"\ntopic_prefix = \"{}\"\nreplication = 1\n\
+         [postgres]\nurl = \"{}\"\n\
+         [registration]\nopen = true\nshared_secret = \"test secret\"\n\
+         [auth]\nargon2_memory_kib = 64\nargon2_iterations = 1\n\
+         [rate_limits]\nenabled = false\n",
+        folder.join("signing.key").display(),
+        needs.brokers,
+        needs.topic_prefix,
+        needs.database,
+    )
+}
+
+fn service(name: &str, label: &str, folder: &Path, config: &str) -> Result<(String, Process)> {
+    let file = folder.join(format!("{label}.toml"));
+    fs::write(&file, config)?;
+    let program = binary(name)?;
+    let process = Process::start(label, folder.join(format!("{label}.log")), move || {
+        let mut command = Command::new(&program);
+        command.arg("--config").arg(&file);
+        command
+    })?;
+    Ok((label.to_owned(), process))
+}
+
+impl Services {
+    /// Starts `plexus-standalone`.
+    pub async fn standalone(needs: &Needs) -> Result<Self> {
+        let folder = tempfile::Builder::new().prefix("plexus-").tempdir_in("/tmp")?;
+        let (client, admin, grpc, operator) = (free_port()?, free_port()?, free_port()?, free_port()?);
+        let config = format!(
+            "{}[standalone]\nlisten = {{ address = \"127.0.0.1:{client}\" }}\n\
+             admin_http = {{ address = \"127.0.0.1:{admin}\" }}\n\
+             [roomserver]\nlisten = {{ address = \"127.0.0.1:{grpc}\" }}\n\
+             operator_listen = {{ address = \"127.0.0.1:{operator}\" }}\n",
+            settings(folder.path(), needs),
+        );
+        let processes = vec![service("plexus-standalone", "standalone", folder.path(), &config)?];
+        let client = format!("http://127.0.0.1:{client}");
+        let homeserver = Homeserver { sync: client.clone(), client };
+        let mut services = Self { folder, processes, homeserver, grpc: format!("127.0.0.1:{grpc}") };
+        services.wait().await?;
+        Ok(services)
+    }
+
+    /// Starts `room_servers` room servers, a client API and a sync, each a process of its own.
+    pub async fn mesh(needs: &Needs, room_servers: usize) -> Result<Self> {
+        let folder = tempfile::Builder::new().prefix("plexus-").tempdir_in("/tmp")?;
+        let ports = (0..room_servers).map(|_| Ok([free_port()?, free_port()?, free_port()?]));
+        let ports = ports.collect::<Result<Vec<_>>>()?;
+        let endpoints = ports.iter().map(|[grpc, ..]| format!("\"http://127.0.0.1:{grpc}\""));
+        let endpoints = endpoints.collect::<Vec<_>>().join(", ");
+        let base = settings(folder.path(), needs);
+        let mut processes = Vec::new();
+        for (index, [grpc, operator, admin]) in ports.iter().enumerate() {
+            let config = format!(
+                "{base}[roomserver]\nlisten = {{ address = \"127.0.0.1:{grpc}\" }}\n\
+                 operator_listen = {{ address = \"127.0.0.1:{operator}\" }}\n\
+                 admin_http = {{ address = \"127.0.0.1:{admin}\" }}\nendpoints = [{endpoints}]\n",
+            );
+            processes.push(service(
+                "plexus-roomserver",
+                &format!("roomserver-{index}"),
+                folder.path(),
+                &config,
+            )?);
+        }
+        let (client, client_admin, sync, sync_admin) =
+            (free_port()?, free_port()?, free_port()?, free_port()?);
+        let config = format!(
+            "{base}[roomserver]\nendpoints = [{endpoints}]\n\
+             [clientapi]\nlisten = {{ address = \"127.0.0.1:{client}\" }}\n\
+             admin_http = {{ address = \"127.0.0.1:{client_admin}\" }}\n\
+             [sync]\nlisten = {{ address = \"127.0.0.1:{sync}\" }}\n\
+             admin_http = {{ address = \"127.0.0.1:{sync_admin}\" }}\n",
+        );
+        processes.push(service("plexus-clientapi", "clientapi", folder.path(), &config)?);
+        processes.push(service("plexus-sync", "sync", folder.path(), &config)?);
+        let homeserver = Homeserver {
+            client: format!("http://127.0.0.1:{client}"),
+            sync: format!("http://127.0.0.1:{sync}"),
+        };
+        let grpc = format!("127.0.0.1:{}", ports[0][0]);
+        let mut services = Self { folder, processes, homeserver, grpc };
+        services.wait().await?;
+        Ok(services)
+    }
+
+    /// Waits until clients are answered, and until a registration goes through, which takes every service but sync.
+    pub async fn wait(&mut self) -> Result<()> {
+        let end = tokio::time::Instant::now() + START;
+        loop {
+            for (_, process) in &mut self.processes {
+                process.check()?;
+            }
+            let last = match self.probe().await {
+                Ok(()) => return Ok(()),
+                Err(error) => format!("{error:#}"),
+            };
+            ensure!(tokio::time::Instant::now() < end, "the services are not ready after {START:?}: {last}");
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+
+    async fn probe(&self) -> Result<()> {
+        let user = crate::actor::User::register(&self.homeserver, "probe").await?;
+        user.sync(None, Duration::ZERO, "").await?.ok()?;
+        Ok(())
+    }
+
+    /// The process of that label: `standalone`, `roomserver-0`, `clientapi`, `sync`, …
+    pub fn process(&mut self, label: &str) -> Result<&mut Process> {
+        let found = self.processes.iter_mut().find(|(name, _)| name == label);
+        Ok(&mut found.with_context(|| format!("there is no {label}"))?.1)
+    }
+
+    /// Kills all processes at once.
+    pub async fn kill(&mut self) -> Result<()> {
+        for (_, process) in &mut self.processes {
+            process.kill().await?;
+        }
+        Ok(())
+    }
+
+    /// Starts all processes again and waits until they are ready.
+    pub async fn restart(&mut self) -> Result<()> {
+        for (_, process) in &mut self.processes {
+            process.restart()?;
+        }
+        self.wait().await
+    }
+
+    /// Folder of configurations and logs.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+}
