@@ -1,0 +1,3 @@
+//! The room server as a process of its own.
+
+fn main() {}

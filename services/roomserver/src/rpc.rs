@@ -1,0 +1,47 @@
+//! gRPC: one file for each service or RPC; decode, one call, encode.
+
+pub(crate) mod input;
+pub(crate) mod room_stream;
+pub(crate) mod user_stream;
+
+use std::time::Duration;
+
+use tonic::{Code, Request, Status, service::Routes};
+
+use crate::{app::App, store::StoreError};
+
+/// The services for other services.
+pub(crate) fn routes(app: &App) -> Routes {
+    let mut routes = Routes::builder();
+    routes.add_service(input::service(app));
+    routes.routes()
+}
+
+/// The services for operators.
+pub(crate) fn operator_routes(_app: &App) -> Routes {
+    Routes::builder().routes()
+}
+
+/// How long the caller is ready to wait, from the header `grpc-timeout`; less a little for the way back.
+pub(crate) fn deadline<T>(request: &Request<T>) -> Option<Duration> {
+    let value = request.metadata().get("grpc-timeout")?.to_str().ok()?;
+    let (digits, unit) = value.split_at_checked(value.len().checked_sub(1)?)?;
+    let amount: u64 = digits.parse().ok()?;
+    let timeout = match unit {
+        "H" => Duration::from_secs(amount.checked_mul(3600)?),
+        "M" => Duration::from_secs(amount.checked_mul(60)?),
+        "S" => Duration::from_secs(amount),
+        "m" => Duration::from_millis(amount),
+        "u" => Duration::from_micros(amount),
+        "n" => Duration::from_nanos(amount),
+        _ => return None,
+    };
+    Some(timeout.saturating_sub(Duration::from_millis(10)))
+}
+
+/// The database did not answer: logged here; the caller sees no detail and may try again.
+pub(crate) fn unavailable(error: &StoreError) -> Status {
+    let source = std::error::Error::source(error).map(ToString::to_string).unwrap_or_default();
+    tracing::warn!(%error, source, "the database did not answer a request");
+    Status::new(Code::Unavailable, "the database is not available")
+}

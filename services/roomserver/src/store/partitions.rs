@@ -1,0 +1,76 @@
+//! `partition_state`: who owns a partition, how far it is, and what it hands out next.
+
+use diesel::{ExpressionMethods as _, OptionalExtension as _, QueryDsl as _, Queryable, Selectable, SelectableHelper as _};
+use diesel_async::{AsyncPgConnection, RunQueryDsl as _};
+
+use super::{StoreError, schema::partition_state};
+
+/// A row of `partition_state`.
+#[derive(Debug, Clone, PartialEq, Eq, Queryable, Selectable)]
+#[diesel(table_name = partition_state, check_for_backend(diesel::pg::Pg))]
+pub(crate) struct PartitionState {
+    pub(crate) partition: i16,
+    pub(crate) epoch: i64,
+    pub(crate) owner: String,
+    pub(crate) room_offset: i64,
+    pub(crate) room_input_id: Option<Vec<u8>>,
+    pub(crate) user_offset: i64,
+    pub(crate) user_input_id: Option<Vec<u8>>,
+    pub(crate) next_room_seq: i64,
+    pub(crate) next_user_seq: i64,
+    pub(crate) next_nid: i64,
+    pub(crate) room_published_seq: i64,
+    pub(crate) user_published_seq: i64,
+}
+
+/// Takes a partition over: whoever owned it before commits nothing from here on.
+pub(crate) async fn claim(
+    conn: &mut AsyncPgConnection,
+    partition: i16,
+    owner: &str,
+) -> Result<PartitionState, StoreError> {
+    diesel::update(partition_state::table.find(partition))
+        .set((partition_state::epoch.eq(partition_state::epoch + 1), partition_state::owner.eq(owner)))
+        .returning(PartitionState::as_returning())
+        .get_result(conn)
+        .await
+        .map_err(StoreError::query("partitions.claim"))
+}
+
+/// Gives a partition up, unless somebody else has taken it over.
+pub(crate) async fn release(
+    conn: &mut AsyncPgConnection,
+    partition: i16,
+    epoch: i64,
+) -> Result<(), StoreError> {
+    diesel::update(partition_state::table.find(partition).filter(partition_state::epoch.eq(epoch)))
+        .set(partition_state::owner.eq(""))
+        .execute(conn)
+        .await
+        .map_err(StoreError::query("partitions.release"))?;
+    Ok(())
+}
+
+/// Finds the row of a partition.
+pub(crate) async fn find(
+    conn: &mut AsyncPgConnection,
+    partition: i16,
+) -> Result<Option<PartitionState>, StoreError> {
+    partition_state::table
+        .find(partition)
+        .select(PartitionState::as_select())
+        .first(conn)
+        .await
+        .optional()
+        .map_err(StoreError::query("partitions.find"))
+}
+
+/// Lists all partitions in order.
+pub(crate) async fn list(conn: &mut AsyncPgConnection) -> Result<Vec<PartitionState>, StoreError> {
+    partition_state::table
+        .order(partition_state::partition)
+        .select(PartitionState::as_select())
+        .load(conn)
+        .await
+        .map_err(StoreError::query("partitions.list"))
+}

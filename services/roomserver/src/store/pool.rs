@@ -1,0 +1,58 @@
+//! Connections for reads.
+
+use std::time::Duration;
+
+use diesel::ConnectionError;
+use diesel_async::{
+    AsyncConnection as _, AsyncPgConnection, SimpleAsyncConnection as _,
+    pooled_connection::{
+        AsyncDieselConnectionManager, ManagerConfig,
+        deadpool::{Object, Pool},
+    },
+};
+use futures::FutureExt as _;
+use plexus_service::config::PostgresConfig;
+
+use super::StoreError;
+
+/// Connections for reads; cheap to clone.
+pub(crate) type ReadPool = Pool<AsyncPgConnection>;
+
+/// A connection of the pool.
+pub(crate) type PooledConnection = Object<AsyncPgConnection>;
+
+/// How long a read may take before Postgres cancels it.
+const STATEMENT_TIMEOUT: &str = "SET statement_timeout = '30s'";
+
+/// How long a read waits for a connection.
+const WAIT: Duration = Duration::from_secs(10);
+
+/// Opens the pool; connects when first used.
+pub(crate) fn open(config: &PostgresConfig) -> Result<ReadPool, StoreError> {
+    let mut manager = ManagerConfig::default();
+    manager.custom_setup = Box::new(|url| establish(url.to_owned()).boxed());
+    let manager = AsyncDieselConnectionManager::new_with_config(&config.url, manager);
+    Pool::builder(manager)
+        .max_size(usize::try_from(config.max_connections.max(1)).unwrap_or(usize::MAX))
+        .build()
+        .map_err(|source| StoreError::Connect { source: Box::new(source) })
+}
+
+/// Takes a connection from the pool.
+pub(crate) async fn get(pool: &ReadPool) -> Result<PooledConnection, StoreError> {
+    match tokio::time::timeout(WAIT, pool.get()).await {
+        Ok(got) => got.map_err(|source| StoreError::Connect { source: Box::new(source) }),
+        Err(elapsed) => Err(StoreError::Connect { source: Box::new(elapsed) }),
+    }
+}
+
+/// Opens a connection outside the pool, for a writer.
+pub(crate) async fn connect(url: &str) -> Result<AsyncPgConnection, StoreError> {
+    AsyncPgConnection::establish(url).await.map_err(|source| StoreError::Connect { source: Box::new(source) })
+}
+
+async fn establish(url: String) -> Result<AsyncPgConnection, ConnectionError> {
+    let mut connection = AsyncPgConnection::establish(&url).await?;
+    connection.batch_execute(STATEMENT_TIMEOUT).await.map_err(ConnectionError::CouldntSetupConfiguration)?;
+    Ok(connection)
+}

@@ -1,0 +1,212 @@
+// @generated automatically by Diesel CLI.
+
+diesel::table! {
+    access_tokens (token_hash) {
+        token_hash -> Bytea,
+        user_id -> Text,
+        device_id -> Text,
+        expires_ts -> Int8,
+    }
+}
+
+diesel::table! {
+    account_data (user_id, room_id, type) {
+        user_id -> Text,
+        room_id -> Text,
+        #[sql_name = "type"]
+        type_ -> Text,
+        content -> Bytea,
+        seq -> Int8,
+    }
+}
+
+diesel::table! {
+    accounts (user_id) {
+        user_id -> Text,
+        password_hash -> Nullable<Text>,
+        guest -> Bool,
+        admin -> Bool,
+        deactivated -> Bool,
+        erased -> Bool,
+        created_ts -> Int8,
+    }
+}
+
+diesel::table! {
+    aliases (alias) {
+        alias -> Text,
+        room_id -> Text,
+        creator -> Text,
+        created_ts -> Int8,
+    }
+}
+
+diesel::table! {
+    current_members (room_nid, user_id) {
+        room_nid -> Int8,
+        user_id -> Text,
+        membership -> Text,
+        event_nid -> Int8,
+        seq -> Int8,
+        forgotten -> Bool,
+    }
+}
+
+diesel::table! {
+    dead_letters (id) {
+        id -> Int8,
+        topic -> Text,
+        partition -> Int2,
+        log_offset -> Int8,
+        error -> Text,
+        payload -> Bytea,
+        created_ts -> Int8,
+    }
+}
+
+diesel::table! {
+    devices (user_id, device_id) {
+        user_id -> Text,
+        device_id -> Text,
+        display_name -> Nullable<Text>,
+        created_ts -> Int8,
+    }
+}
+
+diesel::table! {
+    event_json (event_nid) {
+        event_nid -> Int8,
+        json -> Bytea,
+    }
+}
+
+diesel::table! {
+    events (event_nid) {
+        event_nid -> Int8,
+        room_nid -> Int8,
+        event_id -> Text,
+        #[sql_name = "type"]
+        type_ -> Text,
+        state_key -> Nullable<Text>,
+        sender -> Text,
+        depth -> Int8,
+        origin_server_ts -> Int8,
+        received_ts -> Int8,
+        flags -> Int4,
+        visibility -> Int2,
+        auth_generation -> Int4,
+        auth_nids -> Array<Int8>,
+        prev_nids -> Array<Int8>,
+        members_root -> Int8,
+        other_root -> Int8,
+        replaces_nid -> Nullable<Int8>,
+        seq -> Nullable<Int8>,
+        txn_device_id -> Nullable<Text>,
+        txn_id -> Nullable<Text>,
+    }
+}
+
+diesel::table! {
+    filters (user_id, filter_id) {
+        user_id -> Text,
+        filter_id -> Text,
+        filter -> Bytea,
+    }
+}
+
+diesel::table! {
+    output_log (partition, seq) {
+        partition -> Int2,
+        seq -> Int8,
+        event_nid -> Nullable<Int8>,
+        body -> Bytea,
+    }
+}
+
+diesel::table! {
+    partition_state (partition) {
+        partition -> Int2,
+        epoch -> Int8,
+        owner -> Text,
+        room_offset -> Int8,
+        room_input_id -> Nullable<Bytea>,
+        user_offset -> Int8,
+        user_input_id -> Nullable<Bytea>,
+        next_room_seq -> Int8,
+        next_user_seq -> Int8,
+        next_nid -> Int8,
+        room_published_seq -> Int8,
+        user_published_seq -> Int8,
+    }
+}
+
+diesel::table! {
+    profiles (user_id, field) {
+        user_id -> Text,
+        field -> Text,
+        value -> Bytea,
+    }
+}
+
+diesel::table! {
+    redactions (redacts_id, redaction_nid) {
+        redacts_id -> Text,
+        redaction_nid -> Int8,
+        room_nid -> Int8,
+        applied -> Bool,
+    }
+}
+
+diesel::table! {
+    refresh_tokens (token_hash) {
+        token_hash -> Bytea,
+        user_id -> Text,
+        device_id -> Text,
+        next_token_hash -> Nullable<Bytea>,
+    }
+}
+
+diesel::table! {
+    rooms (room_nid) {
+        room_nid -> Int8,
+        room_id -> Text,
+        partition -> Int2,
+        version -> Text,
+        create_nid -> Int8,
+        latest_nids -> Array<Int8>,
+        members_root -> Int8,
+        other_root -> Int8,
+        depth -> Int8,
+        last_seq -> Int8,
+        joined_members -> Int4,
+        invited_members -> Int4,
+        published -> Bool,
+    }
+}
+
+diesel::table! {
+    state_node (room_nid, node_nid) {
+        room_nid -> Int8,
+        node_nid -> Int8,
+        body -> Bytea,
+    }
+}
+
+diesel::table! {
+    user_output_log (partition, seq) {
+        partition -> Int2,
+        seq -> Int8,
+        body -> Bytea,
+    }
+}
+
+diesel::table! {
+    verdicts (key) {
+        key -> Bytea,
+        partition -> Int2,
+        verdict -> Bytea,
+        created_ts -> Int8,
+    }
+}
+
+diesel::allow_tables_to_appear_in_same_query!(access_tokens, account_data, accounts, aliases, current_members, dead_letters, devices, event_json, events, filters, output_log, partition_state, profiles, redactions, refresh_tokens, rooms, state_node, user_output_log, verdicts);

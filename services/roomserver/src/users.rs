@@ -1,0 +1,1 @@
+//! Users: accounts, devices, tokens, profiles, account data, filters. Pure: no SQL, no gRPC, no clock.

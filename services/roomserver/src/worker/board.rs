@@ -1,0 +1,271 @@
+//! What this instance owns, how far it is in the input logs, what became of recent inputs, and who waits for verdicts.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::atomic::{AtomicBool, Ordering},
+    time::{Duration, Instant},
+};
+
+use parking_lot::Mutex;
+use plexus_log::{Offset, PARTITIONS};
+use plexus_proto::input::v1::{InputLog, Verdict};
+use tokio::sync::{Notify, oneshot};
+
+/// ID of an input: a UUIDv7.
+pub(crate) type InputId = [u8; 16];
+
+/// How long a verdict is remembered for callers who ask late; Postgres answers after that.
+const REMEMBER: Duration = Duration::from_secs(60);
+/// Verdicts remembered for each partition of each log.
+const REMEMBERED: usize = 2048;
+/// Waiters of one partition after which those who have gone away are swept out.
+const SWEEP_WAITERS: usize = 4096;
+
+/// What the instance knows of the partitions; shared by the worker, which writes it, and the RPCs, which read it.
+pub(crate) struct Board {
+    address: String,
+    joined: AtomicBool,
+    partitions: Vec<Mutex<Partition>>,
+    changed: Vec<Notify>,
+}
+
+#[derive(Default)]
+struct Partition {
+    /// The epoch under which we own it; `None` if we do not.
+    epoch: Option<u64>,
+    room: Lane,
+    user: Lane,
+    /// Last committed sequence numbers.
+    room_seq: u64,
+    user_seq: u64,
+}
+
+/// One input log of a partition.
+#[derive(Default)]
+struct Lane {
+    /// Next offset to process; `None` until it is known.
+    position: Option<Offset>,
+    recent: VecDeque<Recent>,
+    waiters: HashMap<Offset, Vec<Waiter>>,
+}
+
+struct Recent {
+    offset: Offset,
+    input_id: InputId,
+    verdict: Verdict,
+    at: Instant,
+}
+
+struct Waiter {
+    input_id: InputId,
+    answer: oneshot::Sender<Option<Verdict>>,
+}
+
+/// What the board knows of an input.
+pub(crate) enum Lookup {
+    /// The partition is not ours.
+    NotOwner,
+    /// The verdict.
+    Known(Verdict),
+    /// It was processed, or is of a log that is gone: look in `verdicts` by its ID.
+    Past,
+    /// It is still to be processed. Answers with the verdict; with `None` as for [`Lookup::Past`]; fails when the
+    /// partition is lost.
+    Pending(oneshot::Receiver<Option<Verdict>>),
+}
+
+/// A verdict to make known.
+pub(crate) struct Decided {
+    pub(crate) offset: Offset,
+    pub(crate) input_id: InputId,
+    pub(crate) verdict: Verdict,
+}
+
+impl Board {
+    /// Makes one that owns nothing. `address` is where others reach this instance.
+    pub(crate) fn new(address: String) -> Self {
+        Self {
+            address,
+            joined: AtomicBool::new(false),
+            partitions: (0..PARTITIONS).map(|_| Mutex::default()).collect(),
+            changed: (0..PARTITIONS).map(|_| Notify::new()).collect(),
+        }
+    }
+
+    /// The address under which others reach this instance; it is what `partition_state.owner` says.
+    pub(crate) fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// Whether the group has told what we own.
+    pub(crate) fn has_joined(&self) -> bool {
+        self.joined.load(Ordering::Relaxed)
+    }
+
+    /// Whether this instance owns the partition.
+    pub(crate) fn owns(&self, partition: u32) -> bool {
+        self.epoch(partition).is_some()
+    }
+
+    /// The epoch under which this instance owns the partition, if it does.
+    pub(crate) fn epoch(&self, partition: u32) -> Option<u64> {
+        self.slot(partition)?.lock().epoch
+    }
+
+    /// Last committed `seq` of `OutputRoomEvent` in a partition that we own.
+    pub(crate) fn room_seq(&self, partition: u32) -> Option<u64> {
+        let slot = self.slot(partition)?.lock();
+        slot.epoch.map(|_| slot.room_seq)
+    }
+
+    /// Last committed `seq` of `OutputUserEvent` in a partition that we own.
+    pub(crate) fn user_seq(&self, partition: u32) -> Option<u64> {
+        let slot = self.slot(partition)?.lock();
+        slot.epoch.map(|_| slot.user_seq)
+    }
+
+    /// Waits until something was committed in the partition, or its owner changed. Enable the future
+    /// (`Notified::enable`) before reading what it tells the change of.
+    pub(crate) fn changed(&self, partition: u32) -> Option<tokio::sync::futures::Notified<'_>> {
+        Some(self.changed.get(usize::try_from(partition).ok()?)?.notified())
+    }
+
+    /// Asks what became of an input.
+    pub(crate) fn look_up(
+        &self,
+        log: InputLog,
+        partition: u32,
+        offset: Offset,
+        input_id: InputId,
+    ) -> Lookup {
+        let Some(slot) = self.slot(partition) else { return Lookup::NotOwner };
+        let mut slot = slot.lock();
+        if slot.epoch.is_none() {
+            return Lookup::NotOwner;
+        }
+        slot.lane(log).look_up(offset, input_id)
+    }
+
+    fn slot(&self, partition: u32) -> Option<&Mutex<Partition>> {
+        self.partitions.get(usize::try_from(partition).ok()?)
+    }
+
+    fn notify(&self, partition: u32) {
+        if let Some(changed) = usize::try_from(partition).ok().and_then(|index| self.changed.get(index)) {
+            changed.notify_waiters();
+        }
+    }
+}
+
+/// What only the worker does.
+impl Board {
+    /// Notes that the group has spoken.
+    pub(super) fn set_joined(&self) {
+        self.joined.store(true, Ordering::Relaxed);
+    }
+
+    /// Notes that a partition is ours. Positions are unknown until [`Board::set_position`].
+    pub(super) fn gain(&self, partition: u32, epoch: u64, room_seq: u64, user_seq: u64) {
+        if let Some(slot) = self.slot(partition) {
+            let mut slot = slot.lock();
+            slot.epoch = Some(epoch);
+            slot.room_seq = room_seq;
+            slot.user_seq = user_seq;
+        }
+        self.notify(partition);
+    }
+
+    /// Notes that a partition is no longer ours; those who wait are told so.
+    pub(super) fn lose(&self, partition: u32) {
+        if let Some(slot) = self.slot(partition) {
+            *slot.lock() = Partition::default();
+        }
+        self.notify(partition);
+    }
+
+    /// Notes where reading goes on. Those who wait for what lies before are sent to the database.
+    pub(super) fn set_position(&self, log: InputLog, partition: u32, position: Offset) {
+        let Some(slot) = self.slot(partition) else { return };
+        let mut slot = slot.lock();
+        let lane = slot.lane(log);
+        lane.position = Some(position);
+        // Offsets of another log may lie ahead; what is remembered of them is void.
+        lane.recent.retain(|recent| recent.offset < position);
+        lane.release_before(position);
+    }
+
+    /// Makes verdicts known that were committed, in order of offset, and that everything before `position` is done.
+    pub(super) fn publish(&self, log: InputLog, partition: u32, decided: Vec<Decided>, position: Offset) {
+        let Some(slot) = self.slot(partition) else { return };
+        let mut slot = slot.lock();
+        slot.lane(log).publish(decided, position);
+    }
+
+    /// Notes what was committed.
+    pub(super) fn set_seqs(&self, partition: u32, room_seq: u64, user_seq: u64) {
+        if let Some(slot) = self.slot(partition) {
+            let mut slot = slot.lock();
+            slot.room_seq = room_seq;
+            slot.user_seq = user_seq;
+        }
+        self.notify(partition);
+    }
+}
+
+impl Partition {
+    fn lane(&mut self, log: InputLog) -> &mut Lane {
+        match log {
+            InputLog::User => &mut self.user,
+            InputLog::Room | InputLog::Unspecified => &mut self.room,
+        }
+    }
+}
+
+impl Lane {
+    fn look_up(&mut self, offset: Offset, input_id: InputId) -> Lookup {
+        if self.position.is_some_and(|position| offset < position) {
+            let found = self.recent.binary_search_by_key(&offset, |recent| recent.offset);
+            let found = found.ok().and_then(|index| self.recent.get(index));
+            return match found.filter(|recent| recent.input_id == input_id) {
+                Some(recent) => Lookup::Known(recent.verdict.clone()),
+                None => Lookup::Past,
+            };
+        }
+        if self.waiters.len() >= SWEEP_WAITERS {
+            self.waiters.retain(|_, waiters| {
+                waiters.retain(|waiter| !waiter.answer.is_closed());
+                !waiters.is_empty()
+            });
+        }
+        let (answer, verdict) = oneshot::channel();
+        self.waiters.entry(offset).or_default().push(Waiter { input_id, answer });
+        Lookup::Pending(verdict)
+    }
+
+    fn publish(&mut self, decided: Vec<Decided>, position: Offset) {
+        let now = Instant::now();
+        for Decided { offset, input_id, verdict } in decided {
+            for waiter in self.waiters.remove(&offset).unwrap_or_default() {
+                let answer = (waiter.input_id == input_id).then(|| verdict.clone());
+                // Whoever waited may have gone away.
+                drop(waiter.answer.send(answer));
+            }
+            self.recent.push_back(Recent { offset, input_id, verdict, at: now });
+        }
+        while self.recent.len() > REMEMBERED
+            || self.recent.front().is_some_and(|oldest| now.duration_since(oldest.at) > REMEMBER)
+        {
+            self.recent.pop_front();
+        }
+        self.position = Some(position);
+    }
+
+    fn release_before(&mut self, position: Offset) {
+        let past: Vec<Offset> = self.waiters.keys().copied().filter(|offset| *offset < position).collect();
+        for offset in past {
+            for waiter in self.waiters.remove(&offset).unwrap_or_default() {
+                drop(waiter.answer.send(None));
+            }
+        }
+    }
+}
