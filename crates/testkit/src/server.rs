@@ -282,8 +282,9 @@ pub struct Services {
     pub processes: Vec<(String, Process)>,
     /// Where clients reach it.
     pub homeserver: Homeserver,
-    /// Where operators and `grpcurl` reach the first room server.
+    /// Where services and `grpcurl` reach the first room server, `host:port`.
     pub grpc: String,
+    operators: Vec<u16>,
 }
 
 fn settings(folder: &Path, needs: &Needs) -> String {
@@ -328,7 +329,13 @@ impl Services {
         let processes = vec![service("plexus-standalone", "standalone", folder.path(), &config)?];
         let client = format!("http://127.0.0.1:{client}");
         let homeserver = Homeserver { sync: client.clone(), client };
-        let mut services = Self { folder, processes, homeserver, grpc: format!("127.0.0.1:{grpc}") };
+        let mut services = Self {
+            folder,
+            processes,
+            homeserver,
+            grpc: format!("127.0.0.1:{grpc}"),
+            operators: vec![operator],
+        };
         services.wait().await?;
         Ok(services)
     }
@@ -371,7 +378,8 @@ impl Services {
             sync: format!("http://127.0.0.1:{sync}"),
         };
         let grpc = format!("127.0.0.1:{}", ports[0][0]);
-        let mut services = Self { folder, processes, homeserver, grpc };
+        let operators = ports.iter().map(|[_, operator, _]| *operator).collect();
+        let mut services = Self { folder, processes, homeserver, grpc, operators };
         services.wait().await?;
         Ok(services)
     }
@@ -418,6 +426,12 @@ impl Services {
             process.restart()?;
         }
         self.wait().await
+    }
+
+    /// Where operators reach a room server, as a URL.
+    pub fn operator(&self, index: usize) -> Result<String> {
+        let port = self.operators.get(index).context("there is no such room server")?;
+        Ok(format!("http://127.0.0.1:{port}"))
     }
 
     /// Folder of configurations and logs.

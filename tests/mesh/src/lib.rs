@@ -1,1 +1,4 @@
-//! TODO
+//! Scenarios across services: servers as processes, users as clients, and an external ledger of what was acknowledged.
+
+pub mod ledger;
+pub mod stage;
