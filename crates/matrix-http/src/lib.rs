@@ -1,1 +1,25 @@
-//! TODO
+//! axum and ruma joined: one extractor and response for ruma's types ([`Matrix`]), authentication ([`AuthedUser`]), one
+//! error ([`MatrixError`]), rate limits, the layers that every client-facing listener has, the client format of events
+//! and the tokens for paging and sync.
+//!
+//! It knows how the client-server API looks on the wire. It knows nothing of what endpoints do, nor of how data is
+//! stored; it asks the room server only whose access token it holds.
+
+mod address;
+mod auth;
+mod body;
+mod error;
+pub mod event;
+mod layers;
+mod matrix;
+mod metrics;
+mod rate_limit;
+pub mod token;
+
+pub use address::ClientAddress;
+pub use auth::{AuthedUser, Authenticator, OptionalUser, hash_token};
+pub use body::JsonObject;
+pub use error::{MatrixError, reason_error};
+pub use layers::apply_layers;
+pub use matrix::{Matrix, PathArgs, QueryArgs};
+pub use rate_limit::RateLimiter;

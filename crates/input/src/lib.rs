@@ -1,0 +1,16 @@
+//! Writing to the input logs: append a record, then await the verdict of the room server.
+//!
+//! It knows where verdicts come from and what to do when an instance is not the one that can tell. It does not know
+//! what the records ask for.
+//!
+//! What callers may rely on: a [`Accepted`] was committed; a [`SubmitError::Rejected`] changed nothing. After any other
+//! error the input may still be applied. Records carry an ID made here, and repeating a record keeps its ID, so that
+//! one call never applies anything twice.
+
+mod error;
+mod owners;
+mod writer;
+
+pub use error::SubmitError;
+pub use plexus_proto::input::v1::Accepted;
+pub use writer::{Connect, InputWriter, VERDICT_DEADLINE};

@@ -1,0 +1,133 @@
+//! Whose request it is.
+
+use axum::extract::{FromRef, FromRequestParts};
+use http::{header, request::Parts};
+use plexus_proto::{
+    common::v1::ErrorReason,
+    user::v1::{AuthenticateRequest, user_query_service_client::UserQueryServiceClient},
+};
+use plexus_service::{RpcChannel, refusal::reason_of};
+use ruma::{OwnedDeviceId, OwnedUserId, UserId};
+use sha2::{Digest as _, Sha256};
+
+use crate::MatrixError;
+
+/// Asks the room server whose access token it is. It keeps nothing: the room server does.
+#[derive(Debug, Clone)]
+pub struct Authenticator {
+    users: UserQueryServiceClient<RpcChannel>,
+}
+
+impl Authenticator {
+    /// Asks over this channel.
+    #[must_use]
+    pub fn new(users: RpcChannel) -> Self {
+        Self { users: UserQueryServiceClient::new(users) }
+    }
+
+    /// Finds the session of an access token.
+    pub async fn authenticate(&self, token: &str) -> Result<AuthedUser, MatrixError> {
+        let token_hash = hash_token(token);
+        let request = AuthenticateRequest { access_token_hash: token_hash.to_vec().into() };
+        let session = match self.users.clone().authenticate(request).await {
+            Ok(response) => response.into_inner(),
+            // A token of a deactivated account is a token that is no longer valid.
+            Err(status) if reason_of(&status) == Some(ErrorReason::UserDeactivated) => {
+                return Err(MatrixError::unknown_token(false));
+            }
+            Err(status) => return Err(status.into()),
+        };
+        let id = UserId::parse(&session.user_id).map_err(|error| {
+            tracing::error!(%error, user.id = session.user_id, "session of an invalid user ID");
+            MatrixError::internal()
+        })?;
+        Ok(AuthedUser {
+            id,
+            device_id: session.device_id.into(),
+            token_hash,
+            guest: session.guest,
+            admin: session.admin,
+        })
+    }
+}
+
+/// The user and device whose access token came with the request; without one, the request is refused.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AuthedUser {
+    /// User ID.
+    pub id: OwnedUserId,
+    /// Device ID.
+    pub device_id: OwnedDeviceId,
+    /// SHA-256 of the access token.
+    pub token_hash: [u8; 32],
+    /// Whether the account is a guest.
+    pub guest: bool,
+    /// Whether the account is a server administrator.
+    pub admin: bool,
+}
+
+impl AuthedUser {
+    /// Refuses guests.
+    pub fn not_guest(&self) -> Result<(), MatrixError> {
+        if self.guest {
+            return Err(MatrixError::new(
+                http::StatusCode::FORBIDDEN,
+                "M_GUEST_ACCESS_FORBIDDEN",
+                "Guests may not do this",
+            ));
+        }
+        Ok(())
+    }
+}
+
+impl<S> FromRequestParts<S> for AuthedUser
+where
+    S: Send + Sync,
+    Authenticator: FromRef<S>,
+{
+    type Rejection = MatrixError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Self::Rejection> {
+        let token = find_token(parts).ok_or_else(MatrixError::missing_token)?;
+        Authenticator::from_ref(state).authenticate(&token).await
+    }
+}
+
+/// The user whose access token came with the request, if one came; a wrong one is refused.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OptionalUser(pub Option<AuthedUser>);
+
+impl<S> FromRequestParts<S> for OptionalUser
+where
+    S: Send + Sync,
+    Authenticator: FromRef<S>,
+{
+    type Rejection = MatrixError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Self::Rejection> {
+        let Some(token) = find_token(parts) else {
+            return Ok(Self(None));
+        };
+        Authenticator::from_ref(state).authenticate(&token).await.map(|user| Self(Some(user)))
+    }
+}
+
+/// Returns the SHA-256 of a token: all that leaves the process that made or received it.
+#[must_use]
+pub fn hash_token(token: &str) -> [u8; 32] {
+    Sha256::digest(token.as_bytes()).into()
+}
+
+/// The header goes first; the query is what old clients use.
+fn find_token(parts: &Parts) -> Option<String> {
+    let from_header = parts.headers.get(header::AUTHORIZATION).and_then(|value| {
+        let (scheme, token) = value.to_str().ok()?.split_once(' ')?;
+        scheme.eq_ignore_ascii_case("bearer").then(|| token.trim().to_owned())
+    });
+    let token = from_header.or_else(|| {
+        let query = parts.uri.query()?;
+        let mut pairs = form_urlencoded::parse(query.as_bytes());
+        pairs.find_map(|(key, value)| (key == "access_token").then(|| value.into_owned()))
+    })?;
+    (!token.is_empty()).then_some(token)
+}

@@ -1,0 +1,62 @@
+//! Tokens for paging (`t1_…`) and for sync (`s2_…`).
+//!
+//! Both are positions in output logs, in the clear: any instance can read them, none has to remember them. Decoding is
+//! strict: a token is exactly what encoding made, or it is refused.
+
+mod sync;
+mod varint;
+
+use std::{fmt, str::FromStr};
+
+use crate::MatrixError;
+
+pub use sync::{PARTITION_COUNT, SyncToken};
+
+/// The token is not one of ours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("token is malformed")]
+pub struct TokenError;
+
+/// As a query parameter; where the specification wants another `errcode`, map it there.
+impl From<TokenError> for MatrixError {
+    fn from(_: TokenError) -> Self {
+        Self::invalid_param("The token is not one of this server's")
+    }
+}
+
+/// A position in the timeline of a room: after the event with this `seq` and before what follows it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TimelineToken(pub u64);
+
+impl fmt::Display for TimelineToken {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "t1_{}", self.0)
+    }
+}
+
+impl FromStr for TimelineToken {
+    type Err = TokenError;
+
+    fn from_str(token: &str) -> Result<Self, Self::Err> {
+        let digits = token.strip_prefix("t1_").ok_or(TokenError)?;
+        let canonical =
+            digits.bytes().all(|byte| byte.is_ascii_digit()) && (digits == "0" || !digits.starts_with('0'));
+        if !canonical {
+            return Err(TokenError);
+        }
+        digits.parse().map(Self).map_err(|_| TokenError)
+    }
+}
+
+/// Reads a position in the timeline of a room of this partition from a paging token or from a sync token.
+pub fn timeline_position(token: &str, partition: u32) -> Result<u64, TokenError> {
+    if token.starts_with("s2_") {
+        let token: SyncToken = token.parse()?;
+        let index = usize::try_from(partition).map_err(|_| TokenError)?;
+        return token.rooms.get(index).copied().ok_or(TokenError);
+    }
+    token.parse::<TimelineToken>().map(|token| token.0)
+}
+
+#[cfg(test)]
+mod tests;

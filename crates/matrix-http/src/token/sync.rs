@@ -1,0 +1,138 @@
+//! The sync token: a position in every partition of both output logs.
+
+use std::{cmp::Ordering, fmt, str::FromStr};
+
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+
+use super::{TokenError, varint};
+
+/// Number of partitions, as an array length.
+pub const PARTITION_COUNT: usize = plexus_log::PARTITIONS as usize;
+
+/// Generation of the topics that positions belong to.
+const GENERATION: u64 = 1;
+
+/// A token longer than this was not made here: 2 × (2 + 64 × 2) numbers of at most ten bytes, in base64.
+const MAX_LEN: usize = 4096;
+
+/// What a client has seen: the last `seq` of every partition of `OutputRoomEvent` and `OutputUserEvent`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct SyncToken {
+    /// By partition: `seq` in `OutputRoomEvent`.
+    pub rooms: [u64; PARTITION_COUNT],
+    /// By partition: `seq` in `OutputUserEvent`.
+    pub users: [u64; PARTITION_COUNT],
+}
+
+impl Default for SyncToken {
+    fn default() -> Self {
+        Self { rooms: [0; PARTITION_COUNT], users: [0; PARTITION_COUNT] }
+    }
+}
+
+impl SyncToken {
+    /// The later of both, part by part.
+    #[must_use]
+    pub fn max(mut self, other: &Self) -> Self {
+        for (mine, theirs) in self.parts_mut().zip(other.parts()) {
+            *mine = (*mine).max(theirs);
+        }
+        self
+    }
+
+    /// Whether every part is at least as late as the other's.
+    #[must_use]
+    pub fn covers(&self, other: &Self) -> bool {
+        self.parts().zip(other.parts()).all(|(mine, theirs)| mine >= theirs)
+    }
+
+    fn parts(&self) -> impl Iterator<Item = u64> {
+        self.rooms.iter().chain(&self.users).copied()
+    }
+
+    fn parts_mut(&mut self) -> impl Iterator<Item = &mut u64> {
+        self.rooms.iter_mut().chain(&mut self.users)
+    }
+}
+
+/// Part by part: two tokens of which neither covers the other have no order.
+impl PartialOrd for SyncToken {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        match (self.covers(other), other.covers(self)) {
+            (true, true) => Some(Ordering::Equal),
+            (true, false) => Some(Ordering::Greater),
+            (false, true) => Some(Ordering::Less),
+            (false, false) => None,
+        }
+    }
+}
+
+/// `s2_` and the base64 (URL alphabet, no padding) of: generation; then for rooms, then for users: the smallest
+/// position, how many partitions are beyond it, and for each of those the distance from the index before and the
+/// distance from the smallest position.
+impl fmt::Display for SyncToken {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut bytes = Vec::with_capacity(64);
+        varint::put(&mut bytes, GENERATION);
+        put_vector(&mut bytes, &self.rooms);
+        put_vector(&mut bytes, &self.users);
+        write!(formatter, "s2_{}", URL_SAFE_NO_PAD.encode(bytes))
+    }
+}
+
+impl FromStr for SyncToken {
+    type Err = TokenError;
+
+    fn from_str(token: &str) -> Result<Self, Self::Err> {
+        let encoded = token.strip_prefix("s2_").ok_or(TokenError)?;
+        if encoded.len() > MAX_LEN {
+            return Err(TokenError);
+        }
+        let bytes = URL_SAFE_NO_PAD.decode(encoded).map_err(|_| TokenError)?;
+        let mut rest = bytes.as_slice();
+        if varint::take(&mut rest)? != GENERATION {
+            return Err(TokenError);
+        }
+        let rooms = take_vector(&mut rest)?;
+        let users = take_vector(&mut rest)?;
+        if !rest.is_empty() {
+            return Err(TokenError);
+        }
+        Ok(Self { rooms, users })
+    }
+}
+
+fn put_vector(out: &mut Vec<u8>, vector: &[u64; PARTITION_COUNT]) {
+    let base = vector.iter().copied().min().unwrap_or(0);
+    let beyond = || vector.iter().copied().zip(0u64..).filter(move |(position, _)| *position > base);
+    varint::put(out, base);
+    varint::put(out, beyond().zip(1u64..).last().map_or(0, |(_, count)| count));
+    let mut next = 0;
+    for (position, index) in beyond() {
+        varint::put(out, index - next);
+        varint::put(out, position - base);
+        next = index + 1;
+    }
+}
+
+fn take_vector(bytes: &mut &[u8]) -> Result<[u64; PARTITION_COUNT], TokenError> {
+    let base = varint::take(bytes)?;
+    let count = varint::take(bytes)?;
+    let mut vector = [base; PARTITION_COUNT];
+    // At least one partition is at the base, else it was not the smallest.
+    if count >= PARTITION_COUNT as u64 {
+        return Err(TokenError);
+    }
+    let mut next: u64 = 0;
+    for _ in 0..count {
+        let index = next.checked_add(varint::take(bytes)?).ok_or(TokenError)?;
+        let distance = varint::take(bytes)?;
+        if distance == 0 {
+            return Err(TokenError);
+        }
+        let slot = usize::try_from(index).ok().and_then(|index| vector.get_mut(index)).ok_or(TokenError)?;
+        *slot = base.checked_add(distance).ok_or(TokenError)?;
+        next = index + 1;
+    }
+    Ok(vector)
+}

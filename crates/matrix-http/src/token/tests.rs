@@ -1,0 +1,84 @@
+use proptest::prelude::*;
+
+use super::*;
+
+fn position() -> impl Strategy<Value = u64> {
+    prop_oneof![Just(0), 0u64..300, any::<u64>()]
+}
+
+fn token() -> impl Strategy<Value = SyncToken> {
+    let vector = || prop::collection::vec(position(), PARTITION_COUNT);
+    (vector(), vector()).prop_map(|(rooms, users)| SyncToken {
+        rooms: rooms.try_into().unwrap(),
+        users: users.try_into().unwrap(),
+    })
+}
+
+proptest! {
+    #[test]
+    fn sync_tokens_come_back(token in token()) {
+        prop_assert_eq!(token.to_string().parse::<SyncToken>(), Ok(token));
+    }
+
+    #[test]
+    fn timeline_tokens_come_back(seq: u64) {
+        prop_assert_eq!(TimelineToken(seq).to_string().parse(), Ok(TimelineToken(seq)));
+    }
+
+    #[test]
+    fn decoding_accepts_only_what_encoding_makes(bytes in prop::collection::vec(any::<u8>(), 0..40)) {
+        use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+        let text = format!("s2_{}", URL_SAFE_NO_PAD.encode(bytes));
+        if let Ok(token) = text.parse::<SyncToken>() {
+            prop_assert_eq!(token.to_string(), text);
+        }
+    }
+
+    #[test]
+    fn arbitrary_text_does_not_panic(text in ".*") {
+        let _: (Result<SyncToken, _>, Result<TimelineToken, _>) = (text.parse(), text.parse());
+    }
+
+    #[test]
+    fn the_maximum_covers_both(a in token(), b in token()) {
+        let max = a.max(&b);
+        prop_assert!(max.covers(&a) && max.covers(&b));
+        prop_assert!(max >= a && max >= b);
+    }
+}
+
+#[test]
+fn tokens_of_a_quiet_server_are_short() {
+    let mut token = SyncToken::default();
+    assert_eq!(token.to_string(), "s2_AQAAAAA");
+    token.rooms[3] = 7;
+    assert_eq!(token.to_string(), "s2_AQABAwcAAA");
+}
+
+#[test]
+fn parts_that_cross_have_no_order() {
+    let (mut a, mut b) = (SyncToken::default(), SyncToken::default());
+    a.rooms[0] = 1;
+    assert!(a > b);
+    b.users[0] = 1;
+    assert_eq!(a.partial_cmp(&b), None);
+}
+
+#[test]
+fn malformed_tokens_are_refused() {
+    for text in ["", "s2_", "s2_!", "s2_AQAAAA", "s2_AQAAAAAA", "s2_AgAAAAA", "s2_AQAAAAA=", "s1_AQAAAAA", "t1_0"] {
+        assert_eq!(text.parse::<SyncToken>(), Err(TokenError), "{text}");
+    }
+    for text in ["", "t1_", "t1_-1", "t1_+1", "t1_01", "t1_1x", "t1_18446744073709551616", "s2_AQAAAAA"] {
+        assert_eq!(text.parse::<TimelineToken>(), Err(TokenError), "{text}");
+    }
+}
+
+#[test]
+fn a_sync_token_is_a_timeline_position() {
+    let mut token = SyncToken::default();
+    token.rooms[5] = 42;
+    assert_eq!(timeline_position(&token.to_string(), 5), Ok(42));
+    assert_eq!(timeline_position(&token.to_string(), 64), Err(TokenError));
+    assert_eq!(timeline_position("t1_9", 5), Ok(9));
+}
