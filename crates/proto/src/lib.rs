@@ -4,7 +4,8 @@
 //! network or in its own process.
 #![expect(
     clippy::doc_markdown,
-    clippy::large_enum_variant,
+    clippy::allow_attributes,
+    clippy::allow_attributes_without_reason,
     clippy::derive_partial_eq_without_eq,
     reason = "generated code"
 )]

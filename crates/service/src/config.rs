@@ -24,6 +24,9 @@ pub struct Config {
     /// Where the event logs are.
     #[serde(default)]
     pub log: LogConfig,
+    /// Calls between services.
+    #[serde(default)]
+    pub rpc: RpcConfig,
     /// The database of the room server.
     #[serde(default)]
     pub postgres: PostgresConfig,
@@ -83,6 +86,14 @@ pub struct LogConfig {
     pub replication: i32,
 }
 
+/// Calls between services.
+#[derive(Debug, Clone, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RpcConfig {
+    /// Secret that services show each other. Without it gRPC listens on loopback only.
+    pub token: String,
+}
+
 /// The database of the room server.
 #[derive(Debug, Clone, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
@@ -111,12 +122,30 @@ pub struct Listener {
     /// Private key of the certificate, PEM.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls_key: Option<PathBuf>,
+    /// Connections at a time; further ones wait.
+    #[serde(default = "defaults::max_connections")]
+    pub max_connections: usize,
+    /// Whether the last address in `X-Forwarded-For` is the client's. Only for a listener that nobody but the reverse
+    /// proxy can reach.
+    #[serde(default)]
+    pub trust_forwarded_for: bool,
 }
 
 impl Listener {
+    /// A listener without TLS.
+    #[must_use]
+    pub fn at(address: SocketAddr) -> Self {
+        Self {
+            address,
+            tls_certificate: None,
+            tls_key: None,
+            max_connections: defaults::max_connections(),
+            trust_forwarded_for: false,
+        }
+    }
+
     fn plain(address: &str) -> Self {
-        let address = address.parse().expect("a default address parses");
-        Self { address, tls_certificate: None, tls_key: None }
+        Self::at(address.parse().expect("a default address parses"))
     }
 }
 
@@ -328,6 +357,9 @@ mod defaults {
     pub(super) fn signing_key() -> PathBuf {
         PathBuf::from("signing.key")
     }
+    pub(super) fn max_connections() -> usize {
+        10_000
+    }
     pub(super) fn room_version() -> String {
         "12".to_owned()
     }
@@ -343,20 +375,68 @@ pub enum ConfigError {
         path: PathBuf,
     },
     /// A key is missing, unknown or has a wrong value.
-    #[error("the configuration does not hold")]
-    Invalid(#[from] Box<figment::Error>),
+    #[error("the configuration {} does not hold; deploy/plexus.toml shows every key", path.display())]
+    Invalid {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        #[source]
+        source: Box<figment::Error>,
+    },
+    /// Keys do not go together.
+    #[error("the configuration {} does not hold: {message}", path.display())]
+    Contradiction {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong, and what to do.
+        message: String,
+    },
 }
 
 impl Config {
-    /// Reads the file and the environment.
+    /// Reads the file and the environment. Relative paths in it are relative to the file's folder.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
         if !path.is_file() {
             return Err(ConfigError::Missing { path: path.to_owned() });
         }
-        Figment::new()
+        // Every key lies in a table, so other variables of ours (`PLEXUS_COMMIT`) are told by the lack of `__`.
+        let environment = Env::prefixed("PLEXUS_").filter(|key| key.as_str().contains("__")).split("__");
+        let mut config: Self = Figment::new()
             .merge(Toml::file_exact(path))
-            .merge(Env::prefixed("PLEXUS_").split("__"))
+            .merge(environment)
             .extract()
-            .map_err(|error| ConfigError::Invalid(Box::new(error)))
+            .map_err(|error| ConfigError::Invalid { path: path.to_owned(), source: Box::new(error) })?;
+        config.resolve_paths(path.parent().unwrap_or(Path::new("")));
+        check::check(&config)
+            .map_err(|message| ConfigError::Contradiction { path: path.to_owned(), message })?;
+        Ok(config)
+    }
+
+    fn resolve_paths(&mut self, folder: &Path) {
+        let tls = self.listeners_mut().into_iter().flat_map(|listener| {
+            [listener.tls_certificate.as_mut(), listener.tls_key.as_mut()].into_iter().flatten()
+        });
+        for path in tls {
+            *path = folder.join(&*path);
+        }
+        self.server.signing_key = folder.join(&self.server.signing_key);
+    }
+
+    fn listeners_mut(&mut self) -> [&mut Listener; 9] {
+        [
+            &mut self.roomserver.listen,
+            &mut self.roomserver.operator_listen,
+            &mut self.roomserver.admin_http,
+            &mut self.clientapi.listen,
+            &mut self.clientapi.admin_http,
+            &mut self.sync.listen,
+            &mut self.sync.admin_http,
+            &mut self.standalone.listen,
+            &mut self.standalone.admin_http,
+        ]
     }
 }
+
+mod check;
+#[cfg(test)]
+mod tests;

@@ -3,14 +3,18 @@
 //!
 //! It knows nothing of Matrix beyond the server's name.
 
+pub mod admin;
 pub mod config;
 pub mod grpc;
 pub mod http;
+pub mod metrics;
+pub mod ready;
 pub mod refusal;
 pub mod rpc;
 pub mod run;
 pub mod telemetry;
 
 pub use config::Config;
+pub use ready::Readiness;
 pub use rpc::RpcChannel;
 pub use run::Shutdown;

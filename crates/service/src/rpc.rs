@@ -19,6 +19,7 @@ type BoxError = Box<dyn std::error::Error + Send + Sync>;
 pub struct RpcChannel {
     inner: BoxCloneSyncService<http::Request<Body>, http::Response<Body>, BoxError>,
     address: Arc<str>,
+    authorization: Option<http::HeaderValue>,
 }
 
 impl RpcChannel {
@@ -31,13 +32,15 @@ impl RpcChannel {
                 Into::into,
             )),
             address: Arc::from("in-process"),
+            authorization: None,
         }
     }
 
     /// Calls the service at `http://host:port`; connects when first used, and again after it was away.
     pub fn connect(address: &str) -> Result<Self, tonic::transport::Error> {
         let channel = endpoint(address)?.connect_lazy();
-        Ok(Self { inner: BoxCloneSyncService::new(channel.map_err(Into::into)), address: Arc::from(address) })
+        let inner = BoxCloneSyncService::new(channel.map_err(Into::into));
+        Ok(Self { inner, address: Arc::from(address), authorization: None })
     }
 
     /// Calls any of several instances of a service, whichever is up; for calls that every instance can answer.
@@ -49,7 +52,19 @@ impl RpcChannel {
             addresses.iter().map(|address| endpoint(address.as_ref())).collect::<Result<Vec<_>, _>>()?;
         let channel = tonic::transport::Channel::balance_list(endpoints.into_iter());
         let address = addresses.iter().map(AsRef::as_ref).collect::<Vec<_>>().join(",");
-        Ok(Self { inner: BoxCloneSyncService::new(channel.map_err(Into::into)), address: Arc::from(address) })
+        let inner = BoxCloneSyncService::new(channel.map_err(Into::into));
+        Ok(Self { inner, address: Arc::from(address), authorization: None })
+    }
+
+    /// Shows the token of `[rpc]` with every call; an empty one is not shown.
+    #[must_use]
+    pub fn with_token(mut self, token: &str) -> Self {
+        self.authorization = None;
+        if !token.is_empty() {
+            // The configuration refuses tokens that a header cannot hold.
+            self.authorization = http::HeaderValue::from_str(&format!("Bearer {token}")).ok();
+        }
+        self
     }
 
     /// Where it leads, for logs.
@@ -84,7 +99,10 @@ impl Service<http::Request<Body>> for RpcChannel {
         self.inner.poll_ready(context)
     }
 
-    fn call(&mut self, request: http::Request<Body>) -> Self::Future {
+    fn call(&mut self, mut request: http::Request<Body>) -> Self::Future {
+        if let Some(authorization) = &self.authorization {
+            request.headers_mut().insert(http::header::AUTHORIZATION, authorization.clone());
+        }
         self.inner.call(request)
     }
 }

@@ -1,50 +1,176 @@
 //! Running until told to stop.
 
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+mod cli;
+mod shutdown;
 
-/// Tells tasks to stop, and waits for them.
-#[derive(Debug, Clone, Default)]
-pub struct Shutdown {
-    token: CancellationToken,
-    tasks: TaskTracker,
+use std::{process::ExitCode, sync::Arc, time::Duration};
+
+use anyhow::Context as _;
+use tokio::signal::unix::{SignalKind, signal};
+use tracing::{error, info, warn};
+
+pub use shutdown::Shutdown;
+
+use crate::{
+    admin,
+    config::{Config, Listener},
+    http,
+    ready::Readiness,
+    telemetry::{self, Telemetry},
+};
+
+/// How long tasks may take to end.
+const FINISH: Duration = Duration::from_secs(20);
+/// How long what comes after the tasks may take.
+const CLOSE: Duration = Duration::from_secs(20);
+
+/// What a service starts with.
+#[derive(Debug, Clone)]
+pub struct Context {
+    /// The configuration.
+    pub config: Arc<Config>,
+    /// Tells tasks to stop; `main` requests it on SIGTERM and SIGINT.
+    pub shutdown: Shutdown,
+    /// What the process waits for before it is ready.
+    pub readiness: Readiness,
+    /// Metrics.
+    pub telemetry: Telemetry,
 }
 
-impl Shutdown {
-    /// Makes one that nothing has stopped yet.
-    #[must_use]
-    pub fn new() -> Self {
-        Self::default()
+impl Context {
+    /// Serves health and metrics.
+    pub async fn serve_admin(&self, listener: &Listener) -> Result<(), http::ServeError> {
+        let router = admin::router(self.readiness.clone(), self.telemetry.clone());
+        http::serve("admin", listener, router, &self.shutdown).await?;
+        Ok(())
     }
+}
 
-    /// Starts a task that [`Shutdown::finish`] waits for.
-    pub fn spawn<F>(&self, task: F) -> tokio::task::JoinHandle<F::Output>
-    where
-        F: Future + Send + 'static,
-        F::Output: Send + 'static,
-    {
-        self.tasks.spawn(task)
+/// The `main` of every service: reads the command line and the configuration, starts telemetry and the runtime, calls
+/// `start`, and runs until SIGTERM, SIGINT or a fatal failure.
+///
+/// `start` returns once everything is started, with what is to be done after all tasks of [`Context::shutdown`] have
+/// ended: `std::future::ready(())` if that is nothing.
+pub fn main<F, S, C>(service: &'static str, start: F) -> ExitCode
+where
+    F: FnOnce(Context) -> S,
+    S: Future<Output = anyhow::Result<C>>,
+    C: Future<Output = ()>,
+{
+    let cli = cli::parse(service);
+    match prepare(service, &cli) {
+        Ok(None) => ExitCode::SUCCESS,
+        Ok(Some((runtime, config, telemetry))) => {
+            let code = runtime.block_on(run(service, config, telemetry, start));
+            // Whatever blocks by now must not keep the process.
+            runtime.shutdown_timeout(Duration::from_secs(1));
+            code
+        }
+        Err(error) => {
+            eprintln!("{service}: {error:#}");
+            ExitCode::FAILURE
+        }
     }
+}
 
-    /// Completes when it is time to stop.
-    pub async fn requested(&self) {
-        self.token.cancelled().await;
+type Prepared = (tokio::runtime::Runtime, Arc<Config>, Telemetry);
+
+fn prepare(service: &'static str, cli: &cli::Cli) -> anyhow::Result<Option<Prepared>> {
+    let config = Arc::new(Config::load(&cli.config)?);
+    if cli.check_config {
+        println!("{} holds", cli.config.display());
+        return Ok(None);
     }
+    let telemetry = telemetry::init(&config.telemetry, service)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .thread_name(service)
+        .build()
+        .context("cannot start the runtime")?;
+    Ok(Some((runtime, config, telemetry)))
+}
 
-    /// Whether it is time to stop.
-    #[must_use]
-    pub fn is_requested(&self) -> bool {
-        self.token.is_cancelled()
+async fn run<F, S, C>(service: &'static str, config: Arc<Config>, telemetry: Telemetry, start: F) -> ExitCode
+where
+    F: FnOnce(Context) -> S,
+    S: Future<Output = anyhow::Result<C>>,
+    C: Future<Output = ()>,
+{
+    let (shutdown, readiness) = (Shutdown::new(), Readiness::new());
+    telemetry.start_upkeep(&shutdown);
+    // Until `start` has returned nothing is ready, whatever its parts say by then.
+    let started = readiness.part("start");
+    let context = Context { config, shutdown: shutdown.clone(), readiness: readiness.clone(), telemetry };
+    let starting = async {
+        let close = start(context).await?;
+        started.set(true);
+        anyhow::Ok(close)
+    };
+    let close = tokio::select! {
+        close = starting => close,
+        stop = told_to_stop() => {
+            info!(stop, "stopping before the start was complete");
+            shutdown.finish(FINISH).await;
+            return ExitCode::SUCCESS;
+        }
+    };
+    let close = match close {
+        Ok(close) => close,
+        Err(failure) => {
+            error!(service, "cannot start: {failure:#}");
+            shutdown.finish(FINISH).await;
+            return ExitCode::FAILURE;
+        }
+    };
+    let announce = async {
+        readiness.ready().await;
+        info!(service, version = telemetry::VERSION, "ready");
+        std::future::pending::<()>().await;
+    };
+    tokio::select! {
+        stop = told_to_stop() => info!(stop, "stopping"),
+        () = shutdown.requested() => {}
+        () = announce => {}
     }
-
-    /// Tells all tasks to stop.
-    pub fn request(&self) {
-        self.token.cancel();
+    started.set(false);
+    drain(&shutdown, close).await;
+    match shutdown.failure() {
+        Some(failure) => {
+            error!(service, failure, "stopped by a failure");
+            ExitCode::FAILURE
+        }
+        None => {
+            info!(service, "stopped");
+            ExitCode::SUCCESS
+        }
     }
+}
 
-    /// Tells all tasks to stop and waits for them, at most for `limit`; returns whether all have ended.
-    pub async fn finish(&self, limit: std::time::Duration) -> bool {
-        self.token.cancel();
-        self.tasks.close();
-        tokio::time::timeout(limit, self.tasks.wait()).await.is_ok()
+async fn drain(shutdown: &Shutdown, close: impl Future<Output = ()>) {
+    let orderly = async {
+        if !shutdown.finish(FINISH).await {
+            warn!("some tasks did not end in time");
+        }
+        if tokio::time::timeout(CLOSE, close).await.is_err() {
+            warn!("closing took too long");
+        }
+    };
+    tokio::select! {
+        () = orderly => {}
+        stop = told_to_stop() => warn!(stop, "told to stop twice, stopping at once"),
+    }
+}
+
+/// Completes with the name of the signal. Without signal handlers there is no orderly end; that is not worth dying for.
+async fn told_to_stop() -> &'static str {
+    let (Ok(mut terminate), Ok(mut interrupt)) =
+        (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+    else {
+        warn!("cannot listen for signals");
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = terminate.recv() => "SIGTERM",
+        _ = interrupt.recv() => "SIGINT",
     }
 }

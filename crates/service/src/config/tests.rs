@@ -1,0 +1,94 @@
+use std::{collections::BTreeSet, io::Write as _};
+
+use super::*;
+
+const EXAMPLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../deploy/plexus.toml");
+
+fn load(text: &str) -> Result<Config, ConfigError> {
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    file.write_all(text.as_bytes()).unwrap();
+    Config::load(file.path())
+}
+
+fn keys(prefix: &str, value: &toml::Value, into: &mut BTreeSet<String>) {
+    match value {
+        toml::Value::Table(table) => {
+            for (key, value) in table {
+                keys(&format!("{prefix}.{key}"), value, into);
+            }
+        }
+        toml::Value::String(_)
+        | toml::Value::Integer(_)
+        | toml::Value::Float(_)
+        | toml::Value::Boolean(_)
+        | toml::Value::Datetime(_)
+        | toml::Value::Array(_) => {
+            into.insert(format!("{prefix} = {value}"));
+        }
+    }
+}
+
+/// The example spells out every key, commented where a key has no default, and its values are the defaults.
+#[test]
+fn the_example_shows_every_key_with_its_default() {
+    let text = std::fs::read_to_string(EXAMPLE).unwrap();
+    let mut shown = BTreeSet::new();
+    keys("", &toml::from_str(&text).unwrap(), &mut shown);
+    let defaults = load("[server]\nname = \"example.org\"").unwrap();
+    let mut defaults = toml::Value::try_from(defaults).unwrap();
+    // The one path was made relative to the file.
+    defaults["server"]["signing_key"] = toml::Value::String("signing.key".to_owned());
+    let mut expected = BTreeSet::new();
+    keys("", &defaults, &mut expected);
+    assert_eq!(shown, expected);
+    for optional in ["# tls_certificate", "# tls_key"] {
+        assert!(text.contains(optional), "{optional} is not shown");
+    }
+}
+
+#[test]
+fn the_example_holds() {
+    let config = Config::load(Path::new(EXAMPLE)).unwrap();
+    assert!(!config.registration.open);
+    assert!(config.server.signing_key.ends_with("deploy/signing.key"));
+}
+
+#[test]
+fn unknown_keys_are_errors() {
+    let error = load("[server]\nname = \"a\"\nnmae = \"b\"").unwrap_err();
+    assert!(matches!(error, ConfigError::Invalid { .. }), "{error}");
+}
+
+#[test]
+fn a_missing_file_says_where_to_start() {
+    let error = Config::load(Path::new("/nowhere/plexus.toml")).unwrap_err();
+    assert!(error.to_string().contains("deploy/plexus.toml"));
+}
+
+#[test]
+fn grpc_that_others_can_reach_needs_a_token() {
+    let open = "[server]\nname = \"a\"\n[roomserver.listen]\naddress = \"0.0.0.0:8700\"\n";
+    let error = load(open).unwrap_err();
+    assert!(error.to_string().contains("token"), "{error}");
+    load(&format!("{open}[rpc]\ntoken = \"secret\"")).unwrap();
+}
+
+#[test]
+fn half_of_tls_is_refused() {
+    let text = "[server]\nname = \"a\"\n[standalone.listen]\naddress = \"127.0.0.1:1\"\ntls_key = \"k\"\n";
+    assert!(load(text).unwrap_err().to_string().contains("tls_certificate"));
+}
+
+#[test]
+fn a_limit_of_nothing_is_refused() {
+    let text = "[server]\nname = \"a\"\n[rate_limits]\nmessage = { per_second = 0.0, burst = 1 }\n";
+    assert!(load(text).unwrap_err().to_string().contains("enabled = false"));
+}
+
+#[test]
+fn names_that_no_server_can_have_are_refused() {
+    for name in ["", "a b", "ex@mple.org", "a/b"] {
+        assert!(load(&format!("[server]\nname = \"{name}\"")).is_err(), "{name}");
+    }
+    load("[server]\nname = \"[::1]:8448\"").unwrap();
+}

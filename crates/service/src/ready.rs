@@ -1,0 +1,95 @@
+//! Readiness: whether a process can do its work, and what it still waits for.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use tokio::sync::watch;
+
+use crate::metrics;
+
+/// What a process waits for before it is ready; cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Readiness {
+    parts: Arc<watch::Sender<BTreeMap<&'static str, bool>>>,
+}
+
+impl Default for Readiness {
+    fn default() -> Self {
+        Self { parts: Arc::new(watch::Sender::new(BTreeMap::new())) }
+    }
+}
+
+impl Readiness {
+    /// Makes one without parts: it is ready.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds a part that is not ready yet.
+    #[must_use]
+    pub fn part(&self, name: &'static str) -> Part {
+        let part = Part { name, parts: Arc::clone(&self.parts) };
+        part.set(false);
+        part
+    }
+
+    /// Names of the parts that are not ready; empty means ready.
+    #[must_use]
+    pub fn missing(&self) -> Vec<&'static str> {
+        self.parts.borrow().iter().filter(|(_, ready)| !**ready).map(|(name, _)| *name).collect()
+    }
+
+    /// Whether every part is ready.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        self.parts.borrow().values().all(|ready| *ready)
+    }
+
+    /// Completes once every part is ready.
+    pub async fn ready(&self) {
+        let mut parts = self.parts.subscribe();
+        // The sender lives as long as `self`, so this ends only when the condition holds.
+        drop(parts.wait_for(|parts| parts.values().all(|ready| *ready)).await);
+    }
+
+    /// Completes when readiness has become other than `known`; returns what it is now.
+    pub async fn changed_from(&self, known: bool) -> bool {
+        let mut parts = self.parts.subscribe();
+        drop(parts.wait_for(|parts| parts.values().all(|ready| *ready) != known).await);
+        self.is_ready()
+    }
+}
+
+/// One part of a process, which tells whether it is ready.
+#[derive(Debug, Clone)]
+pub struct Part {
+    name: &'static str,
+    parts: Arc<watch::Sender<BTreeMap<&'static str, bool>>>,
+}
+
+impl Part {
+    /// Tells whether the part can do its work.
+    pub fn set(&self, ready: bool) {
+        self.parts.send_if_modified(|parts| parts.insert(self.name, ready) != Some(ready));
+        let all = self.parts.borrow().values().all(|ready| *ready);
+        ::metrics::gauge!(metrics::READY).set(if all { 1.0 } else { 0.0 });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_process_is_ready_when_all_of_its_parts_are() {
+        let readiness = Readiness::new();
+        assert!(readiness.is_ready());
+        let (one, two) = (readiness.part("one"), readiness.part("two"));
+        one.set(true);
+        assert_eq!(readiness.missing(), ["two"]);
+        two.set(true);
+        readiness.ready().await;
+        two.set(false);
+        assert!(!readiness.changed_from(true).await);
+    }
+}
