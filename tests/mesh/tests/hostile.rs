@@ -11,6 +11,9 @@ use plexus_tests_mesh::stage::{Shape, Stage};
 use reqwest::{Client, Method};
 use serde_json::{Value, json};
 
+/// A request and the answers that are right for it.
+type Case = (Method, String, Vec<u8>, &'static [(u16, &'static str)]);
+
 /// Sends a body as it is; returns status and `errcode`.
 async fn raw(stage: &Stage, user: &User, method: Method, path: &str, body: Vec<u8>) -> Result<(u16, String)> {
     let url = format!("{}/_matrix/client/v3{path}", stage.services.homeserver.client);
@@ -32,7 +35,7 @@ async fn bad_requests_get_the_error_of_the_specification() -> Result<()> {
     let large = format!("{{\"body\":\"{}\"}}", "x".repeat(100_000));
     let huge = format!("{{\"body\":\"{}\"}}", "x".repeat(1_100_000));
 
-    let cases: Vec<(Method, String, Vec<u8>, &[(u16, &str)])> = vec![
+    let cases: Vec<Case> = vec![
         (Method::PUT, format!("{send}/1"), b"{".to_vec(), &[(400, "M_NOT_JSON")]),
         (Method::PUT, format!("{send}/2"), b"not json".to_vec(), &[(400, "M_NOT_JSON")]),
         (Method::PUT, format!("{send}/3"), b"{\"body\":\"\xff\xfe\"}".to_vec(), &[(400, "M_NOT_JSON")]),
@@ -116,7 +119,8 @@ async fn bad_requests_get_the_error_of_the_specification() -> Result<()> {
             wrong.push(format!("{shown}: {status} {errcode}, not one of {allowed:?}"));
         }
     }
-    let nobody = User { token: "nonsense".to_owned(), ..alice.clone() };
+    let mut nobody = alice.clone();
+    "nonsense".clone_into(&mut nobody.token);
     let answer = nobody.call(Method::GET, "/account/whoami", None).await?;
     if answer.error() != (401, "M_UNKNOWN_TOKEN") {
         wrong.push(format!("an unknown token: {answer:?}"));
