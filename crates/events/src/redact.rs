@@ -1,0 +1,33 @@
+//! Redaction.
+
+use ruma::canonical_json::{RedactedBecause, redact_in_place};
+
+use crate::{
+    canonical::{self, CanonicalError},
+    version::RoomRules,
+};
+
+/// An event that cannot be redacted.
+#[derive(Debug, thiserror::Error)]
+pub enum RedactError {
+    /// One of the two events is not canonical JSON.
+    #[error(transparent)]
+    Canonical(#[from] CanonicalError),
+    /// The event has a field of the wrong type.
+    #[error("the event is malformed: {0}")]
+    Malformed(String),
+}
+
+/// Redacts an event and records why: the redaction event goes into `unsigned.redacted_because`, as its server sent it.
+///
+/// # Errors
+///
+/// Fails if one of the events is malformed.
+pub fn redact(event: &[u8], because: &[u8], rules: &RoomRules) -> Result<Vec<u8>, RedactError> {
+    let mut event = canonical::parse_object(event)?;
+    let mut because = canonical::parse_object(because)?;
+    because.remove("unsigned");
+    redact_in_place(&mut event, &rules.rules.redaction, Some(RedactedBecause::from_json(because)))
+        .map_err(|error| RedactError::Malformed(error.to_string()))?;
+    Ok(canonical::object_to_vec(&event))
+}
