@@ -22,7 +22,7 @@ use std::{marker::PhantomData, sync::Arc};
 
 use bytes::Bytes;
 
-pub use entry::{Entry, Headers, Offset};
+pub use entry::{Entry, Headers, Offset, TRACEPARENT, trace_headers};
 pub use partition::{PARTITIONS, partition_of};
 pub use topic::{ALL_TOPICS, InputRoom, InputUser, OutputRoom, OutputUser, Topic, TopicSpec};
 
@@ -165,6 +165,11 @@ impl Log {
         self.backend.create_topics(&ALL_TOPICS).await
     }
 
+    /// Creates one topic, if it does not exist.
+    pub async fn create_topic<T: Topic>(&self) -> Result<(), LogError> {
+        self.backend.create_topics(&[T::SPEC]).await
+    }
+
     /// Appends a record to the partition of its key. Returns (partition, offset) once the log has acknowledged it.
     pub async fn append<T: Topic>(&self, record: &T::Record) -> Result<(u32, Offset), LogError> {
         self.append_with_headers::<T>(record, Vec::new()).await
@@ -209,12 +214,12 @@ impl Log {
 
     /// Opens a reader, without partitions at first.
     pub fn reader<T: Topic>(&self) -> Result<Reader<T>, LogError> {
-        Ok(Reader { inner: self.backend.reader(T::SPEC)?, topic: PhantomData })
+        Ok(Reader { inner: self.backend.reader(T::SPEC)?, _log: self.clone(), topic: PhantomData })
     }
 
     /// Joins the group that shares the partitions of a topic.
     pub fn join_group<T: Topic>(&self, group: &str) -> Result<Ownership, LogError> {
-        Ok(Ownership { events: self.backend.join_group(T::SPEC, group)? })
+        Ok(Ownership { events: self.backend.join_group(T::SPEC, group)?, _log: self.clone() })
     }
 
     /// Flushes what is under way and stops.
@@ -226,6 +231,8 @@ impl Log {
 /// Reads the partitions of a topic from explicit positions.
 pub struct Reader<T: Topic> {
     inner: Box<dyn BackendReader>,
+    /// The log is open for as long as anybody uses it.
+    _log: Log,
     topic: PhantomData<T>,
 }
 
@@ -260,6 +267,8 @@ impl<T: Topic> Reader<T> {
 /// Which partitions this process owns within a group.
 pub struct Ownership {
     events: tokio::sync::mpsc::Receiver<OwnershipEvent>,
+    /// The log is open for as long as anybody uses it.
+    _log: Log,
 }
 
 impl Ownership {

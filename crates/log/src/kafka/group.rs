@@ -128,12 +128,19 @@ impl Member {
     }
 
     fn gained(&self, partitions: Vec<u32>) {
+        if partitions.is_empty() || self.over() {
+            return;
+        }
         tracing::debug!(topic = self.label, ?partitions, "gained partitions");
         counter!(names::REBALANCES, "topic" => self.label, "change" => "gained").increment(1);
         self.tell(OwnershipEvent::Gained(partitions), None);
     }
 
     fn lost(&self, partitions: Vec<u32>) {
+        // Whoever closes the log or goes away has drained before.
+        if partitions.is_empty() || self.over() {
+            return;
+        }
         tracing::debug!(topic = self.label, ?partitions, "losing partitions");
         counter!(names::REBALANCES, "topic" => self.label, "change" => "lost").increment(1);
         let deadline = Instant::now() + DRAIN;
@@ -171,10 +178,7 @@ impl ConsumerContext for Member {
     /// Called before the client lets go of partitions: the group waits for our return.
     fn pre_rebalance(&self, _consumer: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
         if let Rebalance::Revoke(list) = rebalance {
-            let partitions = self.partitions(list);
-            if !partitions.is_empty() {
-                self.lost(partitions);
-            }
+            self.lost(self.partitions(list));
         }
     }
 
@@ -185,10 +189,7 @@ impl ConsumerContext for Member {
                     // It costs bytes, not correctness: what it fetches is thrown away.
                     tracing::warn!(error = %error, "cannot pause partitions");
                 }
-                let partitions = self.partitions(list);
-                if !partitions.is_empty() {
-                    self.gained(partitions);
-                }
+                self.gained(self.partitions(list));
             }
             Rebalance::Revoke(_) => {}
             Rebalance::Error(error) => {
