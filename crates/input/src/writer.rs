@@ -39,7 +39,10 @@ pub enum Connect {
     /// There is one room server, in this process: it owns everything.
     InProcess,
     /// Over the network, at the addresses that room servers advertise.
-    Network,
+    Network {
+        /// The token that services show each other; empty for none.
+        token: String,
+    },
 }
 
 /// Writes inputs and awaits their verdicts. Cheap to clone.
@@ -63,13 +66,14 @@ impl InputWriter {
     pub fn new(log: Log, rooms: RpcChannel, connect: Connect) -> Self {
         let connect: Arc<crate::owners::ConnectFn> = match connect {
             Connect::InProcess => Arc::new(|_: &str| None),
-            Connect::Network => Arc::new(|address: &str| {
+            Connect::Network { token } => Arc::new(move |address: &str| {
                 let address = if address.contains("://") {
                     address.to_owned()
                 } else {
                     format!("http://{address}")
                 };
                 RpcChannel::connect(&address)
+                    .map(|channel| channel.with_token(&token))
                     .inspect_err(|error| tracing::warn!(%error, address, "owner has an unusable address"))
                     .ok()
             }),

@@ -60,3 +60,16 @@ pub mod operator {
 
 /// Descriptors of all contracts, for gRPC reflection.
 pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
+
+/// Full names of the services that a room server serves to other services.
+pub const ROOM_SERVER_SERVICES: [&str; 6] = [
+    input::v1::input_service_server::SERVICE_NAME,
+    room::v1::room_directory_service_server::SERVICE_NAME,
+    room::v1::room_query_service_server::SERVICE_NAME,
+    room::v1::room_stream_service_server::SERVICE_NAME,
+    user::v1::user_query_service_server::SERVICE_NAME,
+    user::v1::user_stream_service_server::SERVICE_NAME,
+];
+
+/// Full names of the services that a room server serves to operators.
+pub const OPERATOR_SERVICES: [&str; 1] = [operator::v1::partition_service_server::SERVICE_NAME];

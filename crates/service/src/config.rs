@@ -86,6 +86,20 @@ pub struct LogConfig {
     pub replication: i32,
 }
 
+impl LogConfig {
+    /// The brokers, for a service that cannot do without.
+    pub fn required_brokers(&self) -> Result<&str, NoBrokers> {
+        if self.brokers.trim().is_empty() { Err(NoBrokers) } else { Ok(&self.brokers) }
+    }
+}
+
+/// There are no brokers.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "`brokers` in [log] is empty: services of their own need Redpanda or Kafka; plexus-standalone does not"
+)]
+pub struct NoBrokers;
+
 /// Calls between services.
 #[derive(Debug, Clone, Default, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]

@@ -1,10 +1,14 @@
 //! Readiness: whether a process can do its work, and what it still waits for.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use tokio::sync::watch;
 
-use crate::metrics;
+use crate::{metrics, run::Shutdown};
+
+/// How often a part is asked that cannot tell by itself: until it is ready, and from then on.
+const ASK_UNTIL_READY: Duration = Duration::from_millis(50);
+const ASK_WHEN_READY: Duration = Duration::from_secs(2);
 
 /// What a process waits for before it is ready; cheap to clone.
 #[derive(Debug, Clone)]
@@ -73,6 +77,28 @@ impl Part {
         self.parts.send_if_modified(|parts| parts.insert(self.name, ready) != Some(ready));
         let all = self.parts.borrow().values().all(|ready| *ready);
         ::metrics::gauge!(metrics::READY).set(if all { 1.0 } else { 0.0 });
+    }
+
+    /// Asks `probe` again and again whether the part can do its work, until shutdown.
+    pub fn follow<F, A>(self, shutdown: &Shutdown, probe: F)
+    where
+        F: Fn() -> A + Send + Sync + 'static,
+        A: Future<Output = bool> + Send,
+    {
+        let stopping = shutdown.clone();
+        let ask = async move {
+            loop {
+                let ready = probe().await;
+                self.set(ready);
+                tokio::time::sleep(if ready { ASK_WHEN_READY } else { ASK_UNTIL_READY }).await;
+            }
+        };
+        shutdown.spawn(async move {
+            tokio::select! {
+                () = stopping.requested() => {}
+                () = ask => {}
+            }
+        });
     }
 }
 

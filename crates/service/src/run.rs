@@ -19,6 +19,9 @@ use crate::{
     telemetry::{self, Telemetry},
 };
 
+/// Name of the part of readiness that stands for the start itself; `start` functions that wait for the others skip it.
+pub const START: &str = "start";
+
 /// How long tasks may take to end.
 const FINISH: Duration = Duration::from_secs(20);
 /// How long what comes after the tasks may take.
@@ -99,7 +102,7 @@ where
     let (shutdown, readiness) = (Shutdown::new(), Readiness::new());
     telemetry.start_upkeep(&shutdown);
     // Until `start` has returned nothing is ready, whatever its parts say by then.
-    let started = readiness.part("start");
+    let started = readiness.part(START);
     let context = Context { config, shutdown: shutdown.clone(), readiness: readiness.clone(), telemetry };
     let starting = async {
         let close = start(context).await?;

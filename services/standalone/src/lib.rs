@@ -1,1 +1,127 @@
-//! TODO
+//! Every service in one process: wiring, and nothing else.
+//!
+//! The same code as in the mesh, with the log and the calls between services inside the process. The room server's gRPC
+//! is served too, for operators and `grpcurl`.
+
+use std::{sync::Arc, time::Duration};
+
+use anyhow::Context as _;
+use axum::Router;
+use plexus_clientapi::{App, AppDeps};
+use plexus_input::Connect;
+use plexus_log::{
+    Log,
+    kafka::{self, KafkaConfig},
+    memory::{self, MemoryConfig},
+};
+use plexus_roomserver::RoomServer;
+use plexus_service::{Config, RpcChannel, Shutdown, config::LogConfig, grpc, http, run::Context};
+use plexus_sync::SyncService;
+
+/// How long an append waits for its acknowledgement.
+const APPEND_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long the room server may take to stop, once nobody asks it any more.
+const FINISH: Duration = Duration::from_secs(15);
+
+/// Starts everything; returns when clients are answered, with what is to be done once their requests are drained.
+pub async fn start(context: Context) -> anyhow::Result<impl Future<Output = ()>> {
+    let config = &context.config;
+    context.serve_admin(&config.standalone.admin_http).await?;
+    let log = open_log(&config.log).await.context("cannot open the logs")?;
+    // Two steps of stopping: requests under way still need the room server.
+    let back = Shutdown::new();
+    stop_together(&context.shutdown, &back);
+    let rooms = start_rooms(&context, &log, &back).await?;
+    let channel = RpcChannel::in_process(rooms.routes());
+    let sync = SyncService::start(
+        log.clone(),
+        channel.clone(),
+        &config.sync,
+        context.readiness.part("sync"),
+        context.shutdown.clone(),
+    );
+    let app = App::new(AppDeps {
+        config: Arc::clone(config),
+        log: log.clone(),
+        rooms: channel.clone(),
+        users: channel,
+        connect: connect(config),
+    })?;
+    let routes = Router::new().merge(plexus_clientapi::routes(app)).merge(plexus_sync::router(sync));
+    let router = plexus_matrix_http::apply_layers(routes, config.clientapi.max_body_bytes);
+
+    // Whoever gets an answer from the listener finds everything at work.
+    while context.readiness.missing().iter().any(|part| *part != plexus_service::run::START) {
+        anyhow::ensure!(!context.shutdown.is_requested(), "stopped before everything was ready");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    http::serve("client", &config.standalone.listen, router, &context.shutdown).await?;
+    Ok(async move {
+        if !back.finish(FINISH).await {
+            tracing::warn!("the room server did not stop in time");
+        }
+        log.close().await;
+    })
+}
+
+async fn open_log(config: &LogConfig) -> Result<Log, plexus_log::LogError> {
+    if config.brokers.is_empty() {
+        let log = memory::open(MemoryConfig { append_timeout: APPEND_TIMEOUT, ..MemoryConfig::default() });
+        return Ok(log);
+    }
+    kafka::open(KafkaConfig {
+        brokers: config.brokers.clone(),
+        topic_prefix: config.topic_prefix.clone(),
+        replication: config.replication,
+        append_timeout: APPEND_TIMEOUT,
+    })
+    .await
+}
+
+/// With the log in this process, its room server owns everything. With brokers there may be others.
+fn connect(config: &Config) -> Connect {
+    if config.log.brokers.is_empty() {
+        Connect::InProcess
+    } else {
+        Connect::Network { token: config.rpc.token.clone() }
+    }
+}
+
+async fn start_rooms(context: &Context, log: &Log, back: &Shutdown) -> anyhow::Result<RoomServer> {
+    let config = &context.config;
+    let deps =
+        plexus_roomserver::Deps { config: Arc::clone(config), log: log.clone(), shutdown: back.clone() };
+    let server = plexus_roomserver::start(deps).await?;
+    let listeners = [
+        ("rpc", &config.roomserver.listen, server.routes(), &plexus_proto::ROOM_SERVER_SERVICES[..]),
+        (
+            "operator",
+            &config.roomserver.operator_listen,
+            server.operator_routes(),
+            &plexus_proto::OPERATOR_SERVICES[..],
+        ),
+    ];
+    for (name, listener, routes, services) in listeners {
+        grpc::serve(name, listener, routes, services, &config.rpc, &context.readiness, &context.shutdown)
+            .await?;
+    }
+    let probed = server.clone();
+    context.readiness.part("room server").follow(&context.shutdown, move || {
+        let server = probed.clone();
+        async move { server.ready().await }
+    });
+    Ok(server)
+}
+
+/// A failure of the room server stops the process.
+fn stop_together(front: &Shutdown, back: &Shutdown) {
+    let (first, second) = (front.clone(), back.clone());
+    front.spawn(async move {
+        tokio::select! {
+            () = first.requested() => {}
+            () = second.requested() => {
+                first.fail(second.failure().unwrap_or("the room server stopped by itself"));
+            }
+        }
+    });
+}

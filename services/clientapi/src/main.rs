@@ -1,0 +1,42 @@
+//! `plexus-clientapi`: the client-server API as a process of its own.
+
+use std::{process::ExitCode, sync::Arc, time::Duration};
+
+use anyhow::Context as _;
+use plexus_clientapi::{App, AppDeps};
+use plexus_input::Connect;
+use plexus_log::kafka::{self, KafkaConfig};
+use plexus_service::{RpcChannel, http};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// How long an append to an input log waits for its acknowledgement, before it is tried again.
+const APPEND_TIMEOUT: Duration = Duration::from_secs(10);
+
+fn main() -> ExitCode {
+    plexus_service::run::main("plexus-clientapi", |context| async move {
+        let config = &context.config;
+        context.serve_admin(&config.clientapi.admin_http).await?;
+        let log = kafka::open(KafkaConfig {
+            brokers: config.log.required_brokers()?.to_owned(),
+            topic_prefix: config.log.topic_prefix.clone(),
+            replication: config.log.replication,
+            append_timeout: APPEND_TIMEOUT,
+        });
+        let log = log.await.context("cannot open the logs")?;
+        let rooms = RpcChannel::connect_any(&config.roomserver.endpoints)
+            .context("`endpoints` in [roomserver] must hold URLs of room servers")?
+            .with_token(&config.rpc.token);
+        let app = App::new(AppDeps {
+            config: Arc::clone(config),
+            log: log.clone(),
+            users: rooms.clone(),
+            rooms,
+            connect: Connect::Network { token: config.rpc.token.clone() },
+        })?;
+        let router = plexus_clientapi::router(app);
+        http::serve("client", &config.clientapi.listen, router, &context.shutdown).await?;
+        Ok(async move { log.close().await })
+    })
+}
