@@ -1,0 +1,3 @@
+//! Events in their context.
+
+pub(crate) mod get_context;

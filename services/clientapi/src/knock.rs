@@ -1,0 +1,3 @@
+//! Knocking.
+
+pub(crate) mod knock_room;

@@ -1,0 +1,21 @@
+//! `POST /_matrix/client/*/rooms/{roomId}/kick`
+//! [Spec](https://spec.matrix.org/v1.19/client-server-api/#post_matrixclientv3roomsroomidkick)
+
+use axum::extract::State;
+use plexus_matrix_http::{AuthedUser, Matrix, MatrixError};
+use ruma::api::client::membership::kick_user;
+use tracing::instrument;
+
+use crate::App;
+
+#[instrument(name = "http.client.kick_user", skip_all, fields(room.id = %request.room_id))]
+pub(crate) async fn handler(
+    State(app): State<App>,
+    user: AuthedUser,
+    Matrix(request): Matrix<kick_user::v3::Request>,
+) -> Result<Matrix<kick_user::v3::Response>, MatrixError> {
+    user.not_guest()?;
+    app.limits.check_other(&user.id)?;
+    app.rooms.kick(&user.id, &request.room_id, &request.user_id, request.reason.as_deref()).await?;
+    Ok(Matrix(kick_user::v3::Response::new()))
+}

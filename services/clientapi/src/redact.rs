@@ -1,0 +1,3 @@
+//! Redactions.
+
+pub(crate) mod redact_event;

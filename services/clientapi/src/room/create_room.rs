@@ -1,0 +1,24 @@
+//! `POST /_matrix/client/*/createRoom`
+//! [Spec](https://spec.matrix.org/v1.19/client-server-api/#post_matrixclientv3createroom)
+
+use axum::extract::State;
+use plexus_matrix_http::{AuthedUser, Matrix, MatrixError};
+use ruma::api::client::room::create_room;
+use tracing::instrument;
+
+use crate::App;
+
+#[instrument(name = "http.client.create_room", skip_all)]
+pub(crate) async fn handler(
+    State(app): State<App>,
+    user: AuthedUser,
+    Matrix(request): Matrix<create_room::v3::Request>,
+) -> Result<Matrix<create_room::v3::Response>, MatrixError> {
+    user.not_guest()?;
+    app.limits.check_room_creation(&user.id)?;
+    if !request.invite.is_empty() {
+        app.limits.check_invite(&user.id)?;
+    }
+    let room_id = app.rooms.create(&user, &request).await?;
+    Ok(Matrix(create_room::v3::Response::new(room_id)))
+}

@@ -1,0 +1,123 @@
+//! What clients do with rooms, in the words of this server: intents go to the input log and are awaited, reads go to
+//! the room server, which decides who may see what.
+//!
+//! It decides no right to do anything: the verdict on an intent is the answer.
+
+mod aliases;
+pub(crate) mod content;
+mod create;
+mod create_room;
+mod format;
+mod membership;
+pub(crate) mod profile;
+mod read;
+mod restricted;
+mod send;
+mod state;
+mod timeline;
+
+use std::{future::Future, time::Duration};
+
+use plexus_input::{InputWriter, SubmitError};
+use plexus_matrix_http::MatrixError;
+use plexus_proto::{
+    common::v1::ErrorReason,
+    log::v1::{Intent, input_room_event::Body},
+    room::v1::{
+        room_directory_service_client::RoomDirectoryServiceClient,
+        room_query_service_client::RoomQueryServiceClient,
+    },
+    user::v1::user_query_service_client::UserQueryServiceClient,
+};
+use plexus_service::RpcChannel;
+use ruma::{OwnedEventId, OwnedServerName, RoomId, RoomVersionId, ServerName};
+
+pub(crate) use create::ROOM_VERSIONS;
+pub(crate) use state::StateFormat;
+pub(crate) use timeline::PageRequest;
+
+/// Longest that a read may take; a write has the deadline of the input log's writer.
+const READ_DEADLINE: Duration = Duration::from_secs(20);
+/// Largest answer of the room server that is read: 1,000 events of the greatest size, and some room.
+const MAX_ANSWER_BYTES: usize = 80 * 1024 * 1024;
+
+/// Reads and changes rooms; cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Rooms {
+    server_name: OwnedServerName,
+    default_version: RoomVersionId,
+    input: InputWriter,
+    queries: RoomQueryServiceClient<RpcChannel>,
+    directory: RoomDirectoryServiceClient<RpcChannel>,
+    users: UserQueryServiceClient<RpcChannel>,
+}
+
+impl Rooms {
+    /// Reads rooms over `rooms` and profiles over `users`, and writes through `input`.
+    pub(crate) fn new(
+        server_name: OwnedServerName,
+        default_version: RoomVersionId,
+        input: InputWriter,
+        rooms: RpcChannel,
+        users: RpcChannel,
+    ) -> Self {
+        Self {
+            server_name,
+            default_version,
+            input,
+            queries: RoomQueryServiceClient::new(rooms.clone()).max_decoding_message_size(MAX_ANSWER_BYTES),
+            directory: RoomDirectoryServiceClient::new(rooms),
+            users: UserQueryServiceClient::new(users),
+        }
+    }
+
+    /// Name of this server.
+    pub(crate) fn server_name(&self) -> &ServerName {
+        &self.server_name
+    }
+
+    /// Whether a server is this one.
+    fn is_local(&self, server: &ServerName) -> bool {
+        *server == *self.server_name
+    }
+
+    /// Sends an event, and returns its ID once it is part of the room.
+    ///
+    /// Who sends to a room that is not there learns no more than who sends to a room they are not in.
+    async fn send_intent(&self, room_id: &RoomId, intent: Intent) -> Result<OwnedEventId, MatrixError> {
+        let accepted = self.input.submit_room(room_id, Body::Intent(intent)).await.map_err(|error| {
+            if is_rejected(&error, ErrorReason::RoomUnknown) {
+                MatrixError::forbidden("You are not in this room")
+            } else {
+                error.into()
+            }
+        })?;
+        event_id(&accepted.event_id)
+    }
+}
+
+/// Whether an input was refused for this reason.
+fn is_rejected(error: &SubmitError, expected: ErrorReason) -> bool {
+    matches!(error, SubmitError::Rejected { reason, .. } if *reason == expected)
+}
+
+/// Awaits the answer of a query, at most until its deadline.
+async fn ask<T>(
+    query: impl Future<Output = Result<tonic::Response<T>, tonic::Status>>,
+) -> Result<T, MatrixError> {
+    match tokio::time::timeout(READ_DEADLINE, query).await {
+        Ok(answer) => Ok(answer?.into_inner()),
+        Err(_) => Err(MatrixError::timed_out()),
+    }
+}
+
+/// Parses an event ID of the room server's.
+fn event_id(id: &str) -> Result<OwnedEventId, MatrixError> {
+    id.try_into().map_err(|error| broken_answer("event ID", &error))
+}
+
+/// Reports an answer of another service that cannot be; the client sees no detail.
+fn broken_answer(what: &'static str, error: &dyn std::fmt::Display) -> MatrixError {
+    tracing::error!(what, %error, "answer of the room server is malformed");
+    MatrixError::internal()
+}

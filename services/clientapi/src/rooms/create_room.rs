@@ -1,0 +1,183 @@
+//! Creating rooms: everything that a new room begins with goes to the log as one record, all or nothing.
+
+use std::collections::HashMap;
+
+use futures::{StreamExt as _, TryStreamExt as _};
+use plexus_matrix_http::{AuthedUser, MatrixError};
+use plexus_proto::{
+    common::v1::ErrorReason,
+    log::v1::{AtomicBatch, Intent, input_room_event::Body},
+};
+use ruma::{
+    OwnedRoomAliasId, OwnedRoomId, OwnedUserId, RoomAliasId, RoomId, RoomVersionId,
+    api::client::room::{Visibility, create_room::v3::Request},
+};
+use serde_json::{Map, Value};
+
+use super::{
+    Rooms,
+    create::{self, PlanError, StateEvent},
+    content, is_rejected,
+    profile::Profile,
+};
+use crate::clock::now_ms;
+
+/// Most events that may follow the create event in one record.
+const MAX_EVENTS: usize = 1000;
+/// Largest sum of contents in bytes; with their frames they fit a record of the log.
+const MAX_BYTES: usize = 900 * 1024;
+/// Profiles that are asked for at the same time.
+const PROFILES_AT_ONCE: usize = 16;
+/// How often a room ID that is taken is replaced by another.
+const MAX_ATTEMPTS: usize = 5;
+
+impl Rooms {
+    /// Creates a room.
+    pub(crate) async fn create(&self, user: &AuthedUser, request: &Request) -> Result<OwnedRoomId, MatrixError> {
+        if !request.invite_3pid.is_empty() {
+            return Err(MatrixError::forbidden("This server does not invite by third-party identifiers"));
+        }
+        let version = request.room_version.as_ref().unwrap_or(&self.default_version);
+        let alias = request.room_alias_name.as_deref().map(|name| self.alias_named(name)).transpose()?;
+        let invited = create::invited(request);
+        if invited.len() > MAX_EVENTS {
+            return Err(too_large());
+        }
+        invited.iter().try_for_each(|target| self.refuse_remote_invitee(target))?;
+        let profiles = self.profiles(invited.into_iter().chain([user.id.clone()])).await?;
+        let plan = create::plan(request, &user.id, version, alias.as_deref(), &profiles)?;
+
+        let alias = alias.map(|alias| alias.to_string()).unwrap_or_default();
+        let batch = AtomicBatch {
+            create_pdu: Vec::new().into(),
+            room_version: version.to_string(),
+            intents: intents(user, plan.state, now_ms())?,
+            alias,
+            published: request.visibility == Visibility::Public,
+        };
+        let mut timestamp = now_ms();
+        for _ in 0..MAX_ATTEMPTS {
+            match self.try_create(user, version, &plan.create, batch.clone(), timestamp).await {
+                Err(error) if error.is("M_ROOM_IN_USE") && !self.is_taken(&batch.alias).await? => {
+                    // Where the create event names the room, two alike of one millisecond are one room.
+                    timestamp += 1;
+                }
+                result => return result,
+            }
+        }
+        Err(MatrixError::unavailable())
+    }
+
+    async fn try_create(
+        &self,
+        user: &AuthedUser,
+        version: &RoomVersionId,
+        content: &Map<String, Value>,
+        mut batch: AtomicBatch,
+        timestamp: i64,
+    ) -> Result<OwnedRoomId, MatrixError> {
+        let (room_id, create_pdu) = self.create_event(user, version, content.clone(), timestamp)?;
+        batch.create_pdu = create_pdu.into();
+        self.input.submit_room(&room_id, Body::Batch(batch)).await.map_err(|error| {
+            // Whatever the rules refuse, it is the state that the client wants which they refuse.
+            if is_rejected(&error, ErrorReason::AliasInUse) {
+                MatrixError::new(http::StatusCode::BAD_REQUEST, "M_ROOM_IN_USE", "The room alias is taken")
+            } else if is_rejected(&error, ErrorReason::Forbidden) {
+                invalid_state(error.to_string())
+            } else {
+                error.into()
+            }
+        })?;
+        Ok(room_id)
+    }
+
+    /// Whether an alias points at a room; an empty one points nowhere.
+    async fn is_taken(&self, alias: &str) -> Result<bool, MatrixError> {
+        let Ok(alias) = RoomAliasId::parse(alias) else { return Ok(false) };
+        match self.resolve_alias(&alias).await {
+            Ok(_) => Ok(true),
+            Err(error) if error.is("M_NOT_FOUND") => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn alias_named(&self, name: &str) -> Result<OwnedRoomAliasId, MatrixError> {
+        if name.contains(':') {
+            return Err(MatrixError::invalid_param(
+                "`room_alias_name` is only the part of the alias before the colon",
+            ));
+        }
+        let alias = RoomAliasId::parse(format!("#{name}:{}", self.server_name))
+            .map_err(|error| MatrixError::invalid_param(format!("`room_alias_name` is not valid: {error}")))?;
+        self.check_new_alias(&alias)?;
+        Ok(alias)
+    }
+
+    async fn profiles(
+        &self,
+        users: impl Iterator<Item = OwnedUserId>,
+    ) -> Result<HashMap<OwnedUserId, Profile>, MatrixError> {
+        let profile = async |user: OwnedUserId| Ok((user.clone(), self.profile(&user).await?));
+        futures::stream::iter(users).map(profile).buffer_unordered(PROFILES_AT_ONCE).try_collect().await
+    }
+
+    /// Builds the create event and the room ID, which are one in later room versions.
+    fn create_event(
+        &self,
+        user: &AuthedUser,
+        version: &RoomVersionId,
+        content: Map<String, Value>,
+        timestamp: i64,
+    ) -> Result<(OwnedRoomId, Vec<u8>), MatrixError> {
+        let named_by_event =
+            version.rules().is_some_and(|rules| rules.authorization.room_create_event_id_as_room_id);
+        let room_id = (!named_by_event).then(|| RoomId::new_v1(&self.server_name));
+        plexus_events::create::unsigned_create_event(version, &user.id, room_id.as_deref(), content, timestamp)
+            .map_err(|error| invalid_state(error.to_string()))
+    }
+}
+
+fn intents(user: &AuthedUser, state: Vec<StateEvent>, timestamp: i64) -> Result<Vec<Intent>, MatrixError> {
+    if state.len() > MAX_EVENTS {
+        return Err(too_large());
+    }
+    let mut bytes = 0;
+    let intent = |event: StateEvent| {
+        let json = event.content.to_string();
+        content::check(&json)?;
+        bytes += json.len() + event.event_type.len() + event.state_key.len();
+        if bytes > MAX_BYTES {
+            return Err(too_large());
+        }
+        Ok(Intent {
+            sender: user.id.to_string(),
+            r#type: event.event_type,
+            state_key: Some(event.state_key),
+            content: json.into_bytes().into(),
+            origin_server_ts: timestamp,
+            ..Intent::default()
+        })
+    };
+    state.into_iter().map(intent).collect()
+}
+
+fn too_large() -> MatrixError {
+    MatrixError::too_large("The room begins with too many events")
+}
+
+fn invalid_state(error: String) -> MatrixError {
+    MatrixError::new(http::StatusCode::BAD_REQUEST, "M_INVALID_ROOM_STATE", error)
+}
+
+impl From<PlanError> for MatrixError {
+    fn from(error: PlanError) -> Self {
+        let message = error.to_string();
+        match error {
+            PlanError::UnsupportedVersion(_) => {
+                Self::new(http::StatusCode::BAD_REQUEST, "M_UNSUPPORTED_ROOM_VERSION", message)
+            }
+            PlanError::Malformed { .. } => Self::bad_json(message),
+            PlanError::InvalidState(_) => invalid_state(message),
+        }
+    }
+}

@@ -1,0 +1,186 @@
+//! Changing memberships.
+//!
+//! The rules of the room are applied by the room server. What is asked beforehand here is what those rules cannot say:
+//! a kick must not lift a ban, an unban must not end a membership, and joining twice is no second event.
+
+use plexus_matrix_http::{AuthedUser, MatrixError};
+use plexus_proto::{
+    common::v1::ErrorReason,
+    log::v1::{Forget, Intent, RoomControl, input_room_event::Body, room_control::Action},
+};
+use ruma::{
+    OwnedRoomId, RoomId, RoomOrAliasId, UserId, api::client::membership::ThirdPartySigned,
+};
+use serde_json::Value;
+
+use super::{Rooms, is_rejected, profile::membership_content, read::RoomMembers};
+use crate::clock::now_ms;
+
+impl Rooms {
+    /// Joins the user to a room; a repeat changes nothing.
+    pub(crate) async fn join(
+        &self,
+        user: &AuthedUser,
+        room_id: &RoomId,
+        reason: Option<&str>,
+        third_party_signed: Option<&ThirdPartySigned>,
+    ) -> Result<(), MatrixError> {
+        let asked = [&*user.id];
+        let (members, profile) =
+            tokio::try_join!(self.memberships(room_id, &asked), self.profile(&user.id))?;
+        let before = members.in_known_room(room_id)?.of(&user.id);
+        if before == Some("join") {
+            return Ok(());
+        }
+        let mut content = profile.member_content("join", reason);
+        if let Some(signed) = third_party_signed {
+            content["third_party_signed"] = serde_json::to_value(signed)
+                .map_err(|error| MatrixError::bad_json(format!("third_party_signed: {error}")))?;
+        }
+        let authorizer = self.authorize_join(room_id, user, before == Some("invite")).await?;
+        if let Some(authorizer) = authorizer {
+            content["join_authorised_via_users_server"] = Value::from(authorizer.as_str());
+        }
+        self.send_member(room_id, &user.id, &user.id, content).await
+    }
+
+    /// Knocks on a room.
+    pub(crate) async fn knock(
+        &self,
+        user: &UserId,
+        room_id: &RoomId,
+        reason: Option<&str>,
+    ) -> Result<(), MatrixError> {
+        let asked = [user];
+        let (members, profile) = tokio::try_join!(self.memberships(room_id, &asked), self.profile(user))?;
+        members.in_known_room(room_id)?;
+        self.send_member(room_id, user, user, profile.member_content("knock", reason)).await
+    }
+
+    /// Invites a user to a room.
+    pub(crate) async fn invite(
+        &self,
+        sender: &UserId,
+        room_id: &RoomId,
+        target: &UserId,
+        reason: Option<&str>,
+    ) -> Result<(), MatrixError> {
+        self.refuse_remote_invitee(target)?;
+        let content = self.profile(target).await?.member_content("invite", reason);
+        self.send_member(room_id, sender, target, content).await
+    }
+
+    /// Leaves a room, rejects its invite or withdraws a knock; a repeat changes nothing.
+    pub(crate) async fn leave(
+        &self,
+        user: &UserId,
+        room_id: &RoomId,
+        reason: Option<&str>,
+    ) -> Result<(), MatrixError> {
+        let members = self.memberships(room_id, &[user]).await?;
+        if members.in_known_room(room_id)?.of(user) == Some("leave") {
+            return Ok(());
+        }
+        self.send_member(room_id, user, user, membership_content("leave", reason)).await
+    }
+
+    /// Removes a user who is in the room, invited to it or knocking on it.
+    pub(crate) async fn kick(
+        &self,
+        sender: &UserId,
+        room_id: &RoomId,
+        target: &UserId,
+        reason: Option<&str>,
+    ) -> Result<(), MatrixError> {
+        let members = self.memberships(room_id, &[target]).await?;
+        match members.of(target) {
+            Some("join" | "invite" | "knock") => {}
+            _ => return Err(MatrixError::forbidden("The user is not in the room")),
+        }
+        self.send_member(room_id, sender, target, membership_content("leave", reason)).await
+    }
+
+    /// Bans a user.
+    pub(crate) async fn ban(
+        &self,
+        sender: &UserId,
+        room_id: &RoomId,
+        target: &UserId,
+        reason: Option<&str>,
+    ) -> Result<(), MatrixError> {
+        self.send_member(room_id, sender, target, membership_content("ban", reason)).await
+    }
+
+    /// Lifts a ban.
+    pub(crate) async fn unban(
+        &self,
+        sender: &UserId,
+        room_id: &RoomId,
+        target: &UserId,
+        reason: Option<&str>,
+    ) -> Result<(), MatrixError> {
+        let members = self.memberships(room_id, &[target]).await?;
+        if members.of(target) != Some("ban") {
+            return Err(MatrixError::forbidden("The user is not banned from the room"));
+        }
+        self.send_member(room_id, sender, target, membership_content("leave", reason)).await
+    }
+
+    /// Forgets a room that the user has left.
+    pub(crate) async fn forget(&self, user: &UserId, room_id: &RoomId) -> Result<(), MatrixError> {
+        let action = Action::Forget(Forget { user_id: user.to_string() });
+        let control = Body::Control(RoomControl { action: Some(action) });
+        match self.input.submit_room(room_id, control).await {
+            Ok(_) => Ok(()),
+            Err(error) if is_rejected(&error, ErrorReason::BadState) => {
+                Err(MatrixError::unknown("You have not left the room"))
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Finds the room that a client names by its ID or an alias.
+    pub(crate) async fn room_of(&self, room: &RoomOrAliasId) -> Result<OwnedRoomId, MatrixError> {
+        match <&RoomId>::try_from(room) {
+            Ok(room_id) => Ok(room_id.to_owned()),
+            Err(alias) => self.resolve_alias(alias).await,
+        }
+    }
+
+    /// Refuses to invite users of other servers: there is nobody to take the invite to them.
+    pub(super) fn refuse_remote_invitee(&self, target: &UserId) -> Result<(), MatrixError> {
+        if self.is_local(target.server_name()) {
+            return Ok(());
+        }
+        Err(MatrixError::not_found(format!("{target} cannot be reached: this server does not federate")))
+    }
+
+    async fn send_member(
+        &self,
+        room_id: &RoomId,
+        sender: &UserId,
+        target: &UserId,
+        content: Value,
+    ) -> Result<(), MatrixError> {
+        let intent = Intent {
+            sender: sender.to_string(),
+            r#type: "m.room.member".to_owned(),
+            state_key: Some(target.to_string()),
+            content: content.to_string().into_bytes().into(),
+            origin_server_ts: now_ms(),
+            skip_if_unchanged: true,
+            ..Intent::default()
+        };
+        self.send_intent(room_id, intent).await.map(drop)
+    }
+}
+
+impl RoomMembers {
+    /// Refuses rooms that this server does not know.
+    fn in_known_room(&self, room_id: &RoomId) -> Result<&Self, MatrixError> {
+        if self.room_exists {
+            return Ok(self);
+        }
+        Err(MatrixError::not_found(format!("Room {room_id} is not known to this server")))
+    }
+}

@@ -1,0 +1,219 @@
+//! Paging through the timeline of a room.
+
+use std::collections::BTreeSet;
+
+use plexus_matrix_http::{AuthedUser, MatrixError, token::TimelineToken};
+use plexus_proto::room::v1::{
+    Direction, ListTimelineRequest, ListTimelineResponse, RoomEvent, StatePoint, TimelineFilter, state_point::Point,
+};
+use ruma::{
+    EventId, RoomId,
+    api::client::{
+        context::get_context,
+        filter::{LazyLoadOptions, RoomEventFilter, UrlFilter},
+        message::get_message_events,
+    },
+    events::AnyStateEvent,
+    serde::Raw,
+};
+
+use super::{
+    Rooms, ask, format,
+    read::{EventParts, StateQuery, state_key as key},
+    state::{hide_room, position},
+};
+
+/// At most so many events are answered at once.
+const MAX_PAGE: u32 = 1000;
+
+/// What a client wants of a timeline.
+pub(crate) struct PageRequest<'a> {
+    pub(crate) room_id: &'a RoomId,
+    pub(crate) direction: ruma::api::Direction,
+    pub(crate) from: Option<&'a str>,
+    pub(crate) to: Option<&'a str>,
+    pub(crate) limit: u64,
+    pub(crate) filter: &'a RoomEventFilter,
+}
+
+/// A stretch of a timeline to read.
+struct Stretch {
+    direction: Direction,
+    from: Option<u64>,
+    to: Option<u64>,
+    limit: u32,
+}
+
+impl Rooms {
+    /// Reads a page of the timeline, as the user may see it.
+    pub(crate) async fn page(
+        &self,
+        user: &AuthedUser,
+        request: PageRequest<'_>,
+    ) -> Result<get_message_events::v3::Response, MatrixError> {
+        let room_id = request.room_id;
+        let from = request.from.map(|token| position(token, room_id)).transpose()?;
+        let to = request.to.map(|token| position(token, room_id)).transpose()?;
+        let stretch = Stretch {
+            direction: match request.direction {
+                ruma::api::Direction::Backward => Direction::Backward,
+                ruma::api::Direction::Forward => Direction::Forward,
+            },
+            from,
+            to,
+            limit: page_size(request.limit, request.filter),
+        };
+        let page = self.list(user, room_id, stretch, request.filter).await?;
+        let mut response = get_message_events::v3::Response::new();
+        response.start = match request.from {
+            Some(from) => from.to_owned(),
+            None => token(page.start),
+        };
+        // A filter that wants nothing of this room has nothing further down either.
+        response.end = page.next.filter(|_| wants_room(request.filter, room_id)).map(token);
+        if lazy(request.filter) {
+            let newest = match request.direction {
+                ruma::api::Direction::Backward => page.events.first(),
+                ruma::api::Direction::Forward => page.events.last(),
+            };
+            if let Some(newest) = newest {
+                response.state = self.senders_at(user, room_id, &page.events, newest).await?;
+            }
+        }
+        response.chunk = format::all_shown(&page.events, user);
+        Ok(response)
+    }
+
+    /// Reads an event with those around it, as the user may see them, and the state after the last of them.
+    pub(crate) async fn context(
+        &self,
+        user: &AuthedUser,
+        request: &get_context::v3::Request,
+    ) -> Result<get_context::v3::Response, MatrixError> {
+        let room_id = &request.room_id;
+        let event = self.find_event(room_id, &user.id, &request.event_id).await?;
+        if event.seq == 0 {
+            // It has no place in the timeline.
+            return Err(MatrixError::not_found("Event not found"));
+        }
+        let limit = page_size(u64::from(request.limit), &request.filter);
+        let around = if u64::from(request.limit) == 0 { 0 } else { limit.div_ceil(2) };
+        let stretch = |direction, from, limit| Stretch { direction, from: Some(from), to: None, limit };
+        let (before, after) = tokio::try_join!(
+            self.list(user, room_id, stretch(Direction::Backward, event.seq - 1, around), &request.filter),
+            self.list(user, room_id, stretch(Direction::Forward, event.seq, limit.saturating_sub(around)), &request.filter),
+        )?;
+        let last = after.events.last().unwrap_or(&event);
+        let state = if lazy(&request.filter) {
+            let all = before.events.iter().chain([&event]).chain(&after.events).cloned().collect::<Vec<_>>();
+            self.senders_at(user, room_id, &all, last).await?
+        } else {
+            let query = StateQuery { at: Some(after_event(last)), ..StateQuery::default() };
+            format::all_shown(&hide_room(self.state(room_id, Some(&user.id), query).await)?, user)
+        };
+        let mut response = get_context::v3::Response::new();
+        response.start = Some(token(before.next.unwrap_or_else(|| edge(&before.events, event.seq) - 1)));
+        response.end = Some(token(after.next.unwrap_or_else(|| edge(&after.events, event.seq))));
+        response.events_before = format::all_shown(&before.events, user);
+        response.events_after = format::all_shown(&after.events, user);
+        response.event = Some(format::shown(&event, user)?);
+        response.state = state;
+        Ok(response)
+    }
+
+    /// Reads one event, as the user may see it.
+    pub(crate) async fn event<T>(
+        &self,
+        user: &AuthedUser,
+        room_id: &RoomId,
+        event_id: &EventId,
+    ) -> Result<Raw<T>, MatrixError> {
+        format::shown(&self.find_event(room_id, &user.id, event_id).await?, user)
+    }
+
+    async fn list(
+        &self,
+        user: &AuthedUser,
+        room_id: &RoomId,
+        stretch: Stretch,
+        filter: &RoomEventFilter,
+    ) -> Result<ListTimelineResponse, MatrixError> {
+        if stretch.limit == 0 {
+            let start = stretch.from.unwrap_or_default();
+            return Ok(ListTimelineResponse { events: Vec::new(), next: Some(start), start });
+        }
+        // Asked even if the filter wants nothing: who may not read the room is told so.
+        let limit = if wants_room(filter, room_id) { stretch.limit } else { 1 };
+        let request = ListTimelineRequest {
+            room_id: room_id.to_string(),
+            viewer: user.id.to_string(),
+            direction: stretch.direction.into(),
+            from: stretch.from,
+            to: stretch.to,
+            limit,
+            filter: Some(timeline_filter(filter)),
+            at_least: None,
+        };
+        let mut page = hide_room(ask(self.queries.clone().list_timeline(request)).await)?;
+        if !wants_room(filter, room_id) {
+            page.events.clear();
+        }
+        Ok(page)
+    }
+
+    /// Reads the member events of the senders of some events, in the state after one of them.
+    async fn senders_at(
+        &self,
+        user: &AuthedUser,
+        room_id: &RoomId,
+        events: &[RoomEvent],
+        at: &RoomEvent,
+    ) -> Result<Vec<Raw<AnyStateEvent>>, MatrixError> {
+        let senders = events.iter().map(|event| Ok(EventParts::of(event)?.sender));
+        let senders = senders.collect::<Result<BTreeSet<_>, MatrixError>>()?;
+        let keys = senders.iter().map(|sender| key("m.room.member", sender)).collect();
+        let members = self.state_entries(room_id, Some(&user.id), keys, Some(after_event(at))).await;
+        Ok(format::all_shown(&hide_room(members)?, user))
+    }
+}
+
+fn token(position: u64) -> String {
+    TimelineToken(position).to_string()
+}
+
+fn after_event(event: &RoomEvent) -> StatePoint {
+    StatePoint { point: Some(Point::AfterEventId(event.event_id.clone())) }
+}
+
+/// `seq` of the last of some events in the direction of reading; without any, of the one they lie around.
+fn edge(events: &[RoomEvent], around: u64) -> u64 {
+    events.last().map_or(around, |event| event.seq).max(1)
+}
+
+fn lazy(filter: &RoomEventFilter) -> bool {
+    matches!(filter.lazy_load_options, LazyLoadOptions::Enabled { .. })
+}
+
+/// The limit of the request and that of its filter both hold.
+fn page_size(limit: u64, filter: &RoomEventFilter) -> u32 {
+    let filtered = filter.limit.map_or(u64::MAX, u64::from);
+    u32::try_from(limit.min(filtered)).unwrap_or(MAX_PAGE).clamp(1, MAX_PAGE)
+}
+
+fn wants_room(filter: &RoomEventFilter, room_id: &RoomId) -> bool {
+    let listed = filter.rooms.as_ref().is_none_or(|rooms| rooms.iter().any(|room| room == room_id));
+    listed && !filter.not_rooms.iter().any(|room| room == room_id)
+}
+
+fn timeline_filter(filter: &RoomEventFilter) -> TimelineFilter {
+    let strings = |users: &[ruma::OwnedUserId]| users.iter().map(ToString::to_string).collect::<Vec<_>>();
+    TimelineFilter {
+        types: filter.types.clone().unwrap_or_default(),
+        has_types: filter.types.is_some(),
+        not_types: filter.not_types.clone(),
+        senders: filter.senders.as_deref().map(strings).unwrap_or_default(),
+        has_senders: filter.senders.is_some(),
+        not_senders: strings(&filter.not_senders),
+        contains_url: filter.url_filter.map(|wanted| wanted == UrlFilter::EventsWithUrl),
+    }
+}

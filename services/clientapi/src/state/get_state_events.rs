@@ -1,0 +1,19 @@
+//! `GET /_matrix/client/*/rooms/{roomId}/state`
+//! [Spec](https://spec.matrix.org/v1.19/client-server-api/#get_matrixclientv3roomsroomidstate)
+
+use axum::extract::State;
+use plexus_matrix_http::{AuthedUser, Matrix, MatrixError};
+use ruma::api::client::state::get_state_events;
+use tracing::instrument;
+
+use crate::App;
+
+#[instrument(name = "http.client.get_state_events", skip_all, fields(room.id = %request.room_id))]
+pub(crate) async fn handler(
+    State(app): State<App>,
+    user: AuthedUser,
+    Matrix(request): Matrix<get_state_events::v3::Request>,
+) -> Result<Matrix<get_state_events::v3::Response>, MatrixError> {
+    let state = app.rooms.full_state(&user, &request.room_id).await?;
+    Ok(Matrix(get_state_events::v3::Response::new(state)))
+}
