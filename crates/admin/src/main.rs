@@ -1,0 +1,100 @@
+//! `plexus-admin`: what an operator does from a shell.
+//!
+//! It holds no rights of its own: accounts are made with the shared secret of the configuration, over the client API,
+//! and the rest is asked of the room server's operator listener.
+
+mod partitions;
+mod user;
+
+use std::{net::SocketAddr, path::PathBuf, process::ExitCode};
+
+use clap::{Parser, Subcommand};
+use plexus_service::{Config, RpcChannel};
+
+#[derive(Parser)]
+#[command(name = "plexus-admin", version, about = "Operates a Plexus homeserver")]
+struct Cli {
+    /// Configuration file of the server.
+    #[arg(long, value_name = "FILE", default_value = "plexus.toml", global = true)]
+    config: PathBuf,
+    /// Room server to ask, `http://host:port` of its operator listener; default: as the configuration says.
+    #[arg(long, value_name = "URL", global = true)]
+    operator: Option<String>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Accounts.
+    #[command(subcommand)]
+    User(UserCommand),
+    /// Lists the partitions of the input logs: who owns them and how far they are.
+    Partitions,
+    /// Records that could not be processed.
+    #[command(subcommand)]
+    DeadLetters(DeadLetterCommand),
+}
+
+#[derive(Subcommand)]
+enum UserCommand {
+    /// Makes an account.
+    Create(user::Create),
+}
+
+#[derive(Subcommand)]
+enum DeadLetterCommand {
+    /// Lists them, newest first.
+    List {
+        /// At most so many.
+        #[arg(long, default_value_t = 100)]
+        limit: u32,
+    },
+    /// Writes one to its input log again and removes it from the list.
+    Replay {
+        /// Its number in the list.
+        id: i64,
+    },
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> ExitCode {
+    match run(Cli::parse()).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("plexus-admin: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(cli: Cli) -> anyhow::Result<()> {
+    let config = Config::load(&cli.config)?;
+    let operator = || operator(&config, cli.operator.as_deref());
+    match cli.command {
+        Command::User(UserCommand::Create(create)) => user::create(&config, create).await,
+        Command::Partitions => partitions::list(operator()?).await,
+        Command::DeadLetters(DeadLetterCommand::List { limit }) => {
+            partitions::list_dead_letters(operator()?, limit).await
+        }
+        Command::DeadLetters(DeadLetterCommand::Replay { id }) => partitions::replay(operator()?, id).await,
+    }
+}
+
+fn operator(config: &Config, url: Option<&str>) -> anyhow::Result<RpcChannel> {
+    let configured = format!("http://{}", reachable(config.roomserver.operator_listen.address));
+    let channel = RpcChannel::connect(url.unwrap_or(&configured))?;
+    Ok(channel.with_token(&config.rpc.token))
+}
+
+/// Where to reach a listener on this machine: one on all addresses is reached on loopback.
+fn reachable(mut address: SocketAddr) -> SocketAddr {
+    if address.ip().is_unspecified() {
+        address.set_ip(if address.is_ipv4() {
+            std::net::Ipv4Addr::LOCALHOST.into()
+        } else {
+            std::net::Ipv6Addr::LOCALHOST.into()
+        });
+    }
+    address
+}
