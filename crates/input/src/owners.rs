@@ -1,6 +1,6 @@
 //! Which room server owns which partition, as far as the last refusals told.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{borrow::Cow, collections::HashMap, sync::Arc};
 
 use parking_lot::Mutex;
 use plexus_log::PARTITIONS;
@@ -46,6 +46,8 @@ impl Owners {
         if partition >= PARTITIONS {
             return false;
         }
+        let address = url(address);
+        let address = address.as_ref();
         let mut known = self.known.lock();
         let known = &mut *known;
         if known.by_partition.get(&partition).is_some_and(|channel| channel.address() == address) {
@@ -69,4 +71,9 @@ impl Owners {
     pub(crate) fn forget(&self, partition: u32) {
         self.known.lock().by_partition.remove(&partition);
     }
+}
+
+/// Room servers advertise `host:port` or a URL.
+fn url(address: &str) -> Cow<'_, str> {
+    if address.contains("://") { Cow::Borrowed(address) } else { Cow::Owned(format!("http://{address}")) }
 }

@@ -67,12 +67,7 @@ impl InputWriter {
         let connect: Arc<crate::owners::ConnectFn> = match connect {
             Connect::InProcess => Arc::new(|_: &str| None),
             Connect::Network { token } => Arc::new(move |address: &str| {
-                let address = if address.contains("://") {
-                    address.to_owned()
-                } else {
-                    format!("http://{address}")
-                };
-                RpcChannel::connect(&address)
+                RpcChannel::connect(address)
                     .map(|channel| channel.with_token(&token))
                     .inspect_err(|error| tracing::warn!(%error, address, "owner has an unusable address"))
                     .ok()
@@ -141,7 +136,10 @@ impl InputWriter {
                 }
                 Some(Outcome::Parked(_)) => return Err(SubmitError::Parked),
                 Some(Outcome::Unknown(_)) => {
-                    tracing::warn!(partition = position.partition, "input was lost with its log, writing it again");
+                    tracing::warn!(
+                        partition = position.partition,
+                        "input was lost with its log, writing it again"
+                    );
                     pause.wait().await?;
                 }
                 None => {
@@ -180,6 +178,8 @@ impl InputWriter {
         deadline: Instant,
         pause: &mut Backoff,
     ) -> Result<Verdict, SubmitError> {
+        // Instances that disagree about the owner must not make us spin between them.
+        let mut redirected = false;
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
@@ -203,9 +203,11 @@ impl InputWriter {
                 }
                 Ok(Err(status)) => status,
             };
-            if self.ask_elsewhere(position.partition, &status)? {
+            if self.ask_elsewhere(position.partition, &status)? && !redirected {
+                redirected = true;
                 continue;
             }
+            redirected = false;
             pause.wait().await?;
         }
     }

@@ -1,7 +1,15 @@
 //! Reading request bodies.
 
-use axum::extract::{FromRequest, Request, rejection::{BytesRejection, FailedToBufferBody}};
+use axum::{
+    extract::{
+        FromRequest, Request,
+        rejection::{BytesRejection, FailedToBufferBody},
+    },
+    response::{IntoResponse, Response},
+};
 use bytes::Bytes;
+use http::{HeaderValue, header};
+use serde::Serialize;
 use serde_json::{error::Category, value::RawValue};
 
 use crate::MatrixError;
@@ -42,6 +50,20 @@ impl JsonObject {
         Ok(Self(value))
     }
 
+    /// Makes one of whatever becomes a JSON object.
+    pub fn of(value: &impl Serialize) -> Result<Self, MatrixError> {
+        serde_json::value::to_raw_value(value).map(Self).map_err(|error| {
+            tracing::error!(%error, "response could not be encoded");
+            MatrixError::internal()
+        })
+    }
+
+    /// `{}`.
+    #[must_use]
+    pub fn empty() -> Self {
+        Self(RawValue::from_string("{}".to_owned()).expect("an empty object is JSON"))
+    }
+
     /// The JSON text.
     #[must_use]
     pub fn get(&self) -> &str {
@@ -60,5 +82,25 @@ impl<S: Send + Sync> FromRequest<S> for JsonObject {
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Self::Rejection> {
         Self::parse(&read(request, state).await?)
+    }
+}
+
+/// Answers with the object.
+impl IntoResponse for JsonObject {
+    fn into_response(self) -> Response {
+        let content_type = HeaderValue::from_static("application/json");
+        ([(header::CONTENT_TYPE, content_type)], self.into_bytes()).into_response()
+    }
+}
+
+/// Extracts the body as it came.
+#[derive(Debug, Clone)]
+pub struct RawBody(pub Bytes);
+
+impl<S: Send + Sync> FromRequest<S> for RawBody {
+    type Rejection = MatrixError;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Self::Rejection> {
+        read(request, state).await.map(Self)
     }
 }

@@ -110,17 +110,12 @@ pub fn stripped_event(json: &[u8]) -> Result<Box<RawValue>, EventError> {
     Ok(serde_json::value::to_raw_value(&stripped)?)
 }
 
-fn show(
-    stored: &Stored<'_>,
-    meta: &EventMeta<'_>,
-    format: EventFormat,
-) -> Result<Box<RawValue>, EventError> {
+fn show(stored: &Stored<'_>, meta: &EventMeta<'_>, format: EventFormat) -> Result<Box<RawValue>, EventError> {
     let kept: StoredUnsigned<'_> = match stored.unsigned {
         Some(unsigned) => serde_json::from_str(unsigned.get())?,
         None => StoredUnsigned::default(),
     };
-    let redacted_because =
-        kept.redacted_because.map(|event| redaction(event, meta, format)).transpose()?;
+    let redacted_because = kept.redacted_because.map(|event| redaction(event, meta, format)).transpose()?;
     let prev_content: Option<&RawValue> = meta.prev_content.map(serde_json::from_slice).transpose()?;
     let unsigned = Unsigned {
         age: meta.now_ms.map(|now| now.saturating_sub(stored.origin_server_ts).max(0)),
@@ -158,12 +153,8 @@ fn redaction(
     let mut stored: Stored<'_> = serde_json::from_str(event.get())?;
     stored.unsigned = None;
     let event_id = stored.event_id.take().unwrap_or_default();
-    let meta = EventMeta {
-        event_id: &event_id,
-        room_id: meta.room_id,
-        now_ms: meta.now_ms,
-        ..EventMeta::default()
-    };
+    let meta =
+        EventMeta { event_id: &event_id, room_id: meta.room_id, now_ms: meta.now_ms, ..EventMeta::default() };
     show(&stored, &meta, format)
 }
 

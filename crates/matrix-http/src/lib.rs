@@ -18,7 +18,7 @@ pub mod token;
 
 pub use address::ClientAddress;
 pub use auth::{AuthedUser, Authenticator, OptionalUser, hash_token};
-pub use body::JsonObject;
+pub use body::{JsonObject, RawBody};
 pub use error::{MatrixError, reason_error};
 pub use layers::apply_layers;
 pub use matrix::{Matrix, PathArgs, QueryArgs};

@@ -159,9 +159,7 @@ fn refill_period(limit: RateLimit) -> Duration {
     if limit.per_second.is_nan() || limit.per_second <= 0.0 {
         return DAY;
     }
-    Duration::try_from_secs_f64(limit.per_second.recip())
-        .unwrap_or(DAY)
-        .clamp(Duration::from_nanos(1), DAY)
+    Duration::try_from_secs_f64(limit.per_second.recip()).unwrap_or(DAY).clamp(Duration::from_nanos(1), DAY)
 }
 
 /// Whoever has one IPv6 address has a /64 of them.

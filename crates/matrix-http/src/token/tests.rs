@@ -66,7 +66,9 @@ fn parts_that_cross_have_no_order() {
 
 #[test]
 fn malformed_tokens_are_refused() {
-    for text in ["", "s2_", "s2_!", "s2_AQAAAA", "s2_AQAAAAAA", "s2_AgAAAAA", "s2_AQAAAAA=", "s1_AQAAAAA", "t1_0"] {
+    for text in
+        ["", "s2_", "s2_!", "s2_AQAAAA", "s2_AQAAAAAA", "s2_AgAAAAA", "s2_AQAAAAA=", "s1_AQAAAAA", "t1_0"]
+    {
         assert_eq!(text.parse::<SyncToken>(), Err(TokenError), "{text}");
     }
     for text in ["", "t1_", "t1_-1", "t1_+1", "t1_01", "t1_1x", "t1_18446744073709551616", "s2_AQAAAAA"] {

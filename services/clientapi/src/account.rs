@@ -1,0 +1,44 @@
+//! Accounts.
+
+pub(crate) mod change_password;
+pub(crate) mod check_registration_token_validity;
+mod create;
+pub(crate) mod deactivate;
+pub(crate) mod get_username_availability;
+pub(crate) mod register;
+pub(crate) mod whoami;
+
+use plexus_matrix_http::MatrixError;
+use plexus_proto::{
+    common::v1::ErrorReason,
+    user::v1::{GetAccountRequest, GetAccountResponse},
+};
+use plexus_service::refusal::reason_of;
+use ruma::UserId;
+
+use crate::App;
+
+pub(crate) use create::{FirstSession, NewAccount, create};
+
+/// Finds an account.
+pub(crate) async fn find(app: &App, user: &UserId) -> Result<Option<GetAccountResponse>, MatrixError> {
+    let request = GetAccountRequest { user_id: user.to_string() };
+    match app.users.clone().get_account(request).await {
+        Ok(response) => Ok(Some(response.into_inner())),
+        Err(status) if reason_of(&status) == Some(ErrorReason::NotFound) => Ok(None),
+        Err(status) => Err(status.into()),
+    }
+}
+
+/// Refuses a name that is taken.
+pub(crate) async fn check_available(app: &App, user: &UserId) -> Result<(), MatrixError> {
+    match find(app, user).await? {
+        None => Ok(()),
+        Some(_) => Err(plexus_matrix_http::reason_error(ErrorReason::UserInUse, "The username is taken")),
+    }
+}
+
+/// Refuses to act for somebody else.
+pub(crate) fn check_own(user: &UserId, asked: &UserId) -> Result<(), MatrixError> {
+    if user == asked { Ok(()) } else { Err(MatrixError::forbidden("This belongs to another user")) }
+}

@@ -1,0 +1,148 @@
+//! `POST /_matrix/client/*/register`
+//! [Spec](https://spec.matrix.org/v1.19/client-server-api/#post_matrixclientv3register)
+
+use axum::extract::State;
+use http::StatusCode;
+use plexus_matrix_http::{ClientAddress, Matrix, MatrixError, QueryArgs};
+use ruma::{OwnedDeviceId, api::client::account::register::v3::Response};
+use serde::Deserialize;
+use tracing::instrument;
+
+use super::{FirstSession, NewAccount};
+use crate::{
+    App,
+    uia::{self, InteractiveRequest, Operation, Stage},
+    usernames,
+};
+
+#[derive(Debug, Deserialize)]
+pub(crate) struct Query {
+    #[serde(default)]
+    kind: Kind,
+}
+
+#[derive(Debug, Default, Clone, Copy, PartialEq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Kind {
+    #[default]
+    User,
+    Guest,
+}
+
+#[derive(Debug, Deserialize)]
+struct Params {
+    username: Option<String>,
+    password: Option<String>,
+    device_id: Option<OwnedDeviceId>,
+    initial_device_display_name: Option<String>,
+    #[serde(default)]
+    inhibit_login: bool,
+    #[serde(default)]
+    refresh_token: bool,
+    guest_access_token: Option<String>,
+    #[serde(rename = "type")]
+    login_type: Option<String>,
+}
+
+#[instrument(name = "http.client.register", skip_all)]
+pub(crate) async fn handler(
+    State(app): State<App>,
+    address: ClientAddress,
+    QueryArgs(query): QueryArgs<Query>,
+    request: InteractiveRequest,
+) -> Result<Matrix<Response>, MatrixError> {
+    match query.kind {
+        Kind::Guest => register_guest(&app, address, &request).await,
+        Kind::User => register_user(&app, address, request).await,
+    }
+}
+
+async fn register_guest(
+    app: &App,
+    address: ClientAddress,
+    request: &InteractiveRequest,
+) -> Result<Matrix<Response>, MatrixError> {
+    if !app.config.registration.guests {
+        return Err(MatrixError::new(
+            StatusCode::FORBIDDEN,
+            "M_GUEST_ACCESS_FORBIDDEN",
+            "Guests are not welcome on this server",
+        ));
+    }
+    app.limits.check_registration(address.0)?;
+    let params: Params = uia::read_params(&request.params)?;
+    // The device of a guest is always a new one; the specification ignores all other parameters.
+    let session = FirstSession {
+        device_name: params.initial_device_display_name,
+        refreshable: params.refresh_token,
+        ..FirstSession::default()
+    };
+    create(app, NewAccount { guest: true, session: Some(session), ..NewAccount::default() }).await
+}
+
+async fn register_user(
+    app: &App,
+    address: ClientAddress,
+    request: InteractiveRequest,
+) -> Result<Matrix<Response>, MatrixError> {
+    let early: Params = uia::read_params(&request.params)?;
+    if early.login_type.as_deref() == Some("m.login.application_service") {
+        // There are no application services, so nobody can have a token of one.
+        return Err(MatrixError::unknown_token(false));
+    }
+    let flows = flows(app)?;
+    if request.auth.is_some() {
+        app.limits.check_registration(address.0)?;
+    } else {
+        app.limits.check_login(address.0)?;
+    }
+    // What cannot succeed is told before the client goes through the stages.
+    if let Some(name) = &early.username {
+        let user_id = usernames::new_user_id(name, &app.server_name)?;
+        super::check_available(app, &user_id).await?;
+    }
+    if early.guest_access_token.is_some() {
+        return Err(MatrixError::forbidden("Guests cannot keep their account here; register a new one"));
+    }
+    let operation = Operation { endpoint: "register", user: None, flows: &flows };
+    let params = uia::authenticate(app, operation, request).await?;
+    let params: Params = uia::read_params(&params)?;
+    let password = params
+        .password
+        .ok_or_else(|| MatrixError::missing_param("`password` is missing: without it nobody could log in"))?;
+    let session = (!params.inhibit_login).then_some(FirstSession {
+        device_id: params.device_id,
+        device_name: params.initial_device_display_name,
+        refreshable: params.refresh_token,
+    });
+    let account =
+        NewAccount { username: params.username, password: Some(password), session, ..NewAccount::default() };
+    create(app, account).await
+}
+
+/// What is asked of whoever registers, by configuration.
+fn flows(app: &App) -> Result<Vec<&'static [Stage]>, MatrixError> {
+    let mut flows: Vec<&'static [Stage]> = Vec::new();
+    if app.config.registration.open {
+        flows.push(&[Stage::Dummy]);
+    }
+    if !app.config.registration.tokens.is_empty() {
+        flows.push(&[Stage::RegistrationToken]);
+    }
+    if flows.is_empty() {
+        return Err(MatrixError::forbidden("Registration is not open on this server"));
+    }
+    Ok(flows)
+}
+
+async fn create(app: &App, account: NewAccount) -> Result<Matrix<Response>, MatrixError> {
+    let (user_id, issued) = super::create(app, account).await?;
+    let mut response = Response::new(user_id);
+    if let Some(issued) = issued {
+        response.access_token = Some(issued.access_token);
+        response.device_id = Some(issued.device_id);
+        response.refresh_token = issued.refresh_token;
+        response.expires_in = issued.expires_in;
+    }
+    Ok(Matrix(response))
+}

@@ -1,0 +1,3 @@
+//! What operators' tools ask of this server in the dialect they know.
+
+pub(crate) mod register;

@@ -1,0 +1,103 @@
+//! Everything is constructed here, once, in dependency order.
+
+use std::sync::Arc;
+
+use axum::extract::FromRef;
+use plexus_input::{Connect, InputWriter};
+use plexus_log::Log;
+use plexus_matrix_http::{Authenticator, RateLimiter};
+use plexus_proto::{
+    room::v1::room_query_service_client::RoomQueryServiceClient,
+    user::v1::user_query_service_client::UserQueryServiceClient,
+};
+use plexus_service::{Config, RpcChannel};
+use ruma::{OwnedServerName, RoomVersionId, ServerName};
+
+use crate::{
+    nonces::Nonces,
+    passwords::{PasswordError, Passwords},
+    rooms::Rooms,
+    uia::Sessions,
+};
+
+/// What the client-server API is made of.
+#[derive(Clone)]
+pub struct AppDeps {
+    /// The configuration.
+    pub config: Arc<Config>,
+    /// The event logs.
+    pub log: Log,
+    /// The room server's queries about rooms, and its verdicts.
+    pub rooms: RpcChannel,
+    /// The room server's queries about users.
+    pub users: RpcChannel,
+    /// How the owners of partitions are reached, for verdicts.
+    pub connect: Connect,
+}
+
+/// Why there is no client-server API.
+#[derive(Debug, thiserror::Error)]
+pub enum AppError {
+    /// `server.name` is not a server name.
+    #[error("`server.name` is not a valid server name")]
+    ServerName(#[source] ruma::IdParseError),
+    /// `server.default_room_version` is not one that new rooms may have.
+    #[error("`server.default_room_version` {0} is not one that is served: use 6 to 12")]
+    RoomVersion(String),
+    /// The cost of hashing passwords does not work.
+    #[error("`auth.argon2_memory_kib` and `auth.argon2_iterations` do not work")]
+    Passwords(#[source] PasswordError),
+}
+
+/// Handles on everything that handlers use. Cheap to clone.
+#[derive(Clone)]
+pub struct App {
+    pub(crate) config: Arc<Config>,
+    pub(crate) server_name: OwnedServerName,
+    pub(crate) input: InputWriter,
+    pub(crate) rooms: Rooms,
+    pub(crate) room_queries: RoomQueryServiceClient<RpcChannel>,
+    pub(crate) users: UserQueryServiceClient<RpcChannel>,
+    pub(crate) authenticator: Authenticator,
+    pub(crate) limits: RateLimiter,
+    pub(crate) passwords: Passwords,
+    pub(crate) interactive: Sessions,
+    pub(crate) nonces: Nonces,
+}
+
+impl App {
+    /// Builds it all.
+    pub fn new(deps: AppDeps) -> Result<Self, AppError> {
+        let AppDeps { config, log, rooms, users, connect } = deps;
+        let server_name = ServerName::parse(&config.server.name).map_err(AppError::ServerName)?;
+        let default_version = default_room_version(&config.server.default_room_version)?;
+        let input = InputWriter::new(log, rooms.clone(), connect);
+        let passwords = Passwords::new(&config.auth).map_err(AppError::Passwords)?;
+        Ok(Self {
+            room_queries: RoomQueryServiceClient::new(rooms.clone()),
+            rooms: Rooms::new(server_name.clone(), default_version, input.clone(), rooms, users.clone()),
+            server_name,
+            input,
+            authenticator: Authenticator::new(users.clone()),
+            users: UserQueryServiceClient::new(users),
+            limits: RateLimiter::new(&config.rate_limits),
+            passwords,
+            interactive: Sessions::new(),
+            nonces: Nonces::new(),
+            config,
+        })
+    }
+}
+
+impl FromRef<App> for Authenticator {
+    fn from_ref(app: &App) -> Self {
+        app.authenticator.clone()
+    }
+}
+
+fn default_room_version(version: &str) -> Result<RoomVersionId, AppError> {
+    crate::rooms::ROOM_VERSIONS
+        .into_iter()
+        .find(|served| served.as_str() == version)
+        .ok_or_else(|| AppError::RoomVersion(version.to_owned()))
+}

@@ -1,0 +1,4 @@
+//! Filters: what clients want to see in sync, stored under an ID.
+
+pub(crate) mod create_filter;
+pub(crate) mod get_filter;
