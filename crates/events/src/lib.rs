@@ -10,6 +10,7 @@ pub mod create;
 pub mod hash;
 pub mod key_file;
 pub mod pdu;
+pub mod power;
 pub mod redact;
 pub mod signing;
 pub mod verify;
@@ -18,6 +19,7 @@ pub mod version;
 pub use build::{BuildError, Built, Draft};
 pub use canonical::{CanonicalError, Object, Value};
 pub use pdu::{Pdu, PduError};
+pub use power::Power;
 pub use signing::SigningKey;
 pub use version::{RoomRules, UnsupportedVersion};
 

@@ -2,6 +2,29 @@
 
 use base64::{Engine as _, engine::general_purpose::STANDARD_NO_PAD};
 use ed25519_dalek::Signer as _;
+use ruma::{AnyKeyName, OwnedSigningKeyId, ServerName, signatures};
+
+use crate::{canonical::Object, version::RoomRules};
+
+/// An event that cannot be signed.
+#[derive(Debug, thiserror::Error)]
+#[error("failed to sign the event: {0}")]
+pub struct SignError(String);
+
+/// Adds this server's signature to an event that carries its hashes.
+///
+/// # Errors
+///
+/// Fails if the event is malformed.
+pub fn sign_event(
+    event: &mut Object,
+    server_name: &ServerName,
+    key: &SigningKey,
+    rules: &RoomRules,
+) -> Result<(), SignError> {
+    signatures::sign_event(server_name.as_str(), key, event, &rules.rules.redaction)
+        .map_err(|error| SignError(error.to_string()))
+}
 
 /// An Ed25519 key with its version.
 #[derive(Clone)]
@@ -84,6 +107,14 @@ impl SigningKey {
     #[must_use]
     pub fn public_key(&self) -> [u8; 32] {
         self.key.verifying_key().to_bytes()
+    }
+}
+
+impl signatures::KeyPair for SigningKey {
+    fn sign(&self, message: &[u8]) -> signatures::Signature {
+        let id: OwnedSigningKeyId<AnyKeyName> =
+            self.key_id.as_str().try_into().expect("the version was checked when the key was made");
+        signatures::Signature::new(id, self.key.sign(message).to_bytes().to_vec())
     }
 }
 

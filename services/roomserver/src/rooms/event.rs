@@ -1,0 +1,63 @@
+//! Events as the room server keeps them.
+
+use bytes::Bytes;
+use plexus_proto::log::v1::HistoryVisibility;
+use ruma::{OwnedEventId, OwnedUserId};
+
+use super::ids::{EventNid, NodeNid, RoomNid};
+
+/// Bits of the column `events.flags`.
+pub(crate) mod flags {
+    /// The event was rejected.
+    pub(crate) const REJECTED: i32 = 1;
+    /// The event was soft-failed.
+    pub(crate) const SOFT_FAILED: i32 = 2;
+    /// The event is only known as an auth or state event.
+    pub(crate) const OUTLIER: i32 = 4;
+    /// The event was redacted.
+    pub(crate) const REDACTED: i32 = 8;
+    /// The event was sent by a user of this server.
+    pub(crate) const LOCAL: i32 = 16;
+}
+
+/// An event as stored, loaded for a batch.
+#[derive(Debug, Clone)]
+pub(crate) struct StoredEvent {
+    /// Numeric ID.
+    pub(crate) nid: EventNid,
+    /// Event ID.
+    pub(crate) event_id: OwnedEventId,
+    /// Room.
+    pub(crate) room_nid: RoomNid,
+    /// Event type.
+    pub(crate) event_type: String,
+    /// State key; `None` for a message event.
+    pub(crate) state_key: Option<String>,
+    /// Sender.
+    pub(crate) sender: OwnedUserId,
+    /// Depth.
+    pub(crate) depth: i64,
+    /// Bits of [`flags`].
+    pub(crate) flags: i32,
+    /// 1 + the greatest generation of its auth events; 0 for the create event.
+    pub(crate) auth_generation: i32,
+    /// Root of the members' trie after the event; `None` if empty.
+    pub(crate) members_root: Option<NodeNid>,
+    /// Root of the trie of other state after the event; `None` if empty.
+    pub(crate) other_root: Option<NodeNid>,
+    /// Sequence number of its output record; `None` if it was not put out.
+    pub(crate) seq: Option<i64>,
+    /// Canonical JSON, redacted if the event was.
+    pub(crate) json: Bytes,
+}
+
+/// Turns the value of a `history_visibility` field into what is kept for an event.
+/// What is absent or unknown counts as `shared`, as the specification says.
+pub(crate) fn visibility_from_str(value: Option<&str>) -> HistoryVisibility {
+    match value {
+        Some("joined") => HistoryVisibility::Joined,
+        Some("invited") => HistoryVisibility::Invited,
+        Some("world_readable") => HistoryVisibility::WorldReadable,
+        Some(_) | None => HistoryVisibility::Shared,
+    }
+}

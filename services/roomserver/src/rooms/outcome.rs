@@ -1,0 +1,204 @@
+//! What comes of an input: rows to write, records to put out, a verdict.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use plexus_proto::{
+    common::v1::ErrorReason,
+    input::v1::{Accepted, Rejected, Verdict, verdict},
+    log::v1::OutputRoomEvent,
+};
+use ruma::{EventId, OwnedEventId, OwnedRoomAliasId, OwnedRoomId, OwnedUserId};
+
+use super::{
+    event::StoredEvent,
+    ids::{Counters, EventNid, NodeNid, RoomNid},
+    room::Room,
+    source::Needs,
+    trie::Node,
+};
+
+/// What comes of an input.
+#[derive(Debug)]
+pub(crate) enum Outcome {
+    /// It changed something, or it is accepted without a change (then rows and outputs are empty).
+    Applied(Box<Applied>),
+    /// It is refused; nothing changes.
+    Refused(Verdict),
+    /// Something has to be loaded first.
+    Need(Needs),
+    /// It can never be processed: it belongs into `dead_letters`.
+    Poison(String),
+}
+
+/// The effects of an input.
+#[derive(Debug)]
+pub(crate) struct Applied {
+    /// The room after it.
+    pub(crate) room: Room,
+    /// What to write.
+    pub(crate) rows: Rows,
+    /// What to put out, with contiguous `seq`.
+    pub(crate) outputs: Vec<Output>,
+    /// The answer to the writer.
+    pub(crate) verdict: Verdict,
+    /// The counters after it.
+    pub(crate) counters: Counters,
+}
+
+/// A record for the output log.
+#[derive(Debug)]
+pub(crate) struct Output {
+    /// Sequence number, as in the record.
+    pub(crate) seq: i64,
+    /// Event whose JSON the record carries, and which is left out of `output_log.body`.
+    pub(crate) event_nid: Option<EventNid>,
+    /// The record, whole but for `epoch`, which the caller fills in.
+    pub(crate) record: OutputRoomEvent,
+}
+
+/// Rows to write in the transaction of the batch. Only what changed is present.
+#[derive(Debug, Default)]
+pub(crate) struct Rows {
+    /// The room's row as it is now; it is inserted if `room_is_new`, else all its columns but the identity are updated.
+    pub(crate) room: Option<RoomRow>,
+    /// Whether the room is new.
+    pub(crate) room_is_new: bool,
+    /// Rows for `events` and `event_json`.
+    pub(crate) events: Vec<EventRow>,
+    /// Events whose JSON and flags change: they were redacted. May name events of `events` above.
+    pub(crate) rewritten: Vec<Arc<StoredEvent>>,
+    /// Rows for `state_node`.
+    pub(crate) nodes: Vec<NodeRow>,
+    /// Upserts of `current_members`, in order: a later one of the same user replaces an earlier one.
+    pub(crate) members: Vec<MemberRow>,
+    /// Users whose `current_members.forgotten` becomes true.
+    pub(crate) forgotten: Vec<(RoomNid, OwnedUserId)>,
+    /// Rows for `redactions` (upserts: `applied` may change from false to true).
+    pub(crate) redactions: Vec<RedactionRow>,
+    /// Rows for `aliases`.
+    pub(crate) aliases_set: Vec<AliasRow>,
+    /// Aliases to delete.
+    pub(crate) aliases_removed: Vec<OwnedRoomAliasId>,
+}
+
+/// A row of `rooms`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct RoomRow {
+    /// Numeric ID.
+    pub(crate) nid: RoomNid,
+    /// Room ID.
+    pub(crate) room_id: OwnedRoomId,
+    /// Partition.
+    pub(crate) partition: u32,
+    /// Room version.
+    pub(crate) version: String,
+    /// The create event.
+    pub(crate) create_nid: EventNid,
+    /// Forward extremities.
+    pub(crate) latest_nids: Vec<EventNid>,
+    /// Root of the members' trie; 0 if empty.
+    pub(crate) members_root: i64,
+    /// Root of the trie of other state; 0 if empty.
+    pub(crate) other_root: i64,
+    /// Depth of the deepest event.
+    pub(crate) depth: i64,
+    /// Sequence number of the last output record.
+    pub(crate) last_seq: i64,
+    /// Members joined.
+    pub(crate) joined_members: i32,
+    /// Members invited.
+    pub(crate) invited_members: i32,
+    /// Whether it is listed in the directory.
+    pub(crate) published: bool,
+}
+
+/// A row of `events`, and its JSON.
+#[derive(Debug, Clone)]
+pub(crate) struct EventRow {
+    /// What later inputs also look at: IDs, type, keys, flags, roots, JSON.
+    pub(crate) event: Arc<StoredEvent>,
+    /// When its server says it was sent.
+    pub(crate) origin_server_ts: i64,
+    /// When it was written to the input log.
+    pub(crate) received_ts: i64,
+    /// History visibility for it: 1 joined, 2 invited, 3 shared, 4 `world_readable`.
+    pub(crate) visibility: i16,
+    /// Auth events.
+    pub(crate) auth_nids: Vec<EventNid>,
+    /// Previous events.
+    pub(crate) prev_nids: Vec<EventNid>,
+    /// For a state event: the event that held its key before it.
+    pub(crate) replaces_nid: Option<EventNid>,
+    /// Device whose transaction made it.
+    pub(crate) txn_device_id: Option<String>,
+    /// Transaction ID of the client.
+    pub(crate) txn_id: Option<String>,
+}
+
+/// A row of `state_node`.
+#[derive(Debug, Clone)]
+pub(crate) struct NodeRow {
+    /// Room.
+    pub(crate) room_nid: RoomNid,
+    /// Numeric ID.
+    pub(crate) nid: NodeNid,
+    /// The node.
+    pub(crate) node: Arc<Node>,
+    /// The node, encoded.
+    pub(crate) body: Bytes,
+}
+
+/// A row of `current_members`; `forgotten` becomes false.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct MemberRow {
+    /// Room.
+    pub(crate) room_nid: RoomNid,
+    /// User.
+    pub(crate) user_id: OwnedUserId,
+    /// Membership.
+    pub(crate) membership: String,
+    /// The member event.
+    pub(crate) event_nid: EventNid,
+    /// Sequence number of its output record.
+    pub(crate) seq: i64,
+}
+
+/// A row of `redactions`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct RedactionRow {
+    /// Event ID of the target.
+    pub(crate) redacts_id: OwnedEventId,
+    /// The redaction event.
+    pub(crate) redaction_nid: EventNid,
+    /// Room of the redaction event.
+    pub(crate) room_nid: RoomNid,
+    /// Whether it took effect.
+    pub(crate) applied: bool,
+}
+
+/// A row of `aliases`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct AliasRow {
+    /// Full alias.
+    pub(crate) alias: OwnedRoomAliasId,
+    /// Room it points at.
+    pub(crate) room_id: OwnedRoomId,
+    /// Who created it.
+    pub(crate) creator: OwnedUserId,
+    /// When.
+    pub(crate) created_ts: i64,
+}
+
+/// Makes the verdict on an accepted input.
+pub(super) fn accepted(event_id: Option<&EventId>, seq: i64) -> Verdict {
+    let event_id = event_id.map(ToString::to_string).unwrap_or_default();
+    let accepted = Accepted { event_id, seq: u64::try_from(seq).unwrap_or(0), duplicate: false };
+    Verdict { outcome: Some(verdict::Outcome::Accepted(accepted)) }
+}
+
+/// Makes the verdict on a refused input.
+pub(super) fn rejected(reason: ErrorReason, message: impl Into<String>) -> Verdict {
+    let rejected = Rejected { reason: reason.into(), message: message.into() };
+    Verdict { outcome: Some(verdict::Outcome::Rejected(rejected)) }
+}

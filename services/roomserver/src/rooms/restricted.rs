@@ -1,0 +1,148 @@
+//! Joins of restricted rooms: whether a user is in one of the rooms that let them in, and who of us vouches for it.
+
+use plexus_events::canonical;
+use ruma::{OwnedRoomId, OwnedUserId, RoomId, UserId};
+use serde::Deserialize;
+
+use super::{
+    state::MEMBER,
+    work::{Stop, Work},
+};
+
+const AUTHORISED_VIA: &str = "join_authorised_via_users_server";
+/// Most allow rules that are looked at.
+const MAX_ALLOW: usize = 64;
+/// Most users who are asked whether they can vouch.
+const MAX_VOUCHERS: usize = 64;
+
+#[derive(Deserialize)]
+struct JoinRules {
+    join_rule: Option<String>,
+    #[serde(default)]
+    allow: Vec<Allow>,
+}
+
+/// Rules of unknown types are skipped, so their fields may be anything.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Allow {
+    Room {
+        #[serde(rename = "type")]
+        kind: String,
+        room_id: OwnedRoomId,
+    },
+    Other(serde::de::IgnoredAny),
+}
+
+/// Completes the content of a join that needs somebody of this server to vouch for it.
+///
+/// Nothing is added if the join needs no vouching, if the writer has named somebody already (after a handshake with
+/// another server), or if nobody can vouch: then the rules refuse it.
+pub(super) fn authorize_join(
+    work: &mut Work<'_>,
+    sender: &UserId,
+    state_key: Option<&str>,
+    content: &mut canonical::Object,
+) -> Result<(), Stop> {
+    let joins = content.get("membership").and_then(canonical::Value::as_str) == Some("join");
+    let rules = &work.rules().rules.authorization;
+    if !joins || state_key != Some(sender.as_str()) || !rules.restricted_join_rule {
+        return Ok(());
+    }
+    if content.contains_key(AUTHORISED_VIA) {
+        return Ok(());
+    }
+    let join_rules = work.state("m.room.join_rules", "")?;
+    let member = work.state(MEMBER, sender.as_str())?;
+    work.settle()?;
+    let membership = member.flatten().and_then(|member| member.membership.clone());
+    if matches!(membership.as_deref(), Some("join" | "invite" | "ban")) {
+        return Ok(());
+    }
+    let Some(join_rules) = join_rules.flatten() else { return Ok(()) };
+    let Ok(join_rules) = join_rules.pdu.content_as::<JoinRules>() else { return Ok(()) };
+    let restricted = match join_rules.join_rule.as_deref() {
+        Some("restricted") => true,
+        Some("knock_restricted") => rules.knock_restricted_join_rule,
+        Some(_) | None => false,
+    };
+    if restricted
+        && is_let_in(work, sender, &join_rules.allow)?
+        && let Some(voucher) = find_voucher(work)?
+    {
+        content.insert(AUTHORISED_VIA.to_owned(), canonical::Value::String(voucher.to_string()));
+    }
+    Ok(())
+}
+
+/// Whether the user is joined to one of the rooms that let users in.
+fn is_let_in(work: &mut Work<'_>, user: &UserId, allow: &[Allow]) -> Result<bool, Stop> {
+    let mut let_in = false;
+    for rule in allow.iter().take(MAX_ALLOW) {
+        let Allow::Room { kind, room_id } = rule else { continue };
+        if kind != "m.room_membership" || *room_id == work.room_id() {
+            continue;
+        }
+        let_in |= is_joined(work, room_id, user);
+    }
+    work.settle()?;
+    Ok(let_in)
+}
+
+fn is_joined(work: &mut Work<'_>, room_id: &RoomId, user: &UserId) -> bool {
+    let key = (room_id.to_owned(), user.to_owned());
+    match work.source.memberships.get(&key) {
+        Some(membership) => membership.as_deref() == Some("join"),
+        None => {
+            work.needs.memberships.insert(key);
+            false
+        }
+    }
+}
+
+/// Finds a joined user of this server with the power to invite.
+fn find_voucher(work: &mut Work<'_>) -> Result<Option<OwnedUserId>, Stop> {
+    let named = work.with_power(|power| {
+        let needed = power.to_invite()?;
+        let mut able = Vec::new();
+        for user in power.named_users()? {
+            if power.of_user(&user)? >= needed {
+                able.push(user);
+            }
+        }
+        Ok(able)
+    })?;
+    if let Some(voucher) = first_joined(work, named)? {
+        return Ok(Some(voucher));
+    }
+    let nid = work.room.identity.nid;
+    let Some(joined) = work.source.joined_local.get(&nid).cloned() else {
+        work.needs.joined_local.insert(nid);
+        work.settle()?;
+        return Ok(None);
+    };
+    let able = work.with_power(|power| {
+        let needed = power.to_invite()?;
+        let mut able = Vec::new();
+        for user in joined {
+            if power.of_user(&user)? >= needed {
+                able.push(user);
+            }
+        }
+        Ok(able)
+    })?;
+    first_joined(work, able)
+}
+
+/// Finds the first of some users who is of this server and joined now.
+fn first_joined(work: &mut Work<'_>, users: Vec<OwnedUserId>) -> Result<Option<OwnedUserId>, Stop> {
+    let ours = users.into_iter().filter(|user| user.server_name() == work.env.server_name);
+    let ours: Vec<_> = ours.take(MAX_VOUCHERS).collect();
+    for user in ours {
+        let member = work.state_now(MEMBER, user.as_str())?;
+        if member.and_then(|member| member.membership.clone()).as_deref() == Some("join") {
+            return Ok(Some(user));
+        }
+    }
+    Ok(None)
+}

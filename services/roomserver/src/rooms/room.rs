@@ -1,0 +1,147 @@
+//! A room as the owner of its partition holds it in memory.
+
+use std::sync::Arc;
+
+use plexus_events::{RoomRules, UnsupportedVersion};
+use ruma::{OwnedEventId, OwnedRoomId, RoomId};
+
+use super::{
+    hot::Hot,
+    ids::{EventNid, NodeNid, RoomNid},
+    outcome::RoomRow,
+    trie::Trie,
+};
+
+/// A forward extremity.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Latest {
+    /// Numeric ID.
+    pub(crate) nid: EventNid,
+    /// Event ID.
+    pub(crate) event_id: OwnedEventId,
+    /// Depth.
+    pub(crate) depth: i64,
+}
+
+/// What the database holds of a room: its row, and the extremities looked up.
+#[derive(Debug, Clone)]
+pub(crate) struct RoomParts {
+    /// Numeric ID.
+    pub(crate) nid: RoomNid,
+    /// Room ID.
+    pub(crate) room_id: OwnedRoomId,
+    /// Partition.
+    pub(crate) partition: u32,
+    /// Room version.
+    pub(crate) version: String,
+    /// The create event.
+    pub(crate) create_nid: EventNid,
+    /// Forward extremities.
+    pub(crate) latest: Vec<Latest>,
+    /// Root of the members' trie; `None` if empty.
+    pub(crate) members_root: Option<NodeNid>,
+    /// Root of the trie of other state; `None` if empty.
+    pub(crate) other_root: Option<NodeNid>,
+    /// Depth of the deepest event.
+    pub(crate) depth: i64,
+    /// Sequence number of the last output record.
+    pub(crate) last_seq: i64,
+    /// Members joined.
+    pub(crate) joined_members: i32,
+    /// Members invited.
+    pub(crate) invited_members: i32,
+    /// Whether it is listed in the directory.
+    pub(crate) published: bool,
+}
+
+/// A room; cheap to clone. The room after an input is another value.
+#[derive(Debug, Clone)]
+pub(crate) struct Room {
+    pub(super) inner: Arc<Inner>,
+}
+
+/// What changes of a room, and what does not.
+#[derive(Debug, Clone)]
+pub(super) struct Inner {
+    pub(super) identity: Arc<Identity>,
+    pub(super) latest: Vec<Latest>,
+    pub(super) members: Trie,
+    pub(super) other: Trie,
+    pub(super) depth: i64,
+    pub(super) last_seq: i64,
+    pub(super) joined_members: i32,
+    pub(super) invited_members: i32,
+    pub(super) published: bool,
+    pub(super) hot: Arc<Hot>,
+}
+
+/// What never changes of a room.
+#[derive(Debug)]
+pub(super) struct Identity {
+    pub(super) nid: RoomNid,
+    pub(super) room_id: OwnedRoomId,
+    pub(super) partition: u32,
+    pub(super) rules: &'static RoomRules,
+    pub(super) create_nid: EventNid,
+}
+
+impl Room {
+    /// Makes the room that the database holds. Its state is loaded as it is needed.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the room version is not served by this version of the program.
+    pub(crate) fn from_parts(parts: RoomParts) -> Result<Self, UnsupportedVersion> {
+        let identity = Identity {
+            nid: parts.nid,
+            room_id: parts.room_id,
+            partition: parts.partition,
+            rules: RoomRules::of(&parts.version)?,
+            create_nid: parts.create_nid,
+        };
+        let inner = Inner {
+            identity: Arc::new(identity),
+            latest: parts.latest,
+            members: Trie::stored(parts.members_root),
+            other: Trie::stored(parts.other_root),
+            depth: parts.depth,
+            last_seq: parts.last_seq,
+            joined_members: parts.joined_members,
+            invited_members: parts.invited_members,
+            published: parts.published,
+            hot: Arc::default(),
+        };
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// Numeric ID.
+    pub(crate) fn nid(&self) -> RoomNid {
+        self.inner.identity.nid
+    }
+
+    /// Room ID.
+    pub(crate) fn room_id(&self) -> &RoomId {
+        &self.inner.identity.room_id
+    }
+}
+
+impl Inner {
+    /// The room's row as it is now.
+    pub(super) fn row(&self) -> RoomRow {
+        RoomRow {
+            nid: self.identity.nid,
+            room_id: self.identity.room_id.clone(),
+            partition: self.identity.partition,
+            version: self.identity.rules.id.as_str().to_owned(),
+            create_nid: self.identity.create_nid,
+            latest_nids: self.latest.iter().map(|latest| latest.nid).collect(),
+            members_root: self.members.root_column(),
+            other_root: self.other.root_column(),
+            depth: self.depth,
+            last_seq: self.last_seq,
+            joined_members: self.joined_members,
+            invited_members: self.invited_members,
+            published: self.published,
+        }
+    }
+}

@@ -1,0 +1,115 @@
+//! What a batch has loaded, and what `apply` still lacks.
+//!
+//! `apply` reads nothing by itself: it asks a [`Source`], and answers with [`Needs`] when something is not there. The
+//! caller loads all of it in one round trip, puts it into the source and calls again.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
+
+use ruma::{OwnedEventId, OwnedRoomAliasId, OwnedRoomId, OwnedUserId};
+
+use super::{
+    event::StoredEvent,
+    ids::{EventNid, NodeNid, RoomNid},
+    outcome::Applied,
+    trie::{Node, Nodes},
+};
+
+/// Where an alias points.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct AliasTarget {
+    /// Room.
+    pub(crate) room_id: OwnedRoomId,
+    /// Who created it.
+    pub(crate) creator: OwnedUserId,
+}
+
+/// Things loaded for a batch. A value of `None` is known to be absent from the database.
+#[derive(Debug, Default)]
+pub(crate) struct Source {
+    /// Nodes of state tries. (Their NIDs are unique, so rooms share the map.)
+    pub(crate) nodes: HashMap<NodeNid, Arc<Node>>,
+    /// Events by numeric ID.
+    pub(crate) events: HashMap<EventNid, Arc<StoredEvent>>,
+    /// Events by event ID, of whatever room.
+    pub(crate) events_by_id: HashMap<OwnedEventId, Option<Arc<StoredEvent>>>,
+    /// Local aliases. Another partition may take one in the meantime: a conflict at the commit is answered by loading
+    /// it again and calling `apply` again.
+    pub(crate) aliases: HashMap<OwnedRoomAliasId, Option<AliasTarget>>,
+    /// Current membership (`join`, …) of users in other rooms, from `current_members`.
+    pub(crate) memberships: HashMap<(OwnedRoomId, OwnedUserId), Option<String>>,
+    /// Some (at most [`JOINED_LOCAL_LIMIT`]) users of this server who are joined to the room, from `current_members`.
+    pub(crate) joined_local: HashMap<RoomNid, Vec<OwnedUserId>>,
+}
+
+/// How many users `joined_local` holds at most.
+pub(crate) const JOINED_LOCAL_LIMIT: i64 = 32;
+
+impl Source {
+    /// Makes what an input has changed visible to the inputs after it in the same batch.
+    /// To be called once for each `Applied`, in order.
+    pub(crate) fn absorb(&mut self, applied: &Applied) {
+        for event in &applied.rows.events {
+            self.events.insert(event.event.nid, Arc::clone(&event.event));
+            self.events_by_id.insert(event.event.event_id.clone(), Some(Arc::clone(&event.event)));
+        }
+        for event in &applied.rows.rewritten {
+            self.events.insert(event.nid, Arc::clone(event));
+            self.events_by_id.insert(event.event_id.clone(), Some(Arc::clone(event)));
+        }
+        for node in &applied.rows.nodes {
+            self.nodes.insert(node.nid, Arc::clone(&node.node));
+        }
+        for alias in &applied.rows.aliases_set {
+            let target = AliasTarget { room_id: alias.room_id.clone(), creator: alias.creator.clone() };
+            self.aliases.insert(alias.alias.clone(), Some(target));
+        }
+        for alias in &applied.rows.aliases_removed {
+            self.aliases.insert(alias.clone(), None);
+        }
+        for member in &applied.rows.members {
+            let key = (applied.room.room_id().to_owned(), member.user_id.clone());
+            self.memberships.insert(key, Some(member.membership.clone()));
+        }
+        self.joined_local.remove(&applied.room.nid());
+    }
+}
+
+/// What `apply` lacks. All of it is to be loaded before the next call; each call gets further. Nodes and events by
+/// numeric ID exist: a database that does not have them is damaged, and asking again would go on forever.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub(crate) struct Needs {
+    /// Nodes of the room's state tries.
+    pub(crate) nodes: HashSet<NodeNid>,
+    /// Events by numeric ID. They exist.
+    pub(crate) events: HashSet<EventNid>,
+    /// Events by event ID. They may not exist.
+    pub(crate) event_ids: HashSet<OwnedEventId>,
+    /// Local aliases. They may not exist.
+    pub(crate) aliases: HashSet<OwnedRoomAliasId>,
+    /// Current memberships in other rooms. They may not exist.
+    pub(crate) memberships: HashSet<(OwnedRoomId, OwnedUserId)>,
+    /// Rooms of which some joined users of this server are wanted.
+    pub(crate) joined_local: HashSet<RoomNid>,
+}
+
+impl Nodes for Source {
+    fn node(&self, nid: NodeNid) -> Option<Arc<Node>> {
+        self.nodes.get(&nid).map(Arc::clone)
+    }
+}
+
+impl Needs {
+    /// Tells whether nothing is lacking.
+    pub(crate) fn is_empty(&self) -> bool {
+        let Self { nodes, events, event_ids, aliases, memberships, joined_local } = self;
+        nodes.is_empty()
+            && events.is_empty()
+            && event_ids.is_empty()
+            && aliases.is_empty()
+            && memberships.is_empty()
+            && joined_local.is_empty()
+    }
+}

@@ -1,0 +1,124 @@
+//! The current state of the room at work: reading and changing it.
+
+use std::sync::{Arc, LazyLock};
+
+use plexus_proto::log::v1::HistoryVisibility;
+
+use super::{
+    hot::StateEvent,
+    ids::EventNid,
+    outcome::NodeRow,
+    trie::{Key, Missing, NewNodes},
+    work::{Stop, Work},
+};
+
+/// Type of member events, which have a trie of their own.
+pub(super) const MEMBER: &str = "m.room.member";
+
+/// Keys that nearly every input asks for.
+static CREATE: LazyLock<Key> = LazyLock::new(|| Key::of("m.room.create", ""));
+static POWER_LEVELS: LazyLock<Key> = LazyLock::new(|| Key::of("m.room.power_levels", ""));
+static JOIN_RULES: LazyLock<Key> = LazyLock::new(|| Key::of("m.room.join_rules", ""));
+static HISTORY_VISIBILITY: LazyLock<Key> = LazyLock::new(|| Key::of("m.room.history_visibility", ""));
+
+fn key_of(event_type: &str, state_key: &str) -> Key {
+    match (event_type, state_key) {
+        ("m.room.create", "") => *CREATE,
+        ("m.room.power_levels", "") => *POWER_LEVELS,
+        ("m.room.join_rules", "") => *JOIN_RULES,
+        ("m.room.history_visibility", "") => *HISTORY_VISIBILITY,
+        _ => Key::of(event_type, state_key),
+    }
+}
+
+impl Work<'_> {
+    /// Reads a state entry. `Some(None)`: the state has none; `None`: something is lacking, and noted in `needs`.
+    pub(super) fn state(
+        &mut self,
+        event_type: &str,
+        state_key: &str,
+    ) -> Result<Option<Option<Arc<StateEvent>>>, Stop> {
+        let key = key_of(event_type, state_key);
+        if let Some(known) = self.room.hot.get(key) {
+            return Ok(Some(known.clone()));
+        }
+        let trie = if event_type == MEMBER { &self.room.members } else { &self.room.other };
+        let nid = match trie.get(key, self.source) {
+            Ok(nid) => nid,
+            Err(Missing(node)) => {
+                self.needs.nodes.insert(node);
+                // The create event is known without the trie: it can be loaded in the same round.
+                if event_type == "m.room.create" {
+                    self.event(self.room.identity.create_nid);
+                }
+                return Ok(None);
+            }
+        };
+        let event = match nid {
+            None => None,
+            Some(nid) => {
+                let Some(event) = self.event(nid) else { return Ok(None) };
+                let parsed = StateEvent::parse(&event)
+                    .map_err(|error| Stop::Poison(format!("stored event {nid} cannot be read: {error}")))?;
+                Some(Arc::new(parsed))
+            }
+        };
+        Arc::make_mut(&mut self.room.hot).put(key, event.clone());
+        Ok(Some(event))
+    }
+
+    /// Reads a state entry that is there if there is one: everything was loaded before.
+    pub(super) fn state_now(&mut self, event_type: &str, state_key: &str) -> Result<Option<Arc<StateEvent>>, Stop> {
+        let found = self.state(event_type, state_key)?;
+        self.settle()?;
+        Ok(found.flatten())
+    }
+
+    /// Puts an event into the current state.
+    pub(super) fn set_state(&mut self, event_type: &str, state_key: &str, event: StateEvent) -> Result<(), Stop> {
+        let key = key_of(event_type, state_key);
+        let trie = if event_type == MEMBER { &self.room.members } else { &self.room.other };
+        let mut new = NewNodes::new(&mut self.counters);
+        let changed = match trie.set(key, event.nid, self.source, &mut new) {
+            Ok(changed) => changed,
+            Err(Missing(node)) => {
+                self.needs.nodes.insert(node);
+                return self.settle();
+            }
+        };
+        let room_nid = self.room.identity.nid;
+        let rows = new.nodes.into_iter().map(|(nid, node)| {
+            let body = node.encode();
+            NodeRow { room_nid, nid, node, body }
+        });
+        self.rows.nodes.extend(rows);
+        if event_type == MEMBER {
+            self.room.members = changed;
+        } else {
+            self.room.other = changed;
+        }
+        Arc::make_mut(&mut self.room.hot).put(key, Some(Arc::new(event)));
+        Ok(())
+    }
+
+    /// Tells the cache that an event of the current state was redacted.
+    pub(super) fn refresh_state(&mut self, event_type: &str, state_key: &str, event: StateEvent) {
+        let key = key_of(event_type, state_key);
+        let nid = event.nid;
+        let hot = Arc::make_mut(&mut self.room.hot);
+        if hot.get(key).is_some_and(|known| holds(known.as_deref(), nid)) {
+            hot.put(key, Some(Arc::new(event)));
+        }
+        hot.forget_verdicts();
+    }
+
+    /// The history visibility in force now.
+    pub(super) fn visibility(&mut self) -> Result<Option<HistoryVisibility>, Stop> {
+        let found = self.state("m.room.history_visibility", "")?;
+        Ok(found.map(|event| event.map_or(HistoryVisibility::Shared, |event| event.visibility)))
+    }
+}
+
+fn holds(event: Option<&StateEvent>, nid: EventNid) -> bool {
+    event.is_some_and(|event| event.nid == nid)
+}

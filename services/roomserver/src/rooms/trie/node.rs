@@ -1,0 +1,139 @@
+//! Nodes: leaves with entries, and inner nodes with children.
+
+use sha2::{Digest as _, Sha256};
+
+use super::{
+    Key, Link, first_half,
+    super::ids::{EventNid, NodeNid},
+};
+
+/// A node of a trie. It never changes.
+#[derive(Debug)]
+pub(crate) struct Node {
+    body: Body,
+    hash: u128,
+    len: usize,
+}
+
+#[derive(Debug)]
+pub(super) enum Body {
+    /// Entries, sorted by key.
+    Leaf(Vec<(Key, EventNid)>),
+    /// Children by the next six bits of the key.
+    Inner(Children),
+}
+
+/// Children of an inner node: those that exist, in order, and a bit for each of them.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Children {
+    bits: u64,
+    list: Vec<Child>,
+}
+
+/// A child, with what its parent knows of it.
+#[derive(Debug, Clone)]
+pub(super) struct Child {
+    pub(super) link: Link,
+    pub(super) hash: u128,
+    pub(super) len: usize,
+}
+
+impl Node {
+    /// Makes a leaf of entries sorted by key.
+    pub(super) fn leaf(entries: Vec<(Key, EventNid)>) -> Self {
+        let mut hasher = Sha256::new();
+        let mut bytes = Vec::with_capacity(1 + entries.len() * 24);
+        bytes.push(0);
+        for (key, nid) in &entries {
+            bytes.extend_from_slice(&key.0.to_be_bytes());
+            bytes.extend_from_slice(&nid.0.to_be_bytes());
+        }
+        hasher.update(&bytes);
+        let hash = first_half(&hasher.finalize());
+        Self { len: entries.len(), body: Body::Leaf(entries), hash }
+    }
+
+    /// Makes an inner node.
+    pub(super) fn inner(children: Children) -> Self {
+        let mut bytes = Vec::with_capacity(9 + children.list.len() * 16);
+        bytes.push(1);
+        bytes.extend_from_slice(&children.bits.to_be_bytes());
+        for child in &children.list {
+            bytes.extend_from_slice(&child.hash.to_be_bytes());
+        }
+        let hash = first_half(&Sha256::digest(&bytes));
+        let len = children.list.iter().map(|child| child.len).sum();
+        Self { len, body: Body::Inner(children), hash }
+    }
+
+    pub(super) fn body(&self) -> &Body {
+        &self.body
+    }
+
+    /// Hash of the entries under the node: equal if and only if these are equal (and the nodes are equally deep).
+    pub(crate) fn hash(&self) -> u128 {
+        self.hash
+    }
+
+    /// Number of entries under the node.
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Entries, if the node is a leaf.
+    pub(crate) fn entries(&self) -> &[(Key, EventNid)] {
+        match &self.body {
+            Body::Leaf(entries) => entries,
+            Body::Inner(_) => &[],
+        }
+    }
+
+    /// Children, if the node is an inner one.
+    pub(crate) fn children(&self) -> impl Iterator<Item = NodeNid> {
+        let list: &[Child] = match &self.body {
+            Body::Leaf(_) => &[],
+            Body::Inner(children) => &children.list,
+        };
+        list.iter().map(|child| child.link.nid)
+    }
+}
+
+impl Children {
+    pub(super) fn get(&self, slot: u32) -> Option<&Child> {
+        self.index(slot).ok().and_then(|index| self.list.get(index))
+    }
+
+    /// Sets or removes the child of a slot.
+    pub(super) fn put(&mut self, slot: u32, child: Option<Child>) {
+        match (self.index(slot), child) {
+            (Ok(index), Some(child)) => self.list[index] = child,
+            (Ok(index), None) => {
+                self.list.remove(index);
+                self.bits &= !(1 << slot);
+            }
+            (Err(index), Some(child)) => {
+                self.list.insert(index, child);
+                self.bits |= 1 << slot;
+            }
+            (Err(_), None) => {}
+        }
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Child> {
+        self.list.iter()
+    }
+
+    pub(super) fn bits(&self) -> u64 {
+        self.bits
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.list.iter().map(|child| child.len).sum()
+    }
+
+    /// Where the child of a slot is in the list, or where it would be.
+    fn index(&self, slot: u32) -> Result<usize, usize> {
+        let below = (self.bits & ((1_u64 << slot) - 1)).count_ones() as usize;
+        if self.bits & (1 << slot) == 0 { Err(below) } else { Ok(below) }
+    }
+}

@@ -1,0 +1,156 @@
+//! One input at work: the room as it becomes, what is read, what is to be written.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use plexus_events::RoomRules;
+use plexus_proto::{
+    common::v1::ErrorReason,
+    input::v1::Verdict,
+    log::v1::{InputRoomEvent, OutputRoomEvent, output_room_event::Body},
+};
+use ruma::{EventId, RoomId};
+
+use super::{
+    apply::Env,
+    event::StoredEvent,
+    ids::{Counters, EventNid},
+    outcome::{Applied, Outcome, Output, Rows},
+    room::{Inner, Room},
+    source::{Needs, Source},
+};
+
+/// Format version of output records.
+const RECORD_VERSION: u32 = 1;
+
+/// Why an input goes no further.
+#[derive(Debug)]
+pub(super) enum Stop {
+    /// Something has to be loaded.
+    Need(Needs),
+    /// It is refused.
+    Refuse(ErrorReason, String),
+    /// It can never be processed.
+    Poison(String),
+}
+
+impl Stop {
+    /// A refusal by the rules.
+    pub(super) fn forbidden(message: impl Into<String>) -> Self {
+        Self::Refuse(ErrorReason::Forbidden, message.into())
+    }
+}
+
+/// An input at work.
+pub(super) struct Work<'a> {
+    pub(super) room: Inner,
+    pub(super) record: &'a InputRoomEvent,
+    pub(super) source: &'a Source,
+    pub(super) counters: Counters,
+    pub(super) env: &'a Env,
+    pub(super) rows: Rows,
+    pub(super) outputs: Vec<Output>,
+    pub(super) needs: Needs,
+}
+
+impl<'a> Work<'a> {
+    pub(super) fn new(
+        room: &Room,
+        record: &'a InputRoomEvent,
+        source: &'a Source,
+        counters: Counters,
+        env: &'a Env,
+    ) -> Self {
+        let (rows, outputs, needs) = (Rows::default(), Vec::new(), Needs::default());
+        Self { room: Inner::clone(&room.inner), record, source, counters, env, rows, outputs, needs }
+    }
+
+    /// The rules of the room's version.
+    pub(super) fn rules(&self) -> &'static RoomRules {
+        self.room.identity.rules
+    }
+
+    /// Stops here if anything was found lacking.
+    pub(super) fn settle(&mut self) -> Result<(), Stop> {
+        if self.needs.is_empty() { Ok(()) } else { Err(Stop::Need(std::mem::take(&mut self.needs))) }
+    }
+
+    /// Finds an event by numeric ID, also one that this input has made. Notes it as lacking if it is not loaded.
+    pub(super) fn event(&mut self, nid: EventNid) -> Option<Arc<StoredEvent>> {
+        let rewritten = self.rows.rewritten.iter().rev().find(|event| event.nid == nid);
+        let made = || {
+            let index = self.rows.events.binary_search_by_key(&nid, |row| row.event.nid).ok()?;
+            Some(&self.rows.events.get(index)?.event)
+        };
+        let found = rewritten.or_else(made).or_else(|| self.source.events.get(&nid)).map(Arc::clone);
+        if found.is_none() {
+            self.needs.events.insert(nid);
+        }
+        found
+    }
+
+    /// Finds an event by its ID, also one that this input has made. `Some(None)`: there is none; `None`: it was noted
+    /// as lacking.
+    pub(super) fn event_by_id(&mut self, id: &EventId) -> Option<Option<Arc<StoredEvent>>> {
+        let rewritten = self.rows.rewritten.iter().rev().find(|event| event.event_id == id);
+        let made = || self.rows.events.iter().map(|row| &row.event).find(|event| event.event_id == id);
+        if let Some(event) = rewritten.or_else(made) {
+            return Some(Some(Arc::clone(event)));
+        }
+        let found = self.source.events_by_id.get(id).cloned();
+        if found.is_none() {
+            self.needs.event_ids.insert(id.to_owned());
+        }
+        found
+    }
+
+    /// Puts a record out and returns its `seq`.
+    pub(super) fn put_out(&mut self, event_nid: Option<EventNid>, body: Body) -> i64 {
+        let seq = self.counters.seq();
+        let record = OutputRoomEvent {
+            version: RECORD_VERSION,
+            seq: unsigned(seq),
+            prev_room_seq: unsigned(self.room.last_seq),
+            epoch: 0,
+            room_id: self.room.identity.room_id.to_string(),
+            room_version: self.rules().id.to_string(),
+            committed_ts: self.record.produced_ts,
+            caused_by: self.record.input_id.clone(),
+            traceparent: self.record.traceparent.clone(),
+            partition: self.room.identity.partition,
+            body: Some(body),
+        };
+        self.outputs.push(Output { seq, event_nid, record });
+        self.room.last_seq = seq;
+        seq
+    }
+
+    /// Ends the work.
+    pub(super) fn applied(mut self, verdict: Verdict) -> Outcome {
+        if !self.outputs.is_empty() {
+            self.rows.room = Some(self.room.row());
+        }
+        Outcome::Applied(Box::new(Applied {
+            room: Room { inner: Arc::new(self.room) },
+            rows: self.rows,
+            outputs: self.outputs,
+            verdict,
+            counters: self.counters,
+        }))
+    }
+
+    /// The room's ID.
+    pub(super) fn room_id(&self) -> &RoomId {
+        &self.room.identity.room_id
+    }
+}
+
+/// Our counters are never negative; protobuf has them unsigned.
+pub(super) fn unsigned(value: i64) -> u64 {
+    u64::try_from(value).unwrap_or(0)
+}
+
+/// Shares finished bytes.
+pub(super) fn bytes(json: Vec<u8>) -> Bytes {
+    Bytes::from(json)
+}
