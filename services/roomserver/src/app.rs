@@ -9,7 +9,7 @@ use tracing::{info, warn};
 use crate::{
     Deps, metrics, rpc,
     sessions::SessionCache,
-    store::{self, StoreError, pool::ReadPool},
+    store::{self, StoreError, pool::ReadPool, reads::state::NodeCache},
     worker::{self, Board},
 };
 
@@ -26,6 +26,8 @@ pub(crate) struct App {
     pub(crate) board: Arc<Board>,
     /// Sessions by access token.
     pub(crate) sessions: Arc<SessionCache>,
+    /// Nodes of state tries read lately.
+    pub(crate) nodes: NodeCache,
 }
 
 /// A running room server.
@@ -77,7 +79,7 @@ pub(crate) async fn start(deps: Deps) -> Result<RoomServer, StartError> {
     let pool = store::pool::open(&config.postgres)?;
     let sessions = Arc::new(SessionCache::default());
     let board = Arc::new(Board::new(advertised(&config)));
-    let app = App { config, log, pool, board, sessions };
+    let app = App { config, log, pool, board, sessions, nodes: NodeCache::default() };
     worker::start(&app, &shutdown)?;
     Ok(RoomServer { app })
 }

@@ -11,6 +11,7 @@ mod rpc;
 mod sessions;
 mod store;
 mod users;
+mod visibility;
 mod worker;
 
 use std::sync::Arc;

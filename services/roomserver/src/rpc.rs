@@ -1,8 +1,14 @@
 //! gRPC: one file for each service or RPC; decode, one call, encode.
 
+mod check;
+mod directory;
+mod freshness;
 pub(crate) mod input;
+mod operator;
 pub(crate) mod room_stream;
+pub(crate) mod rooms;
 pub(crate) mod user_stream;
+mod users;
 
 use std::time::Duration;
 
@@ -14,12 +20,17 @@ use crate::{app::App, store::StoreError};
 pub(crate) fn routes(app: &App) -> Routes {
     let mut routes = Routes::builder();
     routes.add_service(input::service(app));
+    routes.add_service(rooms::service(app));
+    routes.add_service(directory::service(app));
+    routes.add_service(users::service(app));
     routes.routes()
 }
 
 /// The services for operators.
-pub(crate) fn operator_routes(_app: &App) -> Routes {
-    Routes::builder().routes()
+pub(crate) fn operator_routes(app: &App) -> Routes {
+    let mut routes = Routes::builder();
+    routes.add_service(operator::service(app));
+    routes.routes()
 }
 
 /// How long the caller is ready to wait, from the header `grpc-timeout`; less a little for the way back.

@@ -80,6 +80,12 @@ pub(crate) struct Ticket {
     evictions: u64,
 }
 
+impl Default for SessionCache {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl SessionCache {
     /// Makes an empty one that owns no partition.
     pub(crate) fn new() -> Self {

@@ -1,9 +1,15 @@
 //! Postgres. Functions take a connection, so that the caller decides what one transaction spans.
 
+pub(crate) mod batch;
+pub(crate) mod loads;
 pub(crate) mod migrate;
+pub(crate) mod output;
 pub(crate) mod partitions;
 pub(crate) mod pool;
+pub(crate) mod reads;
 pub(crate) mod schema;
+pub(crate) mod statement;
+pub(crate) mod users;
 
 /// Why the database did not do what was asked.
 #[derive(Debug, thiserror::Error)]

@@ -104,6 +104,8 @@ COMMENT ON COLUMN events.seq IS 'Sequence number of its output record; null if i
 COMMENT ON COLUMN events.txn_device_id IS 'Device whose transaction made it.';
 COMMENT ON COLUMN events.txn_id IS 'Transaction ID of the client.';
 CREATE INDEX events_timeline ON events (room_nid, seq) WHERE seq IS NOT NULL;
+-- The history of one user's membership in a room, by which history visibility is decided.
+CREATE INDEX events_members ON events (room_nid, state_key, seq) WHERE type = 'm.room.member';
 
 CREATE TABLE event_json (
     event_nid bigint PRIMARY KEY,

@@ -1,0 +1,144 @@
+//! Which events of a timeline are wanted.
+
+use plexus_proto::room::v1::TimelineFilter;
+use serde::Deserialize;
+use tonic::Status;
+
+use crate::rpc::check;
+
+/// Most entries of each list of a filter.
+const LIMIT: usize = 1000;
+
+/// A filter that was checked.
+#[derive(Debug, Default)]
+pub(super) struct Filter {
+    types: Option<Vec<String>>,
+    not_types: Vec<String>,
+    senders: Option<Vec<String>>,
+    not_senders: Vec<String>,
+    contains_url: Option<bool>,
+}
+
+impl Filter {
+    /// Checks a filter; none wants everything.
+    pub(super) fn new(filter: Option<TimelineFilter>) -> Result<Self, Status> {
+        let Some(filter) = filter else { return Ok(Self::default()) };
+        let TimelineFilter { types, has_types, not_types, senders, has_senders, not_senders, contains_url } = filter;
+        for list in [&types, &not_types, &senders, &not_senders] {
+            check::at_most("filter", list.len(), LIMIT)?;
+        }
+        Ok(Self {
+            types: has_types.then_some(types),
+            not_types,
+            senders: has_senders.then_some(senders),
+            not_senders,
+            contains_url,
+        })
+    }
+
+    /// Whether most events of an ordinary room pass it.
+    pub(super) fn is_wide(&self) -> bool {
+        self.types.is_none() && self.senders.is_none() && self.contains_url.is_none()
+    }
+
+    /// Whether an event is wanted, as far as that can be told without its content.
+    pub(super) fn wants(&self, event_type: &str, sender: &str) -> bool {
+        let any = |patterns: &[String]| patterns.iter().any(|pattern| matches(pattern, event_type));
+        self.types.as_deref().is_none_or(any)
+            && !any(&self.not_types)
+            && self.senders.as_ref().is_none_or(|senders| senders.iter().any(|wanted| wanted == sender))
+            && !self.not_senders.iter().any(|unwanted| unwanted == sender)
+    }
+
+    /// Whether the content of an event is wanted.
+    pub(super) fn wants_content(&self, json: &[u8]) -> bool {
+        #[derive(Deserialize)]
+        struct Event<'a> {
+            #[serde(borrow)]
+            content: Content<'a>,
+        }
+        #[derive(Deserialize)]
+        struct Content<'a> {
+            #[serde(borrow)]
+            url: Option<&'a serde_json::value::RawValue>,
+        }
+        let Some(wanted) = self.contains_url else { return true };
+        let event = serde_json::from_slice::<Event<'_>>(json);
+        wanted == event.is_ok_and(|event| event.content.url.is_some_and(|url| url.get().starts_with('"')))
+    }
+}
+
+/// Whether a type matches a pattern, in which `*` stands for any text.
+fn matches(pattern: &str, event_type: &str) -> bool {
+    let Some((head, rest)) = pattern.split_once('*') else { return pattern == event_type };
+    let Some(mut text) = event_type.strip_prefix(head) else { return false };
+    let (middle, tail) = rest.rsplit_once('*').unwrap_or(("", rest));
+    // Taking each piece where it first occurs leaves the most for what follows.
+    for piece in middle.split('*') {
+        let Some((_, after)) = text.split_once(piece) else { return piece.is_empty() && text.is_empty() };
+        if !piece.is_empty() {
+            text = after;
+        }
+    }
+    text.ends_with(tail)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn star_stands_for_any_text() {
+        for (pattern, text, expected) in [
+            ("m.room.message", "m.room.message", true),
+            ("m.room.message", "m.room.messages", false),
+            ("m.room.*", "m.room.message", true),
+            ("m.room.*", "m.room.", true),
+            ("m.room.*", "m.roo", false),
+            ("*", "", true),
+            ("*", "anything", true),
+            ("**", "anything", true),
+            ("*.message", "m.room.message", true),
+            ("*.message", "m.room.member", false),
+            ("m.*.mess*", "m.room.message", true),
+            ("m.*room*x", "m.room.message", false),
+            ("a*a", "a", false),
+            ("a*b*a", "abba", true),
+            ("a*b*a", "aba", true),
+            ("a*b*a", "aa", false),
+            ("", "", true),
+            ("", "a", false),
+            ("*é*", "caféine", true),
+        ] {
+            assert_eq!(matches(pattern, text), expected, "{pattern} on {text}");
+        }
+    }
+
+    #[test]
+    fn lists_apply_when_present_also_if_empty() {
+        let filter = |filter| Filter::new(Some(filter)).expect("valid");
+        assert!(Filter::default().wants("m.x", "@a:b"));
+        let nothing = filter(TimelineFilter { has_types: true, ..TimelineFilter::default() });
+        assert!(!nothing.wants("m.x", "@a:b"));
+        let not = filter(TimelineFilter {
+            types: vec!["m.*".to_owned()],
+            has_types: true,
+            not_types: vec!["m.x".to_owned()],
+            not_senders: vec!["@c:d".to_owned()],
+            ..TimelineFilter::default()
+        });
+        assert!(not.wants("m.y", "@a:b"));
+        assert!(!not.wants("m.x", "@a:b"));
+        assert!(!not.wants("m.y", "@c:d"));
+    }
+
+    #[test]
+    fn url_counts_only_as_a_string() {
+        let filter = |wanted| Filter { contains_url: Some(wanted), ..Filter::default() };
+        let with = br#"{"content":{"url":"mxc://a/b"}}"#;
+        let without = br#"{"content":{"url":7}}"#;
+        assert!(filter(true).wants_content(with) && !filter(false).wants_content(with));
+        assert!(!filter(true).wants_content(without) && filter(false).wants_content(without));
+        assert!(!filter(true).wants_content(b"nonsense"));
+    }
+}

@@ -1,0 +1,163 @@
+//! The state of a room at a point in its history.
+
+use diesel_async::AsyncPgConnection;
+use plexus_proto::room::v1::{StatePoint, state_point::Point};
+use tonic::Status;
+
+use super::access::{Facts, Standing, View};
+use crate::{
+    app::App,
+    rooms::flags,
+    rpc::check::{self, failed, forbidden, not_found, position},
+    store::{StoreError, reads, reads::timeline::PointRow},
+};
+
+const MEMBER: &str = "m.room.member";
+
+/// The state of a room at some point; it never changes.
+#[derive(Debug, Clone)]
+pub(super) struct State {
+    room_nid: i64,
+    members_root: i64,
+    other_root: i64,
+    /// For a state before an event: the event, and what it replaced.
+    taken_back: Option<(i64, Option<i64>)>,
+    /// Whether it is the current state of the room.
+    pub(super) current: bool,
+}
+
+/// Finds the state at a point, as far as the viewer may see it.
+///
+/// A viewer may see the state at an event that they may see. One who has left sees nothing later than their leave.
+pub(super) async fn resolve(
+    conn: &AsyncPgConnection,
+    view: &View,
+    at: Option<StatePoint>,
+) -> Result<State, Status> {
+    let departure = view.viewer.as_ref().and_then(|viewer| match viewer.standing {
+        Standing::Departed { seq, .. } => Some(seq),
+        Standing::Member | Standing::Passerby => None,
+    });
+    let room = &view.room;
+    let (point, before) = match at.and_then(|at| at.point) {
+        None => match departure {
+            None => {
+                return Ok(State {
+                    room_nid: room.room_nid,
+                    members_root: room.members_root,
+                    other_root: room.other_root,
+                    taken_back: None,
+                    current: true,
+                });
+            }
+            Some(departure) => (point_at(conn, view, departure).await?, false),
+        },
+        Some(Point::AtSeq(seq)) => {
+            let seq = departure.map_or(position(seq), |departure| departure.min(position(seq)));
+            (point_at(conn, view, seq).await?, false)
+        }
+        Some(Point::BeforeEventId(event_id)) => (point_of(conn, view, &event_id).await?, true),
+        Some(Point::AfterEventId(event_id)) => (point_of(conn, view, &event_id).await?, false),
+    };
+    let Some(point) = point else {
+        // Before the first event of the room.
+        return Ok(State {
+            room_nid: room.room_nid,
+            members_root: 0,
+            other_root: 0,
+            taken_back: None,
+            current: false,
+        });
+    };
+    Ok(State {
+        room_nid: room.room_nid,
+        members_root: point.members_root,
+        other_root: point.other_root,
+        taken_back: before.then_some((point.event_nid, point.replaces_nid)),
+        current: false,
+    })
+}
+
+async fn point_at(conn: &AsyncPgConnection, view: &View, seq: i64) -> Result<Option<PointRow>, Status> {
+    let found = reads::timeline::find_point_at(conn, &view.room.room_nid, &seq).await.map_err(|error| failed(&error))?;
+    let point = found.into_iter().next();
+    let visible = match &point {
+        Some(point) => view.may_see(&facts(point)),
+        None => view.viewer.is_none(),
+    };
+    if visible { Ok(point) } else { Err(out_of_sight()) }
+}
+
+async fn point_of(conn: &AsyncPgConnection, view: &View, event_id: &str) -> Result<Option<PointRow>, Status> {
+    check::event_id("at", event_id)?;
+    let found = reads::timeline::find_point(conn, event_id).await.map_err(|error| failed(&error))?;
+    // The state around an outlier is not known.
+    let point = found.into_iter().find(|point| {
+        point.room_nid == view.room.room_nid && point.flags & flags::OUTLIER == 0
+    });
+    match point {
+        Some(point) if view.may_see(&facts(&point)) => Ok(Some(point)),
+        Some(_) => Err(out_of_sight()),
+        None if view.viewer.is_some() => Err(out_of_sight()),
+        None => Err(not_found("the room has no such event")),
+    }
+}
+
+fn facts(point: &PointRow) -> Facts<'_> {
+    Facts {
+        seq: point.seq,
+        event_type: &point.event_type,
+        state_key: point.state_key.as_deref(),
+        flags: point.flags,
+        visibility: point.visibility,
+    }
+}
+
+fn out_of_sight() -> Status {
+    forbidden("you may not see the room at this point")
+}
+
+impl State {
+    /// Finds the events that hold keys, in the order of the keys.
+    pub(super) async fn find(
+        &self,
+        app: &App,
+        conn: &AsyncPgConnection,
+        keys: &[(&str, &str)],
+    ) -> Result<Vec<Option<i64>>, StoreError> {
+        let (members, others) = keys.iter().partition::<Vec<_>, _>(|(event_type, _)| *event_type == MEMBER);
+        let members = reads::state::find(&app.nodes, conn, self.room_nid, self.members_root, &members).await?;
+        let others = reads::state::find(&app.nodes, conn, self.room_nid, self.other_root, &others).await?;
+        let (mut members, mut others) = (members.into_iter(), others.into_iter());
+        let found = keys.iter().map(|(event_type, _)| {
+            if *event_type == MEMBER { members.next().flatten() } else { others.next().flatten() }
+        });
+        Ok(found.map(|event| event.and_then(|event| self.put_back(event))).collect())
+    }
+
+    /// Lists the events of the state in order of arrival, of members or others or both.
+    pub(super) async fn list(
+        &self,
+        app: &App,
+        conn: &AsyncPgConnection,
+        members: bool,
+        others: bool,
+    ) -> Result<Vec<i64>, StoreError> {
+        let mut events = Vec::new();
+        for root in [members.then_some(self.members_root), others.then_some(self.other_root)].into_iter().flatten() {
+            events.extend(reads::state::list(&app.nodes, conn, self.room_nid, root).await?);
+        }
+        let mut events = events.into_iter().filter_map(|event| self.put_back(event)).collect::<Vec<_>>();
+        events.sort_unstable();
+        Ok(events)
+    }
+
+    /// Before the event, its key was held by what it replaced. An event that never made it into the state is not there
+    /// to be taken back.
+    fn put_back(&self, event: i64) -> Option<i64> {
+        match self.taken_back {
+            Some((taken, replaced)) if taken == event => replaced,
+            Some(_) | None => Some(event),
+        }
+    }
+}

@@ -1,0 +1,215 @@
+//! `UserQueryService`: reads accounts and what belongs to them.
+
+use std::{
+    sync::Arc,
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use bytes::Bytes;
+use plexus_proto::{
+    common::v1::ErrorReason,
+    user::v1::{
+        AuthenticateRequest, AuthenticateResponse, Device, FindRefreshTokenRequest, FindRefreshTokenResponse,
+        GetAccountDataRequest, GetAccountDataResponse, GetAccountRequest, GetAccountResponse, GetFilterRequest,
+        GetFilterResponse, GetProfileRequest, GetProfileResponse, ListDevicesRequest, ListDevicesResponse,
+        user_query_service_server::{UserQueryService, UserQueryServiceServer},
+    },
+};
+use plexus_service::refusal::refusal;
+use tonic::{Code, Request, Response, Status};
+use tracing::instrument;
+
+use super::check::{self, failed, invalid, not_found, storable};
+use crate::{
+    app::App,
+    sessions::{Session, TokenHash},
+    store::{StoreError, pool, reads},
+};
+
+/// Most devices that one request may name.
+const DEVICES: usize = 1000;
+
+struct Service {
+    app: App,
+}
+
+/// Makes the service.
+pub(super) fn service(app: &App) -> UserQueryServiceServer<impl UserQueryService> {
+    UserQueryServiceServer::new(Service { app: app.clone() })
+}
+
+impl Service {
+    async fn conn(&self) -> Result<pool::PooledConnection, Status> {
+        pool::get(&self.app.pool).await.map_err(|error| failed(&error))
+    }
+}
+
+#[tonic::async_trait]
+impl UserQueryService for Service {
+    #[instrument(name = "rpc.user.authenticate", skip_all)]
+    async fn authenticate(
+        &self,
+        request: Request<AuthenticateRequest>,
+    ) -> Result<Response<AuthenticateResponse>, Status> {
+        let token = token_hash("access_token_hash", &request.get_ref().access_token_hash)?;
+        let session = match self.app.sessions.find(&token) {
+            Some(session) => session,
+            None => self.read_session(token).await?,
+        };
+        if session.expires_ts != 0 && session.expires_ts <= now() {
+            return Err(refusal(Code::Unauthenticated, ErrorReason::ExpiredToken, "the access token has expired"));
+        }
+        Ok(Response::new(AuthenticateResponse {
+            user_id: session.user_id.clone(),
+            device_id: session.device_id.clone(),
+            guest: session.guest,
+            admin: session.admin,
+        }))
+    }
+
+    #[instrument(name = "rpc.user.get_account", skip_all, fields(user.id = %request.get_ref().user_id))]
+    async fn get_account(
+        &self,
+        request: Request<GetAccountRequest>,
+    ) -> Result<Response<GetAccountResponse>, Status> {
+        let GetAccountRequest { user_id } = request.into_inner();
+        user(&user_id)?;
+        let rows = reads::users::find_account(&*self.conn().await?, &user_id).await;
+        let row = one(rows, "there is no such account")?;
+        Ok(Response::new(GetAccountResponse {
+            password_hash: row.password_hash.unwrap_or_default(),
+            deactivated: row.deactivated,
+            guest: row.guest,
+            admin: row.admin,
+            created_ts: row.created_ts,
+        }))
+    }
+
+    #[instrument(name = "rpc.user.find_refresh_token", skip_all)]
+    async fn find_refresh_token(
+        &self,
+        request: Request<FindRefreshTokenRequest>,
+    ) -> Result<Response<FindRefreshTokenResponse>, Status> {
+        let token = token_hash("refresh_token_hash", &request.get_ref().refresh_token_hash)?;
+        let rows = reads::users::find_refresh_token(&*self.conn().await?, &token).await;
+        let rows = rows.map_err(|error| failed(&error))?;
+        let (user_id, device_id) = rows.into_iter().next().ok_or_else(unknown_token)?;
+        Ok(Response::new(FindRefreshTokenResponse { user_id, device_id }))
+    }
+
+    #[instrument(name = "rpc.user.list_devices", skip_all, fields(user.id = %request.get_ref().user_id))]
+    async fn list_devices(
+        &self,
+        request: Request<ListDevicesRequest>,
+    ) -> Result<Response<ListDevicesResponse>, Status> {
+        let ListDevicesRequest { user_id, device_ids } = request.into_inner();
+        user(&user_id)?;
+        check::at_most("device_ids", device_ids.len(), DEVICES)?;
+        for device_id in &device_ids {
+            storable("device_ids", device_id)?;
+        }
+        let rows = reads::users::list_devices(&*self.conn().await?, &device_ids, &user_id).await;
+        let devices = rows.map_err(|error| failed(&error))?.into_iter().map(|row| Device {
+            device_id: row.device_id,
+            display_name: row.display_name,
+            created_ts: row.created_ts,
+            last_seen_ts: 0,
+            last_seen_ip: String::new(),
+        });
+        Ok(Response::new(ListDevicesResponse { devices: devices.collect() }))
+    }
+
+    #[instrument(name = "rpc.user.get_profile", skip_all, fields(user.id = %request.get_ref().user_id))]
+    async fn get_profile(
+        &self,
+        request: Request<GetProfileRequest>,
+    ) -> Result<Response<GetProfileResponse>, Status> {
+        let GetProfileRequest { user_id } = request.into_inner();
+        user(&user_id)?;
+        let rows = reads::users::list_profile(&*self.conn().await?, &user_id).await;
+        let rows = rows.map_err(|error| failed(&error))?;
+        if rows.is_empty() {
+            return Err(not_found("there is no such profile"));
+        }
+        let fields = rows.into_iter().filter_map(|row| Some((row.field?, Bytes::from(row.value?))));
+        Ok(Response::new(GetProfileResponse { fields: fields.collect() }))
+    }
+
+    #[instrument(name = "rpc.user.get_account_data", skip_all, fields(user.id = %request.get_ref().user_id))]
+    async fn get_account_data(
+        &self,
+        request: Request<GetAccountDataRequest>,
+    ) -> Result<Response<GetAccountDataResponse>, Status> {
+        let GetAccountDataRequest { user_id, room_id, r#type } = request.into_inner();
+        user(&user_id)?;
+        if !room_id.is_empty() {
+            check::room_id("room_id", &room_id)?;
+            storable("room_id", &room_id)?;
+        }
+        storable("type", &r#type)?;
+        let rows = reads::users::find_account_data(&*self.conn().await?, &user_id, &room_id, &r#type).await;
+        let (content,) = one(rows, "there is no such account data")?;
+        Ok(Response::new(GetAccountDataResponse { content: Bytes::from(content) }))
+    }
+
+    #[instrument(name = "rpc.user.get_filter", skip_all, fields(user.id = %request.get_ref().user_id))]
+    async fn get_filter(
+        &self,
+        request: Request<GetFilterRequest>,
+    ) -> Result<Response<GetFilterResponse>, Status> {
+        let GetFilterRequest { user_id, filter_id } = request.into_inner();
+        user(&user_id)?;
+        storable("filter_id", &filter_id)?;
+        let rows = reads::users::find_filter(&*self.conn().await?, &user_id, &filter_id).await;
+        let (filter,) = one(rows, "there is no such filter")?;
+        Ok(Response::new(GetFilterResponse { filter: Bytes::from(filter) }))
+    }
+}
+
+impl Service {
+    /// Reads a session, and holds it if its user is ours.
+    async fn read_session(&self, token: TokenHash) -> Result<Arc<Session>, Status> {
+        let ticket = self.app.sessions.ticket();
+        let rows = reads::users::find_session(&*self.conn().await?, &token).await;
+        let row = rows.map_err(|error| failed(&error))?.into_iter().next().ok_or_else(unknown_token)?;
+        if row.deactivated {
+            return Err(refusal(
+                Code::Unauthenticated,
+                ErrorReason::UserDeactivated,
+                "the account has been deactivated",
+            ));
+        }
+        let session = Arc::new(Session {
+            user_id: row.user_id,
+            device_id: row.device_id,
+            guest: row.guest,
+            admin: row.admin,
+            expires_ts: row.expires_ts,
+        });
+        self.app.sessions.insert(ticket, token, Arc::clone(&session));
+        Ok(session)
+    }
+}
+
+fn token_hash(field: &str, value: &[u8]) -> Result<TokenHash, Status> {
+    TokenHash::try_from(value).map_err(|_| invalid(field, "must be 32 bytes"))
+}
+
+fn user(user_id: &str) -> Result<(), Status> {
+    check::user_id("user_id", user_id)?;
+    storable("user_id", user_id)
+}
+
+fn one<T>(rows: Result<Vec<T>, StoreError>, absent: &str) -> Result<T, Status> {
+    rows.map_err(|error| failed(&error))?.into_iter().next().ok_or_else(|| not_found(absent))
+}
+
+fn unknown_token() -> Status {
+    refusal(Code::Unauthenticated, ErrorReason::UnknownToken, "the token is unknown or revoked")
+}
+
+/// Milliseconds since the Unix epoch.
+fn now() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,12 @@
+//! What the query services read. Every statement is one snapshot; what must agree is read by one statement.
+
+pub(crate) mod aliases;
+pub(crate) mod dead_letters;
+pub(crate) mod events;
+pub(crate) mod heads;
+pub(crate) mod members;
+mod query;
+pub(crate) mod rooms;
+pub(crate) mod state;
+pub(crate) mod timeline;
+pub(crate) mod users;

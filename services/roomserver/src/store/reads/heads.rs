@@ -1,0 +1,21 @@
+//! How far the partitions are.
+
+use diesel::{
+    Queryable,
+    sql_types::{Array, Int8, SmallInt},
+};
+
+use super::query::query;
+
+/// The last committed `seq` of a partition's output log of rooms.
+#[derive(Debug, Clone, Copy, Queryable)]
+pub(crate) struct HeadRow {
+    pub(crate) partition: i16,
+    pub(crate) seq: i64,
+}
+
+query! {
+    /// Tells the last committed `seq` of partitions, in order.
+    fn list<'a>(partitions: [i16] as Array<SmallInt>) -> HeadRow as (SmallInt, Int8) =
+        "SELECT partition, next_room_seq - 1 FROM partition_state WHERE partition = ANY(?) ORDER BY partition";
+}

@@ -1,0 +1,104 @@
+//! Memberships, now and over time.
+
+use diesel::{
+    Queryable,
+    sql_types::{Array, Bool, Int8, Nullable, SmallInt, Text},
+};
+
+use super::query::query;
+
+/// A change of a user's membership.
+#[derive(Debug, Clone, Queryable)]
+pub(crate) struct ChangeRow {
+    pub(crate) room_nid: i64,
+    pub(crate) seq: i64,
+    pub(crate) membership: Option<String>,
+}
+
+// `lag` leaves out what only changed a display name or an avatar: some people do so all day.
+// The JSON was checked when it was stored, and `json` (unlike `jsonb`) takes every string JSON has.
+macro_rules! history_statement {
+    ($(#[$meta:meta])* $name:ident, $keys:ty as $sql_type:ty, $condition:literal) => {
+        query! {
+            $(#[$meta])*
+            fn $name<'a>(user_id: str as Text, keys: $keys as $sql_type)
+                -> ChangeRow as (Int8, Int8, Nullable<Text>) = concat!(
+                "SELECT h.room_nid, h.seq, h.membership FROM ( \
+                   SELECT m.room_nid, m.seq, m.membership, \
+                     lag(m.membership) OVER (PARTITION BY m.room_nid ORDER BY m.seq) AS before \
+                   FROM ( \
+                     SELECT e.room_nid, e.seq, convert_from(j.json, 'UTF8')::json #>> '{content,membership}' AS membership \
+                     FROM events e JOIN rooms r ON r.room_nid = e.room_nid \
+                     JOIN event_json j ON j.event_nid = e.event_nid \
+                     WHERE e.type = 'm.room.member' AND e.state_key = ? AND e.seq IS NOT NULL AND e.flags & 7 = 0 \
+                       AND ", $condition, " \
+                   ) m \
+                 ) h WHERE h.before IS DISTINCT FROM h.membership ORDER BY h.room_nid, h.seq"
+            );
+        }
+    };
+}
+
+history_statement! {
+    /// Lists the changes of a user's membership in a room, oldest first.
+    list_changes, str as Text, "r.room_id = ?"
+}
+
+history_statement! {
+    /// Lists the changes of a user's membership in rooms, by room, oldest first.
+    list_changes_in, [i64] as Array<Int8>, "e.room_nid = ANY(?)"
+}
+
+query! {
+    /// Lists those of the rooms that a user has forgotten.
+    fn list_forgotten<'a>(user_id: str as Text, room_nids: [i64] as Array<Int8>) -> (i64,) as (Int8) =
+        "SELECT room_nid FROM current_members WHERE user_id = ? AND room_nid = ANY(?) AND forgotten";
+}
+
+/// The membership of a user in a room.
+#[derive(Debug, Clone, Queryable)]
+pub(crate) struct UserRoomRow {
+    pub(crate) room_id: String,
+    pub(crate) membership: String,
+    pub(crate) event_id: String,
+    pub(crate) seq: i64,
+    pub(crate) forgotten: bool,
+    pub(crate) sender: String,
+    pub(crate) partition: i16,
+}
+
+query! {
+    /// Lists the rooms of a user by room ID; an empty list of memberships stands for all.
+    fn list_rooms<'a>(
+        memberships: [String] as Array<Text>,
+        include_forgotten: bool as Bool,
+        user_id: str as Text,
+    ) -> UserRoomRow as (Text, Text, Text, Int8, Bool, Text, SmallInt) =
+        "WITH chosen AS (SELECT ?::text[] AS memberships) \
+         SELECT r.room_id, m.membership, e.event_id, m.seq, m.forgotten, e.sender, r.partition \
+         FROM chosen c, current_members m \
+         JOIN rooms r ON r.room_nid = m.room_nid \
+         JOIN events e ON e.event_nid = m.event_nid \
+         WHERE (NOT m.forgotten OR ?) AND m.user_id = ? \
+           AND (cardinality(c.memberships) = 0 OR m.membership = ANY(c.memberships)) \
+         ORDER BY r.room_id";
+}
+
+/// A member of a room; without a member, the room alone.
+#[derive(Debug, Clone, Queryable)]
+pub(crate) struct MemberRow {
+    pub(crate) user_id: Option<String>,
+    pub(crate) membership: Option<String>,
+    pub(crate) event_id: Option<String>,
+    pub(crate) forgotten: Option<bool>,
+}
+
+query! {
+    /// Lists those of the users who have or had a membership in a room; one empty row if the room is known but none did.
+    fn list<'a>(user_ids: [String] as Array<Text>, room_id: str as Text)
+        -> MemberRow as (Nullable<Text>, Nullable<Text>, Nullable<Text>, Nullable<Bool>) =
+        "SELECT m.user_id, m.membership, e.event_id, m.forgotten FROM rooms r \
+         LEFT JOIN current_members m ON m.room_nid = r.room_nid AND m.user_id = ANY(?) \
+         LEFT JOIN events e ON e.event_nid = m.event_nid \
+         WHERE r.room_id = ? ORDER BY m.user_id";
+}

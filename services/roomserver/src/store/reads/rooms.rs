@@ -1,0 +1,89 @@
+//! Rooms, with what their reader must know beside them.
+
+use diesel::{
+    Queryable,
+    sql_types::{Array, BigInt, Bool, Int4, Int8, Nullable, SmallInt, Text},
+};
+
+use super::query::query;
+
+/// A room at one point in time.
+#[derive(Debug, Clone, Queryable)]
+pub(crate) struct RoomRow {
+    pub(crate) room_nid: i64,
+    pub(crate) partition: i16,
+    pub(crate) members_root: i64,
+    pub(crate) other_root: i64,
+    pub(crate) last_seq: i64,
+    /// Last committed `seq` of the partition: what the row reflects.
+    pub(crate) head_seq: i64,
+    /// Ownership epoch of the partition.
+    pub(crate) epoch: i64,
+    /// Current membership of the user asked for.
+    pub(crate) membership: Option<String>,
+    /// Whether that user has forgotten the room.
+    pub(crate) forgotten: Option<bool>,
+}
+
+query! {
+    /// Finds a room, with the current membership of a user. An empty user has none.
+    fn find<'a>(user_id: str as Text, room_id: str as Text) -> RoomRow as (
+        Int8, SmallInt, Int8, Int8, Int8, Int8, Int8, Nullable<Text>, Nullable<Bool>
+    ) = "SELECT r.room_nid, r.partition, r.members_root, r.other_root, r.last_seq, p.next_room_seq - 1, p.epoch, \
+         m.membership, m.forgotten \
+         FROM rooms r \
+         JOIN partition_state p ON p.partition = r.partition \
+         LEFT JOIN current_members m ON m.room_nid = r.room_nid AND m.user_id = ? \
+         WHERE r.room_id = ?";
+}
+
+/// A room as described to services.
+#[derive(Debug, Clone, Queryable)]
+pub(crate) struct InfoRow {
+    pub(crate) room_id: String,
+    pub(crate) version: String,
+    pub(crate) joined_members: i32,
+    pub(crate) invited_members: i32,
+    pub(crate) published: bool,
+    pub(crate) latest_event_ids: Vec<String>,
+    pub(crate) depth: i64,
+    pub(crate) partition: i16,
+    pub(crate) last_seq: i64,
+}
+
+query! {
+    /// Describes rooms.
+    fn list_infos<'a>(room_ids: [String] as Array<Text>) -> InfoRow as (
+        Text, Text, Int4, Int4, Bool, Array<Text>, Int8, SmallInt, Int8
+    ) = "SELECT r.room_id, r.version, r.joined_members, r.invited_members, r.published, \
+         ARRAY(SELECT e.event_id FROM events e WHERE e.event_nid = ANY(r.latest_nids) ORDER BY e.event_nid), \
+         r.depth, r.partition, r.last_seq \
+         FROM rooms r WHERE r.room_id = ANY(?) ORDER BY r.room_id";
+}
+
+/// The current state of a room, with its members already chosen.
+#[derive(Debug, Clone, Queryable)]
+pub(crate) struct ChosenMembersRow {
+    pub(crate) other_root: i64,
+    pub(crate) head_seq: i64,
+    pub(crate) epoch: i64,
+    /// Member events, in numeric order.
+    pub(crate) member_nids: Vec<i64>,
+}
+
+query! {
+    /// Reads the root of a room's current state together with its current member events of some memberships.
+    ///
+    /// An empty list of memberships stands for all.
+    fn choose_members<'a>(
+        memberships: [String] as Array<Text>,
+        not_memberships: [String] as Array<Text>,
+        room_nid: i64 as BigInt,
+    ) -> ChosenMembersRow as (Int8, Int8, Int8, Array<Int8>) =
+        "WITH chosen AS (SELECT ?::text[] AS memberships, ?::text[] AS not_memberships) \
+         SELECT r.other_root, p.next_room_seq - 1, p.epoch, \
+         ARRAY(SELECT m.event_nid FROM current_members m, chosen c WHERE m.room_nid = r.room_nid \
+               AND (cardinality(c.memberships) = 0 OR m.membership = ANY(c.memberships)) \
+               AND m.membership <> ALL(c.not_memberships) ORDER BY m.event_nid) \
+         FROM rooms r JOIN partition_state p ON p.partition = r.partition WHERE r.room_nid = ?";
+}

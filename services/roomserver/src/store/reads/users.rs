@@ -1,0 +1,95 @@
+//! Accounts and what belongs to them.
+
+use diesel::{
+    Queryable,
+    sql_types::{Array, Binary, Bool, Int8, Nullable, Text},
+};
+
+use super::query::query;
+
+/// What an access token stands for.
+#[derive(Debug, Clone, Queryable)]
+pub(crate) struct SessionRow {
+    pub(crate) user_id: String,
+    pub(crate) device_id: String,
+    pub(crate) expires_ts: i64,
+    pub(crate) guest: bool,
+    pub(crate) admin: bool,
+    pub(crate) deactivated: bool,
+}
+
+query! {
+    /// Finds the session of an access token.
+    fn find_session<'a>(token_hash: [u8] as Binary) -> SessionRow as (Text, Text, Int8, Bool, Bool, Bool) =
+        "SELECT t.user_id, t.device_id, t.expires_ts, a.guest, a.admin, a.deactivated \
+         FROM access_tokens t JOIN accounts a ON a.user_id = t.user_id WHERE t.token_hash = ?";
+}
+
+/// An account.
+#[derive(Debug, Clone, Queryable)]
+pub(crate) struct AccountRow {
+    pub(crate) password_hash: Option<String>,
+    pub(crate) guest: bool,
+    pub(crate) admin: bool,
+    pub(crate) deactivated: bool,
+    pub(crate) created_ts: i64,
+}
+
+query! {
+    /// Finds an account.
+    fn find_account<'a>(user_id: str as Text) -> AccountRow as (Nullable<Text>, Bool, Bool, Bool, Int8) =
+        "SELECT password_hash, guest, admin, deactivated, created_ts FROM accounts WHERE user_id = ?";
+}
+
+query! {
+    /// Finds the user and device of a refresh token.
+    fn find_refresh_token<'a>(token_hash: [u8] as Binary) -> (String, String) as (Text, Text) =
+        "SELECT t.user_id, t.device_id FROM refresh_tokens t JOIN accounts a ON a.user_id = t.user_id \
+         WHERE t.token_hash = ? AND NOT a.deactivated";
+}
+
+/// A device.
+#[derive(Debug, Clone, Queryable)]
+pub(crate) struct DeviceRow {
+    pub(crate) device_id: String,
+    pub(crate) display_name: Option<String>,
+    pub(crate) created_ts: i64,
+}
+
+query! {
+    /// Lists devices by device ID; an empty list of IDs stands for all.
+    fn list_devices<'a>(device_ids: [String] as Array<Text>, user_id: str as Text)
+        -> DeviceRow as (Text, Nullable<Text>, Int8) =
+        "WITH chosen AS (SELECT ?::text[] AS device_ids) \
+         SELECT d.device_id, d.display_name, d.created_ts FROM devices d, chosen c \
+         WHERE d.user_id = ? AND (cardinality(c.device_ids) = 0 OR d.device_id = ANY(c.device_ids)) \
+         ORDER BY d.device_id";
+}
+
+/// A field of a profile; without a field, the account alone.
+#[derive(Debug, Clone, Queryable)]
+pub(crate) struct ProfileRow {
+    pub(crate) field: Option<String>,
+    pub(crate) value: Option<Vec<u8>>,
+}
+
+query! {
+    /// Lists the fields of a user's profile; one empty row if the account exists but has none, no row if there is no
+    /// such account or it was erased.
+    fn list_profile<'a>(user_id: str as Text) -> ProfileRow as (Nullable<Text>, Nullable<Binary>) =
+        "SELECT p.field, p.value FROM accounts a LEFT JOIN profiles p ON p.user_id = a.user_id \
+         WHERE a.user_id = ? AND NOT a.erased";
+}
+
+query! {
+    /// Finds a piece of account data.
+    fn find_account_data<'a>(user_id: str as Text, room_id: str as Text, event_type: str as Text)
+        -> (Vec<u8>,) as (Binary) =
+        "SELECT content FROM account_data WHERE user_id = ? AND room_id = ? AND type = ?";
+}
+
+query! {
+    /// Finds a filter.
+    fn find_filter<'a>(user_id: str as Text, filter_id: str as Text) -> (Vec<u8>,) as (Binary) =
+        "SELECT filter FROM filters WHERE user_id = ? AND filter_id = ?";
+}

@@ -1,0 +1,79 @@
+use HistoryVisibility::{Invited, Joined, Shared, WorldReadable};
+
+use super::*;
+
+/// The specification's five rules, word by word, over a list of every event of a line.
+/// `memberships[n]` is the viewer's membership in the state after event `n`.
+fn oracle(memberships: &[Membership], n: usize, visibility: HistoryVisibility, own_member: bool) -> bool {
+    let before = if n == 0 { Membership::Leave } else { memberships[n - 1] };
+    let rules = |membership: Membership| {
+        visibility == WorldReadable
+            || membership == Membership::Join
+            || (visibility == Shared
+                && (n + 1..memberships.len()).any(|later| {
+                    memberships[later] == Membership::Join && memberships[later - 1] != Membership::Join
+                }))
+            || (membership == Membership::Invite && visibility == Invited)
+    };
+    if own_member { rules(before) || rules(memberships[n]) } else { rules(before) }
+}
+
+const MEMBERSHIPS: [Membership; 5] =
+    [Membership::Join, Membership::Invite, Membership::Knock, Membership::Leave, Membership::Ban];
+
+fn history(memberships: &[Membership]) -> MemberHistory {
+    let mut last = Membership::Leave;
+    MemberHistory::new(memberships.iter().enumerate().filter_map(|(seq, membership)| {
+        let changed = std::mem::replace(&mut last, *membership) != *membership;
+        changed.then_some((i64::try_from(seq).unwrap(), *membership))
+    }))
+}
+
+#[test]
+fn verdicts_equal_the_rules_for_all_short_histories() {
+    // Four changes of membership with an ordinary event after each.
+    for code in 0..5_usize.pow(4) {
+        let mut memberships = Vec::new();
+        for place in 0..4 {
+            let membership = MEMBERSHIPS[code / 5_usize.pow(place) % 5];
+            memberships.extend([membership, membership]);
+        }
+        let history = history(&memberships);
+        for n in 0..memberships.len() {
+            let own_member = n % 2 == 0;
+            for visibility in [Joined, Invited, Shared, WorldReadable] {
+                let facts = EventFacts { seq: i64::try_from(n).unwrap(), visibility, own_member };
+                let before = if n == 0 { Membership::Leave } else { memberships[n - 1] };
+                let removed = own_member
+                    && matches!(memberships[n], Membership::Leave | Membership::Ban)
+                    && matches!(before, Membership::Invite | Membership::Knock);
+                let expected = removed || oracle(&memberships, n, visibility, own_member);
+                assert_eq!(may_see(&history, facts), expected, "event {n} of {memberships:?}, {visibility:?}");
+                assert_eq!(history.at(facts.seq), memberships[n]);
+            }
+        }
+        assert_eq!(history.now(), memberships[7]);
+    }
+}
+
+#[test]
+fn departure_is_the_end_of_the_last_stay() {
+    let at = |memberships: &[Membership]| history(memberships).departure();
+    use Membership::{Ban, Invite, Join, Leave};
+    assert_eq!(at(&[]), None);
+    assert_eq!(at(&[Invite, Leave]), None);
+    assert_eq!(at(&[Invite, Join]), None);
+    assert_eq!(at(&[Join, Leave]), Some(1));
+    assert_eq!(at(&[Join, Leave, Ban]), Some(1));
+    assert_eq!(at(&[Join, Leave, Invite]), Some(1));
+    assert_eq!(at(&[Join, Leave, Join]), None);
+    assert_eq!(at(&[Join, Leave, Join, Join, Ban, Leave]), Some(4));
+}
+
+#[test]
+fn column_that_is_not_set_counts_as_shared() {
+    assert_eq!(HistoryVisibility::from_column(0), Shared);
+    assert_eq!(HistoryVisibility::from_column(-1), Shared);
+    assert_eq!(HistoryVisibility::from_column(1), Joined);
+    assert_eq!(HistoryVisibility::from_column(4), WorldReadable);
+}
