@@ -142,11 +142,8 @@ make_config() {
 pg_bin() {
   local bin
   bin=$(printf '%s\n' /usr/lib/postgresql/*/bin | sort -V | tail -n 1)
-  if [[ -x $bin/initdb ]]; then
-    echo "$bin"
-  else
-    pg_config --bindir
-  fi
+  [[ -x $bin/initdb ]] || bin=$(pg_config --bindir 2>/dev/null)
+  [[ -x $bin/initdb ]] && echo "$bin"
 }
 
 # Postgres refuses to run as root; then it runs as the user `postgres` of its package.

@@ -1,0 +1,47 @@
+"""Holds the dependencies of our crates to what deny.toml says: a banned crate is used only by its wrappers.
+
+The same as `cargo deny check bans`, for our own crates' direct dependencies, without having to install it.
+"""
+
+import json
+import pathlib
+import subprocess
+import sys
+import tomllib
+
+root = pathlib.Path(__file__).resolve().parent.parent
+bans = tomllib.loads((root / "deny.toml").read_text())["bans"]["deny"]
+wrappers = {ban["crate"].split("@")[0]: set(ban.get("wrappers", [])) for ban in bans}
+metadata = json.loads(
+    subprocess.run(
+        ["cargo", "metadata", "--locked", "--no-deps", "--format-version", "1"],
+        cwd=root, check=True, capture_output=True,
+    ).stdout
+)
+wrong = [
+    f"{package['name']} depends on {dependency['name']}, which only {', '.join(sorted(wrappers[dependency['name']]))} may"
+    for package in metadata["packages"]
+    for dependency in package["dependencies"]
+    if dependency["name"] in wrappers and package["name"] not in wrappers[dependency["name"]]
+]
+
+# Calls point one way: the room server calls nobody, and services do not contain each other but in standalone.
+services = {"plexus-roomserver", "plexus-clientapi", "plexus-sync"}
+for package in metadata["packages"]:
+    if package["name"] in services:
+        wrong += [
+            f"{package['name']} depends on the service {dependency['name']}"
+            for dependency in package["dependencies"]
+            if dependency["name"] in services and dependency["kind"] != "dev"
+        ]
+        if package["name"] == "plexus-roomserver":
+            wrong += [
+                f"plexus-roomserver depends on {dependency['name']}: it calls nobody"
+                for dependency in package["dependencies"]
+                if dependency["name"] in {"plexus-input", "reqwest"} and dependency["kind"] != "dev"
+            ]
+
+for line in wrong:
+    print(line)
+print(f"{len(metadata['packages'])} packages, {len(wrappers)} guarded crates, {len(wrong)} wrong")
+sys.exit(bool(wrong))
