@@ -50,7 +50,8 @@ pub(super) fn join(
         // A member that was killed is missed after 6 s; the others hear of it with their next heartbeat.
         .set("session.timeout.ms", "6000")
         .set("heartbeat.interval.ms", "1500")
-        .set("max.poll.interval.ms", "30000")
+        // Also how long the group waits for a member that disappears in the middle of a rebalance.
+        .set("max.poll.interval.ms", "10000")
         // No position is ever looked up but the end, and hardly a byte fetched before the pause.
         .set("auto.offset.reset", "latest")
         .set("queued.min.messages", "1")

@@ -32,6 +32,8 @@ pub(super) struct KafkaReader {
     positions: HashMap<u32, Position>,
     /// Partitions that sent another offset than the one that was due.
     suspects: Vec<u32>,
+    /// A bit for each partition that this reader was ever assigned.
+    read_before: u64,
     broken: bool,
 }
 
@@ -40,7 +42,7 @@ pub(super) struct KafkaReader {
 struct Position {
     /// Offset that is due.
     next: Offset,
-    /// Whether `next` was asked for once more after a later one had come: then it does not exist.
+    /// Whether a later one may come: `next` was asked for before, or the oldest was, whichever it is.
     hole: bool,
 }
 
@@ -77,8 +79,13 @@ impl KafkaReader {
             client: Some(client),
             positions: HashMap::new(),
             suspects: Vec::new(),
+            read_before: 0,
             broken: false,
         })
+    }
+
+    fn was_read(&self, partition: u32) -> bool {
+        self.read_before & 1_u64.checked_shl(partition).unwrap_or(0) != 0
     }
 
     fn client(&self) -> Result<&Client, LogError> {
@@ -99,6 +106,7 @@ impl KafkaReader {
         let list = self.list(partition, rdkafka::Offset::Offset(offset))?;
         self.client()?.incremental_assign(&list).map_err(|error| broker_error(&error))?;
         self.positions.insert(partition, position);
+        self.read_before |= 1_u64.checked_shl(partition).unwrap_or(0);
         Ok(())
     }
 
@@ -211,12 +219,18 @@ impl BackendReader for KafkaReader {
     async fn assign(&mut self, partition: u32, start: StartAt) -> Result<(), LogError> {
         self.shared.check_open()?;
         // Always a number: only so can the first message be checked.
-        let next = match start {
-            StartAt::Offset(offset) => offset,
-            StartAt::Oldest => self.shared.watermarks(&self.topic, partition).await?.low,
-            StartAt::End => self.shared.watermarks(&self.topic, partition).await?.high,
+        let position = match start {
+            StartAt::Offset(next) => Position { next, hole: false },
+            // Whatever comes first is the oldest, unless left-overs of an earlier assignment may come.
+            StartAt::Oldest if !self.was_read(partition) => Position { next: 0, hole: true },
+            StartAt::Oldest => {
+                Position { next: self.shared.watermarks(&self.topic, partition).await?.low, hole: false }
+            }
+            StartAt::End => {
+                Position { next: self.shared.watermarks(&self.topic, partition).await?.high, hole: false }
+            }
         };
-        self.start(partition, Position { next, hole: false })
+        self.start(partition, position)
     }
 
     async fn unassign(&mut self, partition: u32) -> Result<(), LogError> {

@@ -2,6 +2,7 @@
 
 use std::{
     collections::HashSet,
+    process::Stdio,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -10,7 +11,7 @@ use std::{
 };
 
 use plexus_log::{
-    InputRoom, LogError, StartAt, Watermarks,
+    InputRoom, LogError, OwnershipEvent, PARTITIONS, StartAt, Watermarks,
     kafka::{self, KafkaConfig},
     partition_of,
 };
@@ -177,4 +178,58 @@ async fn topic_deleted_and_made_again_is_read_from_its_start() {
     assert_eq!(read_numbers(&mut reader, 1).await, [103]);
     assert_eq!(read_numbers(&mut fresh, 1).await, [103]);
     delete_topic(&config).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn partitions_of_a_killed_member_move_in_time() {
+    let config = config(shared_broker());
+    let world = World::at(config.clone()).await;
+    let mut ownership = world.log.join_group::<InputRoom>("workers").unwrap();
+    let mut owned = HashSet::new();
+    // A whole process: only so does nobody say goodbye to the group.
+    let mut process = tokio::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "kafka_only::member_of_another_process", "--ignored"])
+        .env(PREFIX, &config.topic_prefix)
+        .stdout(Stdio::null())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    let mut was_shared = false;
+    let mut killed = None;
+    soon("all partitions after the kill", async {
+        while !was_shared || owned.len() != PARTITIONS as usize {
+            match ownership.next().await.unwrap() {
+                OwnershipEvent::Gained(partitions) => owned.extend(partitions),
+                OwnershipEvent::Lost { partitions, done } => {
+                    drop(done);
+                    owned.retain(|partition| !partitions.contains(partition));
+                    assert_eq!(owned.len(), 32);
+                    was_shared = true;
+                    // Long enough for the other to have taken its share.
+                    tokio::time::sleep(Duration::from_secs(2)).await;
+                    process.kill().await.unwrap();
+                    killed = Some(Instant::now());
+                }
+            }
+        }
+    })
+    .await;
+    let took = killed.unwrap().elapsed();
+    println!("partitions moved after {took:?}");
+    assert!(took < Duration::from_secs(10), "partitions moved after {took:?}");
+    delete_topic(&config).await;
+}
+
+/// Tells the process of a member which topics to use.
+const PREFIX: &str = "PLEXUS_TEST_PREFIX";
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "the other process of `partitions_of_a_killed_member_move_in_time`, which kills it"]
+async fn member_of_another_process() {
+    let topic_prefix = std::env::var(PREFIX).expect("started by another test");
+    let log = kafka::open(KafkaConfig { topic_prefix, ..config(shared_broker()) }).await.unwrap();
+    let mut ownership = log.join_group::<InputRoom>("workers").unwrap();
+    tokio::time::timeout(Duration::from_secs(60), async { while ownership.next().await.is_some() {} })
+        .await
+        .expect_err("it is killed, or gives up");
 }

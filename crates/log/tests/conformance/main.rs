@@ -3,6 +3,8 @@
 //! The Kafka half needs a broker at `PLEXUS_TEST_KAFKA` (`host:port`), such as `deploy/kafka/run` starts. Without one
 //! it fails.
 
+#![expect(clippy::unwrap_used, reason = "a test may panic, also in the functions it is made of")]
+
 mod broker;
 mod groups;
 mod kafka_only;
