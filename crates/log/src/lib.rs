@@ -35,7 +35,9 @@ pub struct Log {
 /// Where a reader starts in a partition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StartAt {
-    /// At this offset; if it no longer exists, at the oldest one that does.
+    /// At this offset; if it no longer exists, at the oldest one that does. In a topic that was deleted and made again
+    /// (or in another process, for [`memory`]) the same offset is another record: who keeps offsets compares them with
+    /// [`Log::watermarks`] before it writes anything there.
     Offset(Offset),
     /// At the oldest record.
     Oldest,
