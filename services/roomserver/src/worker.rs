@@ -1,14 +1,51 @@
 //! The worker: reads the input logs of the partitions this instance owns, applies their records, commits, publishes.
+//!
+//! One task does all of it, one batch after the other; while a batch is committed the next one gathers in the logs.
+//! What keeps it honest is `partition_state`: a batch commits only if its partitions are still owned under the same
+//! epoch and stand where the batch found them. After any failure the worker reconnects, claims its partitions again
+//! under a new epoch, reads from the database where they stand, and goes on from there; so it does not matter whether
+//! a commit that was cut off had happened or not.
 
 mod board;
+mod cache;
+mod engine;
+mod intake;
+mod janitor;
+mod ownership;
+mod partition;
+mod publisher;
+mod work;
 
-pub(crate) use board::{Board, InputId, Lookup};
+use std::sync::Arc;
 
+use plexus_events::key_file;
+use plexus_log::InputRoom;
 use plexus_service::Shutdown;
+use ruma::ServerName;
 
-use crate::app::{App, StartError};
+pub(crate) use self::board::{Board, InputId, Lookup};
+use self::{engine::Engine, publisher::Publisher};
+use crate::{
+    app::{App, StartError},
+    rooms::Env,
+};
+
+/// Name of the group that shares the partitions.
+const GROUP: &str = "roomserver";
 
 /// Joins the group and begins to work.
-pub(crate) fn start(_app: &App, _shutdown: &Shutdown) -> Result<(), StartError> {
+pub(crate) fn start(app: &App, shutdown: &Shutdown) -> Result<(), StartError> {
+    let path = &app.config.server.signing_key;
+    let signing_key = key_file::load_or_create(path)
+        .map_err(|source| StartError::SigningKey { path: path.clone(), source: Box::new(source) })?;
+    let server_name = ServerName::parse(app.config.server.name.as_str())
+        .map_err(|error| StartError::ServerName(Box::new(error)))?;
+    let env = Env { server_name, signing_key };
+    let (publisher, publishing) = Publisher::new(app.log.clone());
+    let ownership = app.log.join_group::<InputRoom>(GROUP)?;
+    let engine = Engine::open(app.clone(), Arc::new(env), publisher, ownership)?;
+    shutdown.spawn(publishing);
+    shutdown.spawn(engine.run(shutdown.clone()));
+    shutdown.spawn(janitor::run(app.clone(), shutdown.clone()));
     Ok(())
 }

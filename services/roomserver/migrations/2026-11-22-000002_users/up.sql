@@ -33,7 +33,8 @@ CREATE TABLE access_tokens (
     token_hash bytea PRIMARY KEY,
     user_id text NOT NULL,
     device_id text NOT NULL,
-    expires_ts bigint NOT NULL
+    expires_ts bigint NOT NULL,
+    refresh_token_hash bytea
 );
 CREATE INDEX access_tokens_device ON access_tokens (user_id, device_id);
 COMMENT ON TABLE access_tokens IS 'Access tokens, as hashes.';
@@ -41,6 +42,7 @@ COMMENT ON COLUMN access_tokens.token_hash IS 'SHA-256 of the token.';
 COMMENT ON COLUMN access_tokens.user_id IS 'User.';
 COMMENT ON COLUMN access_tokens.device_id IS 'Device.';
 COMMENT ON COLUMN access_tokens.expires_ts IS 'When it expires, in milliseconds since the Unix epoch; 0 for never.';
+COMMENT ON COLUMN access_tokens.refresh_token_hash IS 'The refresh token that came with it; null if none did.';
 
 CREATE TABLE refresh_tokens (
     token_hash bytea PRIMARY KEY,

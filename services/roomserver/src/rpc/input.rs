@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use diesel::{ExpressionMethods as _, OptionalExtension as _, QueryDsl as _};
+use diesel::{OptionalExtension as _, QueryDsl as _};
 use diesel_async::RunQueryDsl as _;
 use plexus_proto::{
     common::v1::ErrorReason,

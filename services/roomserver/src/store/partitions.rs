@@ -23,18 +23,40 @@ pub(crate) struct PartitionState {
     pub(crate) user_published_seq: i64,
 }
 
-/// Takes a partition over: whoever owned it before commits nothing from here on.
+/// Takes partitions over: whoever owned them before commits nothing from here on.
 pub(crate) async fn claim(
     conn: &mut AsyncPgConnection,
-    partition: i16,
+    partitions: &[i16],
     owner: &str,
-) -> Result<PartitionState, StoreError> {
-    diesel::update(partition_state::table.find(partition))
+) -> Result<Vec<PartitionState>, StoreError> {
+    if partitions.is_empty() {
+        return Ok(Vec::new());
+    }
+    diesel::update(partition_state::table.filter(partition_state::partition.eq_any(partitions)))
         .set((partition_state::epoch.eq(partition_state::epoch + 1), partition_state::owner.eq(owner)))
         .returning(PartitionState::as_returning())
-        .get_result(conn)
+        .get_results(conn)
         .await
         .map_err(StoreError::query("partitions.claim"))
+}
+
+/// Saves how far the output logs are, unless somebody else has taken the partition over.
+pub(crate) async fn set_published(
+    conn: &mut AsyncPgConnection,
+    partition: i16,
+    epoch: i64,
+    room_seq: i64,
+    user_seq: i64,
+) -> Result<(), StoreError> {
+    diesel::update(partition_state::table.find(partition).filter(partition_state::epoch.eq(epoch)))
+        .set((
+            partition_state::room_published_seq.eq(room_seq),
+            partition_state::user_published_seq.eq(user_seq),
+        ))
+        .execute(conn)
+        .await
+        .map_err(StoreError::query("partitions.set_published"))?;
+    Ok(())
 }
 
 /// Gives a partition up, unless somebody else has taken it over.

@@ -6,11 +6,12 @@ diesel::table! {
         user_id -> Text,
         device_id -> Text,
         expires_ts -> Int8,
+        refresh_token_hash -> Nullable<Bytea>,
     }
 }
 
 diesel::table! {
-    account_data (user_id, room_id, type) {
+    account_data (user_id, room_id, type_) {
         user_id -> Text,
         room_id -> Text,
         #[sql_name = "type"]

@@ -1,0 +1,114 @@
+//! What one batch writes, in one transaction.
+//!
+//! The rows of many inputs are gathered here, later ones over earlier ones of the same key, and written with a constant
+//! number of statements, pipelined: one round trip for all of them, one for the commit.
+
+mod rooms;
+mod shared;
+mod users;
+
+
+
+use diesel::{QueryResult, pg::Pg, query_builder::{QueryFragment, QueryId}};
+use diesel_async::{AsyncPgConnection, RunQueryDsl as _, SimpleAsyncConnection as _};
+use futures::future::{BoxFuture, FutureExt as _, join_all};
+
+pub(crate) use self::{
+    rooms::RoomRows,
+    shared::{DeadLetter, Fence, OutputRow, VerdictRow},
+    users::UserRows,
+};
+use super::StoreError;
+
+/// What one batch writes.
+#[derive(Default)]
+pub(crate) struct Batch {
+    /// One for each partition that the batch touches, in order.
+    pub(crate) fences: Vec<Fence>,
+    /// Rooms and their events.
+    pub(crate) rooms: RoomRows,
+    /// Users.
+    pub(crate) users: UserRows,
+    /// Records of `OutputRoomEvent`.
+    pub(crate) room_output: Vec<OutputRow>,
+    /// Records of `OutputUserEvent`.
+    pub(crate) user_output: Vec<OutputRow>,
+    /// What became of the inputs.
+    pub(crate) verdicts: Vec<VerdictRow>,
+    /// Inputs that can never be processed.
+    pub(crate) dead_letters: Vec<DeadLetter>,
+}
+
+/// Why a batch was not committed.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum CommitError {
+    /// Another instance has taken over a partition of the batch.
+    #[error("a partition of the batch has another owner by now")]
+    Stale,
+    /// The database failed; whether the batch was committed is not known unless the error is deterministic.
+    #[error("failed to write the batch")]
+    Store(#[from] StoreError),
+}
+
+/// Statements of one batch, under way at once.
+struct Pipeline<'c> {
+    conn: &'c AsyncPgConnection,
+    under_way: Vec<BoxFuture<'c, Result<usize, StoreError>>>,
+}
+
+impl<'c> Pipeline<'c> {
+    fn new(conn: &'c AsyncPgConnection) -> Self {
+        Self { conn, under_way: Vec::with_capacity(16) }
+    }
+
+    /// Adds a bare command.
+    fn command(&mut self, name: &'static str, sql: &'static str) {
+        let mut conn = self.conn;
+        let sent = async move {
+            conn.batch_execute(sql).await.map(|()| 0).map_err(StoreError::query(name))
+        };
+        self.under_way.push(sent.boxed());
+    }
+
+    /// Adds a statement.
+    fn add<S>(&mut self, name: &'static str, statement: S)
+    where
+        S: QueryFragment<Pg> + QueryId + Send,
+    {
+        let mut conn = self.conn;
+        let sent = statement.execute(&mut conn);
+        self.under_way.push(sent.map(move |done: QueryResult<usize>| done.map_err(StoreError::query(name))).boxed());
+    }
+
+    /// Sends everything in order and waits for all answers. Of several failures the first in order is told: the others
+    /// follow from it.
+    async fn finish(self) -> Result<Vec<usize>, StoreError> {
+        // Few enough for `join_all` to poll them in order, which is the order in which they are sent.
+        join_all(self.under_way).await.into_iter().collect()
+    }
+}
+
+impl Batch {
+    /// Writes the batch and commits it. The caller drops the connection after an error: it may be inside of a
+    /// transaction.
+    pub(crate) async fn commit(&self, conn: &AsyncPgConnection) -> Result<(), CommitError> {
+        let mut pipeline = Pipeline::new(conn);
+        pipeline.command("begin", "BEGIN");
+        shared::fence(&mut pipeline, &self.fences);
+        self.rooms.write(&mut pipeline);
+        self.users.write(&mut pipeline);
+        shared::write_output(&mut pipeline, &self.room_output, &self.user_output);
+        shared::write_verdicts(&mut pipeline, &self.verdicts);
+        shared::write_dead_letters(&mut pipeline, &self.dead_letters);
+        let counts = pipeline.finish().await?;
+        // The first is BEGIN, the second the fence.
+        if counts.get(1).copied() != Some(self.fences.len()) {
+            return Err(CommitError::Stale);
+        }
+        let mut commit = Pipeline::new(conn);
+        commit.command("commit", "COMMIT");
+        commit.finish().await?;
+        Ok(())
+    }
+}
+

@@ -1,0 +1,448 @@
+//! Rooms, events, state, members, redactions, aliases.
+
+use std::{collections::{BTreeMap, BTreeSet, HashMap}, fmt::Write as _, marker::PhantomData, sync::Arc};
+
+use diesel::sql_types::{Array, Binary, Bool, Int2, Int4, Int8, Nullable, Text};
+use indexmap::IndexMap;
+use ruma::{OwnedEventId, OwnedRoomAliasId, OwnedUserId};
+
+use super::Pipeline;
+use crate::{
+    rooms::{
+        AliasRow, EventNid, EventRow, MemberRow, NodeRow, RedactionRow, RoomNid, RoomRow, Rows, StoredEvent,
+    },
+    store::statement::statement,
+};
+
+/// Rows of rooms, merged over the inputs of a batch.
+#[derive(Default)]
+pub(crate) struct RoomRows {
+    rooms: IndexMap<RoomNid, (RoomRow, bool)>,
+    events: Vec<EventRow>,
+    event_index: HashMap<EventNid, usize>,
+    rewritten: IndexMap<EventNid, Arc<StoredEvent>>,
+    nodes: Vec<NodeRow>,
+    members: IndexMap<(RoomNid, OwnedUserId), (MemberRow, bool)>,
+    forgotten: IndexMap<(RoomNid, OwnedUserId), ()>,
+    redactions: IndexMap<(OwnedEventId, EventNid), RedactionRow>,
+    aliases_set: BTreeMap<OwnedRoomAliasId, AliasRow>,
+    aliases_removed: BTreeSet<OwnedRoomAliasId>,
+}
+
+impl RoomRows {
+    /// Adds the rows of one input, over those of the inputs before it.
+    pub(crate) fn merge(&mut self, rows: Rows) {
+        let Rows {
+            room,
+            room_is_new,
+            events,
+            rewritten,
+            nodes,
+            members,
+            forgotten,
+            redactions,
+            aliases_set,
+            aliases_removed,
+        } = rows;
+        if let Some(room) = room {
+            match self.rooms.get_mut(&room.nid) {
+                Some((known, _)) => *known = room,
+                None => {
+                    self.rooms.insert(room.nid, (room, room_is_new));
+                }
+            }
+        }
+        for event in events {
+            self.event_index.insert(event.event.nid, self.events.len());
+            self.events.push(event);
+        }
+        for event in rewritten {
+            match self.event_index.get(&event.nid).and_then(|index| self.events.get_mut(*index)) {
+                Some(row) => row.event = event,
+                None => {
+                    self.rewritten.insert(event.nid, event);
+                }
+            }
+        }
+        self.nodes.extend(nodes);
+        for member in members {
+            let key = (member.room_nid, member.user_id.clone());
+            self.forgotten.shift_remove(&key);
+            self.members.insert(key, (member, false));
+        }
+        for key in forgotten {
+            match self.members.get_mut(&key) {
+                Some((_, forgotten)) => *forgotten = true,
+                None => {
+                    self.forgotten.insert(key, ());
+                }
+            }
+        }
+        for row in redactions {
+            self.redactions.insert((row.redacts_id.clone(), row.redaction_nid), row);
+        }
+        for row in aliases_set {
+            self.aliases_set.insert(row.alias.clone(), row);
+        }
+        for alias in aliases_removed {
+            self.aliases_set.remove(&alias);
+            self.aliases_removed.insert(alias);
+        }
+    }
+
+    /// Writes them.
+    pub(super) fn write(&self, pipeline: &mut Pipeline<'_>) {
+        self.write_rooms(pipeline);
+        self.write_events(pipeline);
+        self.write_rewritten(pipeline);
+        self.write_nodes(pipeline);
+        self.write_members(pipeline);
+        self.write_redactions(pipeline);
+        self.write_aliases(pipeline);
+    }
+
+    fn write_rooms(&self, pipeline: &mut Pipeline<'_>) {
+        let new: Vec<&RoomRow> = self.rooms.values().filter(|(_, new)| *new).map(|(row, _)| row).collect();
+        if !new.is_empty() {
+            pipeline.add(InsertRooms::NAME, InsertRooms {
+                room_nid: new.iter().map(|row| row.nid.0).collect(),
+                room_id: new.iter().map(|row| row.room_id.as_str()).collect(),
+                partition: new.iter().map(|row| i16::try_from(row.partition).unwrap_or(i16::MAX)).collect(),
+                version: new.iter().map(|row| row.version.as_str()).collect(),
+                create_nid: new.iter().map(|row| row.create_nid.0).collect(),
+                latest_nids: new.iter().map(|row| array(&row.latest_nids)).collect(),
+                members_root: new.iter().map(|row| row.members_root).collect(),
+                other_root: new.iter().map(|row| row.other_root).collect(),
+                depth: new.iter().map(|row| row.depth).collect(),
+                last_seq: new.iter().map(|row| row.last_seq).collect(),
+                joined_members: new.iter().map(|row| row.joined_members).collect(),
+                invited_members: new.iter().map(|row| row.invited_members).collect(),
+                published: new.iter().map(|row| row.published).collect(),
+                lifetime: PhantomData,
+            });
+        }
+        let changed: Vec<&RoomRow> = self.rooms.values().filter(|(_, new)| !new).map(|(row, _)| row).collect();
+        if !changed.is_empty() {
+            pipeline.add(UpdateRooms::NAME, UpdateRooms {
+                room_nid: changed.iter().map(|row| row.nid.0).collect(),
+                latest_nids: changed.iter().map(|row| array(&row.latest_nids)).collect(),
+                members_root: changed.iter().map(|row| row.members_root).collect(),
+                other_root: changed.iter().map(|row| row.other_root).collect(),
+                depth: changed.iter().map(|row| row.depth).collect(),
+                last_seq: changed.iter().map(|row| row.last_seq).collect(),
+                joined_members: changed.iter().map(|row| row.joined_members).collect(),
+                invited_members: changed.iter().map(|row| row.invited_members).collect(),
+                published: changed.iter().map(|row| row.published).collect(),
+                lifetime: PhantomData,
+            });
+        }
+    }
+
+    fn write_events(&self, pipeline: &mut Pipeline<'_>) {
+        let rows = &self.events;
+        if rows.is_empty() {
+            return;
+        }
+        pipeline.add(InsertEvents::NAME, InsertEvents {
+            event_nid: rows.iter().map(|row| row.event.nid.0).collect(),
+            room_nid: rows.iter().map(|row| row.event.room_nid.0).collect(),
+            event_id: rows.iter().map(|row| row.event.event_id.as_str()).collect(),
+            event_type: rows.iter().map(|row| row.event.event_type.as_str()).collect(),
+            state_key: rows.iter().map(|row| row.event.state_key.as_deref()).collect(),
+            sender: rows.iter().map(|row| row.event.sender.as_str()).collect(),
+            depth: rows.iter().map(|row| row.event.depth).collect(),
+            origin_server_ts: rows.iter().map(|row| row.origin_server_ts).collect(),
+            received_ts: rows.iter().map(|row| row.received_ts).collect(),
+            flags: rows.iter().map(|row| row.event.flags).collect(),
+            visibility: rows.iter().map(|row| row.visibility).collect(),
+            auth_generation: rows.iter().map(|row| row.event.auth_generation).collect(),
+            auth_nids: rows.iter().map(|row| array(&row.auth_nids)).collect(),
+            prev_nids: rows.iter().map(|row| array(&row.prev_nids)).collect(),
+            members_root: rows.iter().map(|row| row.event.members_root.map_or(0, |nid| nid.0)).collect(),
+            other_root: rows.iter().map(|row| row.event.other_root.map_or(0, |nid| nid.0)).collect(),
+            replaces_nid: rows.iter().map(|row| row.replaces_nid.map(|nid| nid.0)).collect(),
+            seq: rows.iter().map(|row| row.event.seq).collect(),
+            txn_device_id: rows.iter().map(|row| row.txn_device_id.as_deref()).collect(),
+            txn_id: rows.iter().map(|row| row.txn_id.as_deref()).collect(),
+            lifetime: PhantomData,
+        });
+        pipeline.add(InsertEventJson::NAME, InsertEventJson {
+            event_nid: rows.iter().map(|row| row.event.nid.0).collect(),
+            json: rows.iter().map(|row| row.event.json.as_ref()).collect(),
+            lifetime: PhantomData,
+        });
+    }
+
+    fn write_rewritten(&self, pipeline: &mut Pipeline<'_>) {
+        if self.rewritten.is_empty() {
+            return;
+        }
+        pipeline.add(UpdateEventFlags::NAME, UpdateEventFlags {
+            event_nid: self.rewritten.values().map(|event| event.nid.0).collect(),
+            flags: self.rewritten.values().map(|event| event.flags).collect(),
+            lifetime: PhantomData,
+        });
+        pipeline.add(UpdateEventJson::NAME, UpdateEventJson {
+            event_nid: self.rewritten.values().map(|event| event.nid.0).collect(),
+            json: self.rewritten.values().map(|event| event.json.as_ref()).collect(),
+            lifetime: PhantomData,
+        });
+    }
+
+    fn write_nodes(&self, pipeline: &mut Pipeline<'_>) {
+        if self.nodes.is_empty() {
+            return;
+        }
+        pipeline.add(InsertNodes::NAME, InsertNodes {
+            room_nid: self.nodes.iter().map(|row| row.room_nid.0).collect(),
+            node_nid: self.nodes.iter().map(|row| row.nid.0).collect(),
+            body: self.nodes.iter().map(|row| row.body.as_ref()).collect(),
+            lifetime: PhantomData,
+        });
+    }
+
+    fn write_members(&self, pipeline: &mut Pipeline<'_>) {
+        if !self.members.is_empty() {
+            let rows = || self.members.values().map(|(row, _)| row);
+            pipeline.add(UpsertMembers::NAME, UpsertMembers {
+                room_nid: rows().map(|row| row.room_nid.0).collect(),
+                user_id: rows().map(|row| row.user_id.as_str()).collect(),
+                membership: rows().map(|row| row.membership.as_str()).collect(),
+                event_nid: rows().map(|row| row.event_nid.0).collect(),
+                seq: rows().map(|row| row.seq).collect(),
+                forgotten: self.members.values().map(|(_, forgotten)| *forgotten).collect(),
+                lifetime: PhantomData,
+            });
+        }
+        if !self.forgotten.is_empty() {
+            pipeline.add(ForgetRooms::NAME, ForgetRooms {
+                room_nid: self.forgotten.keys().map(|(room, _)| room.0).collect(),
+                user_id: self.forgotten.keys().map(|(_, user)| user.as_str()).collect(),
+                lifetime: PhantomData,
+            });
+        }
+    }
+
+    fn write_redactions(&self, pipeline: &mut Pipeline<'_>) {
+        if self.redactions.is_empty() {
+            return;
+        }
+        pipeline.add(UpsertRedactions::NAME, UpsertRedactions {
+            redacts_id: self.redactions.values().map(|row| row.redacts_id.as_str()).collect(),
+            redaction_nid: self.redactions.values().map(|row| row.redaction_nid.0).collect(),
+            room_nid: self.redactions.values().map(|row| row.room_nid.0).collect(),
+            applied: self.redactions.values().map(|row| row.applied).collect(),
+            lifetime: PhantomData,
+        });
+    }
+
+    fn write_aliases(&self, pipeline: &mut Pipeline<'_>) {
+        // The one table here that owners of different partitions share: touched in sorted order, lest they deadlock.
+        if !self.aliases_removed.is_empty() {
+            pipeline.add(DeleteAliases::NAME, DeleteAliases {
+                alias: self.aliases_removed.iter().map(|alias| alias.as_str()).collect(),
+                lifetime: PhantomData,
+            });
+        }
+        if !self.aliases_set.is_empty() {
+            let rows = || self.aliases_set.values();
+            pipeline.add(InsertAliases::NAME, InsertAliases {
+                alias: rows().map(|row| row.alias.as_str()).collect(),
+                room_id: rows().map(|row| row.room_id.as_str()).collect(),
+                creator: rows().map(|row| row.creator.as_str()).collect(),
+                created_ts: rows().map(|row| row.created_ts).collect(),
+                lifetime: PhantomData,
+            });
+        }
+    }
+}
+
+/// An array as text: arrays of arrays have to be rectangular in Postgres, so `unnest` cannot take them.
+fn array(nids: &[EventNid]) -> String {
+    let mut text = String::with_capacity(2 + nids.len() * 20);
+    text.push('{');
+    for (index, nid) in nids.iter().enumerate() {
+        if index > 0 {
+            text.push(',');
+        }
+        // Writing to a string does not fail.
+        write!(text, "{}", nid.0).ok();
+    }
+    text.push('}');
+    text
+}
+
+statement! {
+    /// Adds rooms.
+    InsertRooms {
+        room_nid: Array<Int8> => Vec<i64>,
+        room_id: Array<Text> => Vec<&'a str>,
+        partition: Array<Int2> => Vec<i16>,
+        version: Array<Text> => Vec<&'a str>,
+        create_nid: Array<Int8> => Vec<i64>,
+        latest_nids: Array<Text> => Vec<String>,
+        members_root: Array<Int8> => Vec<i64>,
+        other_root: Array<Int8> => Vec<i64>,
+        depth: Array<Int8> => Vec<i64>,
+        last_seq: Array<Int8> => Vec<i64>,
+        joined_members: Array<Int4> => Vec<i32>,
+        invited_members: Array<Int4> => Vec<i32>,
+        published: Array<Bool> => Vec<bool>,
+    }
+    "INSERT INTO rooms (room_nid, room_id, partition, version, create_nid, latest_nids, members_root, other_root, \
+     depth, last_seq, joined_members, invited_members, published) \
+     SELECT room_nid, room_id, partition, version, create_nid, latest_nids::bigint[], members_root, other_root, \
+     depth, last_seq, joined_members, invited_members, published FROM unnest(",
+    ") AS v(room_nid, room_id, partition, version, create_nid, latest_nids, members_root, other_root, \
+     depth, last_seq, joined_members, invited_members, published)"
+}
+
+statement! {
+    /// Sets the front of rooms.
+    UpdateRooms {
+        room_nid: Array<Int8> => Vec<i64>,
+        latest_nids: Array<Text> => Vec<String>,
+        members_root: Array<Int8> => Vec<i64>,
+        other_root: Array<Int8> => Vec<i64>,
+        depth: Array<Int8> => Vec<i64>,
+        last_seq: Array<Int8> => Vec<i64>,
+        joined_members: Array<Int4> => Vec<i32>,
+        invited_members: Array<Int4> => Vec<i32>,
+        published: Array<Bool> => Vec<bool>,
+    }
+    "UPDATE rooms AS r SET latest_nids = v.latest_nids::bigint[], members_root = v.members_root, \
+     other_root = v.other_root, depth = v.depth, last_seq = v.last_seq, joined_members = v.joined_members, \
+     invited_members = v.invited_members, published = v.published FROM unnest(",
+    ") AS v(room_nid, latest_nids, members_root, other_root, depth, last_seq, joined_members, invited_members, \
+     published) WHERE r.room_nid = v.room_nid"
+}
+
+statement! {
+    /// Adds events.
+    InsertEvents {
+        event_nid: Array<Int8> => Vec<i64>,
+        room_nid: Array<Int8> => Vec<i64>,
+        event_id: Array<Text> => Vec<&'a str>,
+        event_type: Array<Text> => Vec<&'a str>,
+        state_key: Array<Nullable<Text>> => Vec<Option<&'a str>>,
+        sender: Array<Text> => Vec<&'a str>,
+        depth: Array<Int8> => Vec<i64>,
+        origin_server_ts: Array<Int8> => Vec<i64>,
+        received_ts: Array<Int8> => Vec<i64>,
+        flags: Array<Int4> => Vec<i32>,
+        visibility: Array<Int2> => Vec<i16>,
+        auth_generation: Array<Int4> => Vec<i32>,
+        auth_nids: Array<Text> => Vec<String>,
+        prev_nids: Array<Text> => Vec<String>,
+        members_root: Array<Int8> => Vec<i64>,
+        other_root: Array<Int8> => Vec<i64>,
+        replaces_nid: Array<Nullable<Int8>> => Vec<Option<i64>>,
+        seq: Array<Nullable<Int8>> => Vec<Option<i64>>,
+        txn_device_id: Array<Nullable<Text>> => Vec<Option<&'a str>>,
+        txn_id: Array<Nullable<Text>> => Vec<Option<&'a str>>,
+    }
+    "INSERT INTO events (event_nid, room_nid, event_id, type, state_key, sender, depth, origin_server_ts, \
+     received_ts, flags, visibility, auth_generation, auth_nids, prev_nids, members_root, other_root, replaces_nid, \
+     seq, txn_device_id, txn_id) \
+     SELECT event_nid, room_nid, event_id, type, state_key, sender, depth, origin_server_ts, \
+     received_ts, flags, visibility, auth_generation, auth_nids::bigint[], prev_nids::bigint[], members_root, \
+     other_root, replaces_nid, seq, txn_device_id, txn_id FROM unnest(",
+    ") AS v(event_nid, room_nid, event_id, type, state_key, sender, depth, origin_server_ts, \
+     received_ts, flags, visibility, auth_generation, auth_nids, prev_nids, members_root, other_root, replaces_nid, \
+     seq, txn_device_id, txn_id)"
+}
+
+statement! {
+    /// Adds the JSON of events.
+    InsertEventJson {
+        event_nid: Array<Int8> => Vec<i64>,
+        json: Array<Binary> => Vec<&'a [u8]>,
+    }
+    "INSERT INTO event_json (event_nid, json) SELECT * FROM unnest(", ")"
+}
+
+statement! {
+    /// Sets the flags of events that were redacted.
+    UpdateEventFlags {
+        event_nid: Array<Int8> => Vec<i64>,
+        flags: Array<Int4> => Vec<i32>,
+    }
+    "UPDATE events AS e SET flags = v.flags FROM unnest(",
+    ") AS v(event_nid, flags) WHERE e.event_nid = v.event_nid"
+}
+
+statement! {
+    /// Rewrites the JSON of events that were redacted.
+    UpdateEventJson {
+        event_nid: Array<Int8> => Vec<i64>,
+        json: Array<Binary> => Vec<&'a [u8]>,
+    }
+    "UPDATE event_json AS e SET json = v.json FROM unnest(",
+    ") AS v(event_nid, json) WHERE e.event_nid = v.event_nid"
+}
+
+statement! {
+    /// Adds nodes of state tries.
+    InsertNodes {
+        room_nid: Array<Int8> => Vec<i64>,
+        node_nid: Array<Int8> => Vec<i64>,
+        body: Array<Binary> => Vec<&'a [u8]>,
+    }
+    "INSERT INTO state_node (room_nid, node_nid, body) SELECT * FROM unnest(", ")"
+}
+
+statement! {
+    /// Sets current memberships.
+    UpsertMembers {
+        room_nid: Array<Int8> => Vec<i64>,
+        user_id: Array<Text> => Vec<&'a str>,
+        membership: Array<Text> => Vec<&'a str>,
+        event_nid: Array<Int8> => Vec<i64>,
+        seq: Array<Int8> => Vec<i64>,
+        forgotten: Array<Bool> => Vec<bool>,
+    }
+    "INSERT INTO current_members (room_nid, user_id, membership, event_nid, seq, forgotten) SELECT * FROM unnest(",
+    ") ON CONFLICT (room_nid, user_id) DO UPDATE SET membership = excluded.membership, \
+     event_nid = excluded.event_nid, seq = excluded.seq, forgotten = excluded.forgotten"
+}
+
+statement! {
+    /// Notes that users have forgotten rooms.
+    ForgetRooms {
+        room_nid: Array<Int8> => Vec<i64>,
+        user_id: Array<Text> => Vec<&'a str>,
+    }
+    "UPDATE current_members AS m SET forgotten = true FROM unnest(",
+    ") AS v(room_nid, user_id) WHERE m.room_nid = v.room_nid AND m.user_id = v.user_id"
+}
+
+statement! {
+    /// Keeps redactions.
+    UpsertRedactions {
+        redacts_id: Array<Text> => Vec<&'a str>,
+        redaction_nid: Array<Int8> => Vec<i64>,
+        room_nid: Array<Int8> => Vec<i64>,
+        applied: Array<Bool> => Vec<bool>,
+    }
+    "INSERT INTO redactions (redacts_id, redaction_nid, room_nid, applied) SELECT * FROM unnest(",
+    ") ON CONFLICT (redacts_id, redaction_nid) DO UPDATE SET applied = excluded.applied"
+}
+
+statement! {
+    /// Removes aliases.
+    DeleteAliases {
+        alias: Array<Text> => Vec<&'a str>,
+    }
+    "DELETE FROM aliases WHERE alias = ANY(", ")"
+}
+
+statement! {
+    /// Adds aliases. One that has been taken by another partition meanwhile is a conflict, and the input is applied again.
+    InsertAliases {
+        alias: Array<Text> => Vec<&'a str>,
+        room_id: Array<Text> => Vec<&'a str>,
+        creator: Array<Text> => Vec<&'a str>,
+        created_ts: Array<Int8> => Vec<i64>,
+    }
+    "INSERT INTO aliases (alias, room_id, creator, created_ts) SELECT * FROM unnest(", ")"
+}

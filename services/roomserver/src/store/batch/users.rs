@@ -1,0 +1,349 @@
+//! Accounts, devices, tokens, profiles, account data, filters.
+
+use std::marker::PhantomData;
+
+use bytes::Bytes;
+use diesel::sql_types::{Array, Binary, Bool, Int8, Nullable, Text};
+use indexmap::IndexMap;
+
+use super::Pipeline;
+use crate::{
+    store::statement::statement,
+    users::{AccessToken, Account, Change, Device, RefreshToken, TokenHash},
+};
+
+/// Rows of users, merged over the commands of a batch. `None`: the row is to go.
+#[derive(Default)]
+pub(crate) struct UserRows {
+    accounts: IndexMap<String, Account>,
+    devices: IndexMap<(String, String), Option<Device>>,
+    access_tokens: IndexMap<TokenHash, (String, Option<AccessToken>)>,
+    refresh_tokens: IndexMap<TokenHash, (String, Option<RefreshToken>)>,
+    profiles: IndexMap<(String, String), Option<Bytes>>,
+    account_data: IndexMap<(String, String, String), Option<(Bytes, i64)>>,
+    filters: IndexMap<(String, String), Bytes>,
+}
+
+impl UserRows {
+    /// Adds what one command changed, over what the commands before it changed.
+    pub(crate) fn merge(&mut self, user_id: &str, changes: Vec<Change>) {
+        let user = || user_id.to_owned();
+        for change in changes {
+            match change {
+                Change::Account(account) => {
+                    self.accounts.insert(user(), account);
+                }
+                Change::Device(device_id, device) => {
+                    self.devices.insert((user(), device_id), device);
+                }
+                Change::AccessToken(hash, token) => {
+                    self.access_tokens.insert(hash, (user(), token));
+                }
+                Change::RefreshToken(hash, token) => {
+                    self.refresh_tokens.insert(hash, (user(), token));
+                }
+                Change::Profile(field, value) => {
+                    self.profiles.insert((user(), field), value);
+                }
+                Change::AccountData(room_id, data_type, content) => {
+                    self.account_data.insert((user(), room_id, data_type), content);
+                }
+                Change::Filter(filter_id, filter) => {
+                    self.filters.insert((user(), filter_id), filter);
+                }
+            }
+        }
+    }
+
+    /// Writes them.
+    pub(super) fn write(&self, pipeline: &mut Pipeline<'_>) {
+        self.write_accounts(pipeline);
+        self.write_devices(pipeline);
+        self.write_access_tokens(pipeline);
+        self.write_refresh_tokens(pipeline);
+        self.write_profiles(pipeline);
+        self.write_account_data(pipeline);
+        self.write_filters(pipeline);
+    }
+
+    fn write_accounts(&self, pipeline: &mut Pipeline<'_>) {
+        if self.accounts.is_empty() {
+            return;
+        }
+        let rows = || self.accounts.values();
+        pipeline.add(UpsertAccounts::NAME, UpsertAccounts {
+            user_id: self.accounts.keys().map(String::as_str).collect(),
+            password_hash: rows().map(|row| row.password_hash.as_deref()).collect(),
+            guest: rows().map(|row| row.guest).collect(),
+            admin: rows().map(|row| row.admin).collect(),
+            deactivated: rows().map(|row| row.deactivated).collect(),
+            erased: rows().map(|row| row.erased).collect(),
+            created_ts: rows().map(|row| row.created_ts).collect(),
+            lifetime: PhantomData,
+        });
+    }
+
+    fn write_devices(&self, pipeline: &mut Pipeline<'_>) {
+        let gone: Vec<_> = self.devices.iter().filter(|(_, row)| row.is_none()).map(|(key, _)| key).collect();
+        if !gone.is_empty() {
+            pipeline.add(DeleteDevices::NAME, DeleteDevices {
+                user_id: gone.iter().map(|key| key.0.as_str()).collect(),
+                device_id: gone.iter().map(|key| key.1.as_str()).collect(),
+                lifetime: PhantomData,
+            });
+        }
+        let set: Vec<_> = self.devices.iter().filter_map(|(key, row)| Some((key, row.as_ref()?))).collect();
+        if !set.is_empty() {
+            pipeline.add(UpsertDevices::NAME, UpsertDevices {
+                user_id: set.iter().map(|(key, _)| key.0.as_str()).collect(),
+                device_id: set.iter().map(|(key, _)| key.1.as_str()).collect(),
+                display_name: set.iter().map(|(_, row)| row.display_name.as_deref()).collect(),
+                created_ts: set.iter().map(|(_, row)| row.created_ts).collect(),
+                lifetime: PhantomData,
+            });
+        }
+    }
+
+    fn write_access_tokens(&self, pipeline: &mut Pipeline<'_>) {
+        let rows = &self.access_tokens;
+        let gone: Vec<_> = rows.iter().filter(|(_, row)| row.1.is_none()).map(|(hash, _)| hash).collect();
+        if !gone.is_empty() {
+            pipeline.add(DeleteAccessTokens::NAME, DeleteAccessTokens {
+                token_hash: gone.iter().map(|hash| hash.as_slice()).collect(),
+                lifetime: PhantomData,
+            });
+        }
+        let set: Vec<_> =
+            rows.iter().filter_map(|(hash, row)| Some((hash, &row.0, row.1.as_ref()?))).collect();
+        if !set.is_empty() {
+            pipeline.add(InsertAccessTokens::NAME, InsertAccessTokens {
+                token_hash: set.iter().map(|(hash, _, _)| hash.as_slice()).collect(),
+                user_id: set.iter().map(|(_, user, _)| user.as_str()).collect(),
+                device_id: set.iter().map(|(_, _, row)| row.device_id.as_str()).collect(),
+                expires_ts: set.iter().map(|(_, _, row)| row.expires_ts).collect(),
+                refresh_token_hash: set
+                    .iter()
+                    .map(|(_, _, row)| row.refresh.as_ref().map(|hash| hash.as_slice()))
+                    .collect(),
+                lifetime: PhantomData,
+            });
+        }
+    }
+
+    fn write_refresh_tokens(&self, pipeline: &mut Pipeline<'_>) {
+        let rows = &self.refresh_tokens;
+        let gone: Vec<_> = rows.iter().filter(|(_, row)| row.1.is_none()).map(|(hash, _)| hash).collect();
+        if !gone.is_empty() {
+            pipeline.add(DeleteRefreshTokens::NAME, DeleteRefreshTokens {
+                token_hash: gone.iter().map(|hash| hash.as_slice()).collect(),
+                lifetime: PhantomData,
+            });
+        }
+        let set: Vec<_> =
+            rows.iter().filter_map(|(hash, row)| Some((hash, &row.0, row.1.as_ref()?))).collect();
+        if !set.is_empty() {
+            pipeline.add(UpsertRefreshTokens::NAME, UpsertRefreshTokens {
+                token_hash: set.iter().map(|(hash, _, _)| hash.as_slice()).collect(),
+                user_id: set.iter().map(|(_, user, _)| user.as_str()).collect(),
+                device_id: set.iter().map(|(_, _, row)| row.device_id.as_str()).collect(),
+                next_token_hash: set
+                    .iter()
+                    .map(|(_, _, row)| row.next.as_ref().map(|hash| hash.as_slice()))
+                    .collect(),
+                lifetime: PhantomData,
+            });
+        }
+    }
+
+    fn write_profiles(&self, pipeline: &mut Pipeline<'_>) {
+        let gone: Vec<_> = self.profiles.iter().filter(|(_, row)| row.is_none()).map(|(key, _)| key).collect();
+        if !gone.is_empty() {
+            pipeline.add(DeleteProfiles::NAME, DeleteProfiles {
+                user_id: gone.iter().map(|key| key.0.as_str()).collect(),
+                field: gone.iter().map(|key| key.1.as_str()).collect(),
+                lifetime: PhantomData,
+            });
+        }
+        let set: Vec<_> = self.profiles.iter().filter_map(|(key, row)| Some((key, row.as_ref()?))).collect();
+        if !set.is_empty() {
+            pipeline.add(UpsertProfiles::NAME, UpsertProfiles {
+                user_id: set.iter().map(|(key, _)| key.0.as_str()).collect(),
+                field: set.iter().map(|(key, _)| key.1.as_str()).collect(),
+                value: set.iter().map(|(_, value)| value.as_ref()).collect(),
+                lifetime: PhantomData,
+            });
+        }
+    }
+
+    fn write_account_data(&self, pipeline: &mut Pipeline<'_>) {
+        let gone: Vec<_> =
+            self.account_data.iter().filter(|(_, row)| row.is_none()).map(|(key, _)| key).collect();
+        if !gone.is_empty() {
+            pipeline.add(DeleteAccountData::NAME, DeleteAccountData {
+                user_id: gone.iter().map(|key| key.0.as_str()).collect(),
+                room_id: gone.iter().map(|key| key.1.as_str()).collect(),
+                data_type: gone.iter().map(|key| key.2.as_str()).collect(),
+                lifetime: PhantomData,
+            });
+        }
+        let set: Vec<_> =
+            self.account_data.iter().filter_map(|(key, row)| Some((key, row.as_ref()?))).collect();
+        if !set.is_empty() {
+            pipeline.add(UpsertAccountData::NAME, UpsertAccountData {
+                user_id: set.iter().map(|(key, _)| key.0.as_str()).collect(),
+                room_id: set.iter().map(|(key, _)| key.1.as_str()).collect(),
+                data_type: set.iter().map(|(key, _)| key.2.as_str()).collect(),
+                content: set.iter().map(|(_, row)| row.0.as_ref()).collect(),
+                seq: set.iter().map(|(_, row)| row.1).collect(),
+                lifetime: PhantomData,
+            });
+        }
+    }
+
+    fn write_filters(&self, pipeline: &mut Pipeline<'_>) {
+        if self.filters.is_empty() {
+            return;
+        }
+        pipeline.add(InsertFilters::NAME, InsertFilters {
+            user_id: self.filters.keys().map(|key| key.0.as_str()).collect(),
+            filter_id: self.filters.keys().map(|key| key.1.as_str()).collect(),
+            filter: self.filters.values().map(AsRef::as_ref).collect(),
+            lifetime: PhantomData,
+        });
+    }
+}
+
+statement! {
+    /// Sets accounts.
+    UpsertAccounts {
+        user_id: Array<Text> => Vec<&'a str>,
+        password_hash: Array<Nullable<Text>> => Vec<Option<&'a str>>,
+        guest: Array<Bool> => Vec<bool>,
+        admin: Array<Bool> => Vec<bool>,
+        deactivated: Array<Bool> => Vec<bool>,
+        erased: Array<Bool> => Vec<bool>,
+        created_ts: Array<Int8> => Vec<i64>,
+    }
+    "INSERT INTO accounts (user_id, password_hash, guest, admin, deactivated, erased, created_ts) \
+     SELECT * FROM unnest(",
+    ") ON CONFLICT (user_id) DO UPDATE SET password_hash = excluded.password_hash, guest = excluded.guest, \
+     admin = excluded.admin, deactivated = excluded.deactivated, erased = excluded.erased"
+}
+
+statement! {
+    /// Removes devices.
+    DeleteDevices {
+        user_id: Array<Text> => Vec<&'a str>,
+        device_id: Array<Text> => Vec<&'a str>,
+    }
+    "DELETE FROM devices AS d USING unnest(",
+    ") AS v(user_id, device_id) WHERE d.user_id = v.user_id AND d.device_id = v.device_id"
+}
+
+statement! {
+    /// Sets devices.
+    UpsertDevices {
+        user_id: Array<Text> => Vec<&'a str>,
+        device_id: Array<Text> => Vec<&'a str>,
+        display_name: Array<Nullable<Text>> => Vec<Option<&'a str>>,
+        created_ts: Array<Int8> => Vec<i64>,
+    }
+    "INSERT INTO devices (user_id, device_id, display_name, created_ts) SELECT * FROM unnest(",
+    ") ON CONFLICT (user_id, device_id) DO UPDATE SET display_name = excluded.display_name, \
+     created_ts = excluded.created_ts"
+}
+
+statement! {
+    /// Removes access tokens.
+    DeleteAccessTokens { token_hash: Array<Binary> => Vec<&'a [u8]> }
+    "DELETE FROM access_tokens WHERE token_hash = ANY(", ")"
+}
+
+statement! {
+    /// Adds access tokens. A token that exists already is a conflict: no two sessions share one.
+    InsertAccessTokens {
+        token_hash: Array<Binary> => Vec<&'a [u8]>,
+        user_id: Array<Text> => Vec<&'a str>,
+        device_id: Array<Text> => Vec<&'a str>,
+        expires_ts: Array<Int8> => Vec<i64>,
+        refresh_token_hash: Array<Nullable<Binary>> => Vec<Option<&'a [u8]>>,
+    }
+    "INSERT INTO access_tokens (token_hash, user_id, device_id, expires_ts, refresh_token_hash) \
+     SELECT * FROM unnest(",
+    ")"
+}
+
+statement! {
+    /// Removes refresh tokens.
+    DeleteRefreshTokens { token_hash: Array<Binary> => Vec<&'a [u8]> }
+    "DELETE FROM refresh_tokens WHERE token_hash = ANY(", ")"
+}
+
+statement! {
+    /// Sets refresh tokens.
+    UpsertRefreshTokens {
+        token_hash: Array<Binary> => Vec<&'a [u8]>,
+        user_id: Array<Text> => Vec<&'a str>,
+        device_id: Array<Text> => Vec<&'a str>,
+        next_token_hash: Array<Nullable<Binary>> => Vec<Option<&'a [u8]>>,
+    }
+    "INSERT INTO refresh_tokens (token_hash, user_id, device_id, next_token_hash) SELECT * FROM unnest(",
+    ") ON CONFLICT (token_hash) DO UPDATE SET next_token_hash = excluded.next_token_hash \
+     WHERE refresh_tokens.user_id = excluded.user_id"
+}
+
+statement! {
+    /// Removes fields of profiles.
+    DeleteProfiles {
+        user_id: Array<Text> => Vec<&'a str>,
+        field: Array<Text> => Vec<&'a str>,
+    }
+    "DELETE FROM profiles AS p USING unnest(",
+    ") AS v(user_id, field) WHERE p.user_id = v.user_id AND p.field = v.field"
+}
+
+statement! {
+    /// Sets fields of profiles.
+    UpsertProfiles {
+        user_id: Array<Text> => Vec<&'a str>,
+        field: Array<Text> => Vec<&'a str>,
+        value: Array<Binary> => Vec<&'a [u8]>,
+    }
+    "INSERT INTO profiles (user_id, field, value) SELECT * FROM unnest(",
+    ") ON CONFLICT (user_id, field) DO UPDATE SET value = excluded.value"
+}
+
+statement! {
+    /// Removes account data.
+    DeleteAccountData {
+        user_id: Array<Text> => Vec<&'a str>,
+        room_id: Array<Text> => Vec<&'a str>,
+        data_type: Array<Text> => Vec<&'a str>,
+    }
+    "DELETE FROM account_data AS d USING unnest(",
+    ") AS v(user_id, room_id, type) WHERE d.user_id = v.user_id AND d.room_id = v.room_id AND d.type = v.type"
+}
+
+statement! {
+    /// Sets account data.
+    UpsertAccountData {
+        user_id: Array<Text> => Vec<&'a str>,
+        room_id: Array<Text> => Vec<&'a str>,
+        data_type: Array<Text> => Vec<&'a str>,
+        content: Array<Binary> => Vec<&'a [u8]>,
+        seq: Array<Int8> => Vec<i64>,
+    }
+    "INSERT INTO account_data (user_id, room_id, type, content, seq) SELECT * FROM unnest(",
+    ") ON CONFLICT (user_id, room_id, type) DO UPDATE SET content = excluded.content, seq = excluded.seq"
+}
+
+statement! {
+    /// Adds filters.
+    InsertFilters {
+        user_id: Array<Text> => Vec<&'a str>,
+        filter_id: Array<Text> => Vec<&'a str>,
+        filter: Array<Binary> => Vec<&'a [u8]>,
+    }
+    "INSERT INTO filters (user_id, filter_id, filter) SELECT * FROM unnest(",
+    ") ON CONFLICT (user_id, filter_id) DO NOTHING"
+}

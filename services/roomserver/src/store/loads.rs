@@ -1,0 +1,326 @@
+//! What the worker reads before it can apply a batch. Functions take a shared connection, so that the caller can have
+//! several queries under way at once.
+
+use std::{collections::HashMap, marker::PhantomData, sync::Arc};
+
+use bytes::Bytes;
+use diesel::{
+    ExpressionMethods as _, JoinOnDsl as _, QueryDsl as _, TextExpressionMethods as _,
+    sql_types::{Array, Binary, Text},
+};
+use diesel_async::{AsyncPgConnection, RunQueryDsl as _};
+use plexus_proto::input::v1::Verdict;
+use prost::Message as _;
+use ruma::{EventId, OwnedEventId, OwnedRoomAliasId, OwnedRoomId, OwnedUserId, RoomId, UserId};
+
+use super::{
+    StoreError,
+    schema::{aliases, current_members, event_json, events, rooms, state_node},
+    statement::query,
+};
+use crate::rooms::{
+    AliasTarget, EventNid, JOINED_LOCAL_LIMIT, Latest, Node, NodeNid, RoomNid, RoomParts, StoredEvent,
+};
+
+/// Key of a verdict: the ID of an input, or what stands for a client's transaction.
+pub(crate) type Key = [u8; 16];
+
+query! {
+    /// Verdicts by their keys.
+    FindVerdicts { key: Array<Binary> => Vec<&'a [u8]> } -> (Binary, Binary),
+    "SELECT key, verdict FROM verdicts WHERE key = ANY(", ")"
+}
+
+query! {
+    /// Current memberships of pairs of room and user.
+    FindMemberships {
+        room_id: Array<Text> => Vec<&'a str>,
+        user_id: Array<Text> => Vec<&'a str>,
+    } -> (Text, Text, Text),
+    "SELECT v.room_id, v.user_id, m.membership FROM unnest(",
+    ") AS v(room_id, user_id) JOIN rooms AS r ON r.room_id = v.room_id \
+     JOIN current_members AS m ON m.room_nid = r.room_nid AND m.user_id = v.user_id"
+}
+
+/// Finds what became of inputs.
+pub(crate) async fn find_verdicts(
+    mut conn: &AsyncPgConnection,
+    keys: &[Key],
+) -> Result<HashMap<Key, Verdict>, StoreError> {
+    if keys.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let statement =
+        FindVerdicts { key: keys.iter().map(|key| key.as_slice()).collect(), lifetime: PhantomData };
+    let rows: Vec<(Vec<u8>, Vec<u8>)> =
+        statement.load(&mut conn).await.map_err(StoreError::query(FindVerdicts::NAME))?;
+    rows.into_iter()
+        .map(|(key, body)| {
+            let key = Key::try_from(key.as_slice()).map_err(|_| corrupt("key of a verdict", &"length"))?;
+            let verdict = Verdict::decode(body.as_slice()).map_err(|error| corrupt("verdict", &error))?;
+            Ok((key, verdict))
+        })
+        .collect()
+}
+
+/// Finds rooms with their forward extremities.
+pub(crate) async fn find_rooms(
+    mut conn: &AsyncPgConnection,
+    ids: &[&RoomId],
+) -> Result<Vec<RoomParts>, StoreError> {
+    type Row = (i64, String, i16, String, i64, Vec<i64>, i64, i64, i64, i64, i32, i32, bool);
+    if ids.is_empty() {
+        return Ok(Vec::new());
+    }
+    let ids: Vec<&str> = ids.iter().map(|id| id.as_str()).collect();
+    let rows: Vec<Row> = rooms::table
+        .filter(rooms::room_id.eq_any(ids))
+        .select((
+            rooms::room_nid,
+            rooms::room_id,
+            rooms::partition,
+            rooms::version,
+            rooms::create_nid,
+            rooms::latest_nids,
+            rooms::members_root,
+            rooms::other_root,
+            rooms::depth,
+            rooms::last_seq,
+            rooms::joined_members,
+            rooms::invited_members,
+            rooms::published,
+        ))
+        .load(&mut conn)
+        .await
+        .map_err(StoreError::query("loads.rooms"))?;
+    let latest: Vec<i64> = rows.iter().flat_map(|row| row.5.iter().copied()).collect();
+    let latest = find_latest(conn, &latest).await?;
+    rows.into_iter()
+        .map(|row| {
+            let extremities = row
+                .5
+                .iter()
+                .map(|nid| latest.get(nid).cloned().ok_or_else(|| corrupt("extremity of a room", nid)))
+                .collect::<Result<Vec<_>, _>>()?;
+            Ok(RoomParts {
+                nid: RoomNid(row.0),
+                room_id: OwnedRoomId::try_from(row.1).map_err(|error| corrupt("room ID", &error))?,
+                partition: u32::try_from(row.2).map_err(|error| corrupt("partition", &error))?,
+                version: row.3,
+                create_nid: EventNid(row.4),
+                latest: extremities,
+                members_root: NodeNid::from_column(row.6),
+                other_root: NodeNid::from_column(row.7),
+                depth: row.8,
+                last_seq: row.9,
+                joined_members: row.10,
+                invited_members: row.11,
+                published: row.12,
+            })
+        })
+        .collect()
+}
+
+async fn find_latest(
+    mut conn: &AsyncPgConnection,
+    nids: &[i64],
+) -> Result<HashMap<i64, Latest>, StoreError> {
+    let rows: Vec<(i64, String, i64)> = events::table
+        .filter(events::event_nid.eq_any(nids))
+        .select((events::event_nid, events::event_id, events::depth))
+        .load(&mut conn)
+        .await
+        .map_err(StoreError::query("loads.latest"))?;
+    rows.into_iter()
+        .map(|(nid, event_id, depth)| {
+            let event_id = OwnedEventId::try_from(event_id).map_err(|error| corrupt("event ID", &error))?;
+            Ok((nid, Latest { nid: EventNid(nid), event_id, depth }))
+        })
+        .collect()
+}
+
+/// Finds nodes of a room's state tries.
+pub(crate) async fn find_nodes(
+    mut conn: &AsyncPgConnection,
+    room: RoomNid,
+    nids: &[NodeNid],
+) -> Result<Vec<(NodeNid, Arc<Node>)>, StoreError> {
+    if nids.is_empty() {
+        return Ok(Vec::new());
+    }
+    let rows: Vec<(i64, Vec<u8>)> = state_node::table
+        .filter(state_node::room_nid.eq(room.0))
+        .filter(state_node::node_nid.eq_any(nids.iter().map(|nid| nid.0).collect::<Vec<_>>()))
+        .select((state_node::node_nid, state_node::body))
+        .load(&mut conn)
+        .await
+        .map_err(StoreError::query("loads.nodes"))?;
+    rows.into_iter()
+        .map(|(nid, body)| {
+            let node = Node::decode(&body).map_err(|error| corrupt("state_node", &error))?;
+            Ok((NodeNid(nid), Arc::new(node)))
+        })
+        .collect()
+}
+
+type EventRow =
+    (i64, String, i64, String, Option<String>, String, i64, i32, i32, i64, i64, Option<i64>, Vec<u8>);
+
+/// Finds events by numeric ID.
+pub(crate) async fn find_events(
+    mut conn: &AsyncPgConnection,
+    nids: &[EventNid],
+) -> Result<Vec<Arc<StoredEvent>>, StoreError> {
+    if nids.is_empty() {
+        return Ok(Vec::new());
+    }
+    let rows: Vec<EventRow> = events::table
+        .inner_join(event_json::table.on(event_json::event_nid.eq(events::event_nid)))
+        .filter(events::event_nid.eq_any(nids.iter().map(|nid| nid.0).collect::<Vec<_>>()))
+        .select((
+            events::event_nid,
+            events::event_id,
+            events::room_nid,
+            events::type_,
+            events::state_key,
+            events::sender,
+            events::depth,
+            events::flags,
+            events::auth_generation,
+            events::members_root,
+            events::other_root,
+            events::seq,
+            event_json::json,
+        ))
+        .load(&mut conn)
+        .await
+        .map_err(StoreError::query("loads.events"))?;
+    rows.into_iter().map(stored_event).collect()
+}
+
+/// Finds events by event ID.
+pub(crate) async fn find_events_by_id(
+    mut conn: &AsyncPgConnection,
+    ids: &[&EventId],
+) -> Result<Vec<Arc<StoredEvent>>, StoreError> {
+    if ids.is_empty() {
+        return Ok(Vec::new());
+    }
+    let ids: Vec<&str> = ids.iter().map(|id| id.as_str()).collect();
+    let rows: Vec<EventRow> = events::table
+        .inner_join(event_json::table.on(event_json::event_nid.eq(events::event_nid)))
+        .filter(events::event_id.eq_any(ids))
+        .select((
+            events::event_nid,
+            events::event_id,
+            events::room_nid,
+            events::type_,
+            events::state_key,
+            events::sender,
+            events::depth,
+            events::flags,
+            events::auth_generation,
+            events::members_root,
+            events::other_root,
+            events::seq,
+            event_json::json,
+        ))
+        .load(&mut conn)
+        .await
+        .map_err(StoreError::query("loads.events_by_id"))?;
+    rows.into_iter().map(stored_event).collect()
+}
+
+fn stored_event(row: EventRow) -> Result<Arc<StoredEvent>, StoreError> {
+    Ok(Arc::new(StoredEvent {
+        nid: EventNid(row.0),
+        event_id: OwnedEventId::try_from(row.1).map_err(|error| corrupt("event ID", &error))?,
+        room_nid: RoomNid(row.2),
+        event_type: row.3,
+        state_key: row.4,
+        sender: OwnedUserId::try_from(row.5).map_err(|error| corrupt("sender", &error))?,
+        depth: row.6,
+        flags: row.7,
+        auth_generation: row.8,
+        members_root: NodeNid::from_column(row.9),
+        other_root: NodeNid::from_column(row.10),
+        seq: row.11,
+        json: Bytes::from(row.12),
+    }))
+}
+
+/// Finds where aliases point.
+pub(crate) async fn find_aliases(
+    mut conn: &AsyncPgConnection,
+    wanted: &[&OwnedRoomAliasId],
+) -> Result<Vec<(OwnedRoomAliasId, AliasTarget)>, StoreError> {
+    if wanted.is_empty() {
+        return Ok(Vec::new());
+    }
+    let wanted: Vec<&str> = wanted.iter().map(|alias| alias.as_str()).collect();
+    let rows: Vec<(String, String, String)> = aliases::table
+        .filter(aliases::alias.eq_any(wanted))
+        .select((aliases::alias, aliases::room_id, aliases::creator))
+        .load(&mut conn)
+        .await
+        .map_err(StoreError::query("loads.aliases"))?;
+    rows.into_iter()
+        .map(|(alias, room_id, creator)| {
+            let alias = OwnedRoomAliasId::try_from(alias).map_err(|error| corrupt("alias", &error))?;
+            let room_id = OwnedRoomId::try_from(room_id).map_err(|error| corrupt("room ID", &error))?;
+            let creator = OwnedUserId::try_from(creator).map_err(|error| corrupt("user ID", &error))?;
+            Ok((alias, AliasTarget { room_id, creator }))
+        })
+        .collect()
+}
+
+/// Finds current memberships.
+pub(crate) async fn find_memberships(
+    mut conn: &AsyncPgConnection,
+    wanted: &[(&RoomId, &UserId)],
+) -> Result<Vec<((OwnedRoomId, OwnedUserId), String)>, StoreError> {
+    if wanted.is_empty() {
+        return Ok(Vec::new());
+    }
+    let statement = FindMemberships {
+        room_id: wanted.iter().map(|(room, _)| room.as_str()).collect(),
+        user_id: wanted.iter().map(|(_, user)| user.as_str()).collect(),
+        lifetime: PhantomData,
+    };
+    let rows: Vec<(String, String, String)> =
+        statement.load(&mut conn).await.map_err(StoreError::query(FindMemberships::NAME))?;
+    rows.into_iter()
+        .map(|(room_id, user_id, membership)| {
+            let room_id = OwnedRoomId::try_from(room_id).map_err(|error| corrupt("room ID", &error))?;
+            let user_id = OwnedUserId::try_from(user_id).map_err(|error| corrupt("user ID", &error))?;
+            Ok(((room_id, user_id), membership))
+        })
+        .collect()
+}
+
+/// Finds some users of a server who are joined to a room.
+pub(crate) async fn find_joined_local(
+    mut conn: &AsyncPgConnection,
+    room: RoomNid,
+    server_name: &str,
+) -> Result<Vec<OwnedUserId>, StoreError> {
+    // `_` and `%` of LIKE cannot be part of a server name, and `\` neither.
+    let pattern = format!("%:{server_name}");
+    let rows: Vec<String> = current_members::table
+        .filter(current_members::room_nid.eq(room.0))
+        .filter(current_members::membership.eq("join"))
+        .filter(current_members::user_id.like(pattern))
+        .order(current_members::user_id)
+        .limit(JOINED_LOCAL_LIMIT)
+        .select(current_members::user_id)
+        .load(&mut conn)
+        .await
+        .map_err(StoreError::query("loads.joined_local"))?;
+    rows.into_iter()
+        .map(|user| OwnedUserId::try_from(user).map_err(|error| corrupt("user ID", &error)))
+        .collect()
+}
+
+fn corrupt(what: &str, error: &dyn std::fmt::Display) -> StoreError {
+    StoreError::Corrupt { what: format!("{what} ({error})") }
+}

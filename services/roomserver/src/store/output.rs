@@ -1,0 +1,88 @@
+//! `output_log` and `user_output_log`: what was committed, in order, for republishing and for readers that lag.
+
+use bytes::Bytes;
+use diesel::{ExpressionMethods as _, JoinOnDsl as _, NullableExpressionMethods as _, QueryDsl as _};
+use diesel_async::{AsyncPgConnection, RunQueryDsl as _};
+use plexus_proto::log::v1::{OutputRoomEvent, OutputUserEvent, output_room_event::Body};
+use prost::Message as _;
+
+use super::{
+    StoreError,
+    schema::{event_json, output_log, user_output_log},
+};
+
+/// Encodes a record without the JSON of its event, which is kept in `event_json`.
+pub(crate) fn encode_without_json(record: &mut OutputRoomEvent) -> Bytes {
+    let json = json_of(record).map(std::mem::take);
+    let body = Bytes::from(record.encode_to_vec());
+    if let (Some(slot), Some(json)) = (json_of(record), json) {
+        *slot = json;
+    }
+    body
+}
+
+fn json_of(record: &mut OutputRoomEvent) -> Option<&mut Bytes> {
+    match record.body.as_mut()? {
+        Body::NewEvent(event) => Some(&mut event.json),
+        Body::Redacted(redacted) => Some(&mut redacted.json),
+        Body::Directory(_) | Body::Forgotten(_) => None,
+    }
+}
+
+/// Lists records of rooms with `after < seq <= to`, at most `limit`, in order.
+/// An event that was redacted since comes with the JSON it has now.
+pub(crate) async fn list_rooms(
+    conn: &mut AsyncPgConnection,
+    partition: i16,
+    after: i64,
+    to: i64,
+    limit: i64,
+) -> Result<Vec<OutputRoomEvent>, StoreError> {
+    let rows: Vec<(Vec<u8>, Option<Vec<u8>>)> = output_log::table
+        .left_join(event_json::table.on(output_log::event_nid.eq(event_json::event_nid.nullable())))
+        .filter(output_log::partition.eq(partition))
+        .filter(output_log::seq.gt(after))
+        .filter(output_log::seq.le(to))
+        .order(output_log::seq)
+        .limit(limit)
+        .select((output_log::body, event_json::json.nullable()))
+        .load(conn)
+        .await
+        .map_err(StoreError::query("output.list_rooms"))?;
+    rows.into_iter()
+        .map(|(body, json)| {
+            let mut record = OutputRoomEvent::decode(body.as_slice())
+                .map_err(|error| StoreError::Corrupt { what: format!("output_log ({error})") })?;
+            if let (Some(slot), Some(json)) = (json_of(&mut record), json) {
+                *slot = Bytes::from(json);
+            }
+            Ok(record)
+        })
+        .collect()
+}
+
+/// Lists records of users with `after < seq <= to`, at most `limit`, in order.
+pub(crate) async fn list_users(
+    conn: &mut AsyncPgConnection,
+    partition: i16,
+    after: i64,
+    to: i64,
+    limit: i64,
+) -> Result<Vec<OutputUserEvent>, StoreError> {
+    let rows: Vec<Vec<u8>> = user_output_log::table
+        .filter(user_output_log::partition.eq(partition))
+        .filter(user_output_log::seq.gt(after))
+        .filter(user_output_log::seq.le(to))
+        .order(user_output_log::seq)
+        .limit(limit)
+        .select(user_output_log::body)
+        .load(conn)
+        .await
+        .map_err(StoreError::query("output.list_users"))?;
+    rows.into_iter()
+        .map(|body| {
+            OutputUserEvent::decode(body.as_slice())
+                .map_err(|error| StoreError::Corrupt { what: format!("user_output_log ({error})") })
+        })
+        .collect()
+}

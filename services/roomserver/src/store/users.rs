@@ -1,0 +1,195 @@
+//! Users as commands need them.
+
+use std::collections::HashMap;
+
+use bytes::Bytes;
+use diesel::{ExpressionMethods as _, QueryDsl as _, dsl::sql, sql_types::Int8};
+use diesel_async::{AsyncPgConnection, RunQueryDsl as _};
+
+use super::{
+    StoreError,
+    schema::{access_tokens, account_data, accounts, devices, filters, profiles, refresh_tokens},
+};
+use crate::users::{AccessToken, Account, Device, RefreshToken, TokenHash, User};
+
+/// Loads users, also those who do not exist: their account is `None`.
+pub(crate) async fn load_users(
+    conn: &AsyncPgConnection,
+    ids: &[&str],
+) -> Result<HashMap<String, User>, StoreError> {
+    let mut users: HashMap<String, User> = HashMap::with_capacity(ids.len());
+    if ids.is_empty() {
+        return Ok(users);
+    }
+    users.extend(ids.iter().map(|id| ((*id).to_owned(), User::default())));
+    let (accounts, devices, access, refresh, profiles, data, filters) = futures::try_join!(
+        load_accounts(conn, ids),
+        load_devices(conn, ids),
+        load_access_tokens(conn, ids),
+        load_refresh_tokens(conn, ids),
+        load_profiles(conn, ids),
+        load_account_data(conn, ids),
+        load_filters(conn, ids),
+    )?;
+    for (id, account) in accounts {
+        users.entry(id).or_default().account = Some(account);
+    }
+    for (id, device_id, device) in devices {
+        users.entry(id).or_default().devices.insert(device_id, device);
+    }
+    for (id, hash, token) in access {
+        users.entry(id).or_default().access_tokens.insert(hash, token);
+    }
+    for (id, hash, token) in refresh {
+        users.entry(id).or_default().refresh_tokens.insert(hash, token);
+    }
+    for (id, field, value) in profiles {
+        users.entry(id).or_default().profile.insert(field, Bytes::from(value));
+    }
+    for (id, room_id, data_type, size) in data {
+        let size = u64::try_from(size).unwrap_or(0);
+        users.entry(id).or_default().account_data.insert((room_id, data_type), size);
+    }
+    for (id, filter_id) in filters {
+        users.entry(id).or_default().filters.insert(filter_id);
+    }
+    Ok(users)
+}
+
+async fn load_accounts(
+    mut conn: &AsyncPgConnection,
+    ids: &[&str],
+) -> Result<Vec<(String, Account)>, StoreError> {
+    type Row = (String, Option<String>, bool, bool, bool, bool, i64);
+    let rows: Vec<Row> = accounts::table
+        .filter(accounts::user_id.eq_any(ids))
+        .select((
+            accounts::user_id,
+            accounts::password_hash,
+            accounts::guest,
+            accounts::admin,
+            accounts::deactivated,
+            accounts::erased,
+            accounts::created_ts,
+        ))
+        .load(&mut conn)
+        .await
+        .map_err(StoreError::query("users.accounts"))?;
+    Ok(rows
+        .into_iter()
+        .map(|(id, password_hash, guest, admin, deactivated, erased, created_ts)| {
+            (id, Account { password_hash, guest, admin, deactivated, erased, created_ts })
+        })
+        .collect())
+}
+
+async fn load_devices(
+    mut conn: &AsyncPgConnection,
+    ids: &[&str],
+) -> Result<Vec<(String, String, Device)>, StoreError> {
+    let rows: Vec<(String, String, Option<String>, i64)> = devices::table
+        .filter(devices::user_id.eq_any(ids))
+        .select((devices::user_id, devices::device_id, devices::display_name, devices::created_ts))
+        .load(&mut conn)
+        .await
+        .map_err(StoreError::query("users.devices"))?;
+    Ok(rows
+        .into_iter()
+        .map(|(id, device_id, display_name, created_ts)| {
+            (id, device_id, Device { display_name, created_ts })
+        })
+        .collect())
+}
+
+async fn load_access_tokens(
+    mut conn: &AsyncPgConnection,
+    ids: &[&str],
+) -> Result<Vec<(String, TokenHash, AccessToken)>, StoreError> {
+    type Row = (String, Vec<u8>, String, i64, Option<Vec<u8>>);
+    let rows: Vec<Row> = access_tokens::table
+        .filter(access_tokens::user_id.eq_any(ids))
+        .select((
+            access_tokens::user_id,
+            access_tokens::token_hash,
+            access_tokens::device_id,
+            access_tokens::expires_ts,
+            access_tokens::refresh_token_hash,
+        ))
+        .load(&mut conn)
+        .await
+        .map_err(StoreError::query("users.access_tokens"))?;
+    rows.into_iter()
+        .map(|(id, token, device_id, expires_ts, refresh)| {
+            let refresh = refresh.as_deref().map(hash).transpose()?;
+            Ok((id, hash(&token)?, AccessToken { device_id, expires_ts, refresh }))
+        })
+        .collect()
+}
+
+async fn load_refresh_tokens(
+    mut conn: &AsyncPgConnection,
+    ids: &[&str],
+) -> Result<Vec<(String, TokenHash, RefreshToken)>, StoreError> {
+    let rows: Vec<(String, Vec<u8>, String, Option<Vec<u8>>)> = refresh_tokens::table
+        .filter(refresh_tokens::user_id.eq_any(ids))
+        .select((
+            refresh_tokens::user_id,
+            refresh_tokens::token_hash,
+            refresh_tokens::device_id,
+            refresh_tokens::next_token_hash,
+        ))
+        .load(&mut conn)
+        .await
+        .map_err(StoreError::query("users.refresh_tokens"))?;
+    rows.into_iter()
+        .map(|(id, token, device_id, next)| {
+            let next = next.as_deref().map(hash).transpose()?;
+            Ok((id, hash(&token)?, RefreshToken { device_id, next }))
+        })
+        .collect()
+}
+
+async fn load_profiles(
+    mut conn: &AsyncPgConnection,
+    ids: &[&str],
+) -> Result<Vec<(String, String, Vec<u8>)>, StoreError> {
+    profiles::table
+        .filter(profiles::user_id.eq_any(ids))
+        .select((profiles::user_id, profiles::field, profiles::value))
+        .load(&mut conn)
+        .await
+        .map_err(StoreError::query("users.profiles"))
+}
+
+async fn load_account_data(
+    mut conn: &AsyncPgConnection,
+    ids: &[&str],
+) -> Result<Vec<(String, String, String, i64)>, StoreError> {
+    account_data::table
+        .filter(account_data::user_id.eq_any(ids))
+        .select((
+            account_data::user_id,
+            account_data::room_id,
+            account_data::type_,
+            sql::<Int8>("octet_length(content)::bigint"),
+        ))
+        .load(&mut conn)
+        .await
+        .map_err(StoreError::query("users.account_data"))
+}
+
+async fn load_filters(
+    mut conn: &AsyncPgConnection,
+    ids: &[&str],
+) -> Result<Vec<(String, String)>, StoreError> {
+    filters::table
+        .filter(filters::user_id.eq_any(ids))
+        .select((filters::user_id, filters::filter_id))
+        .load(&mut conn)
+        .await
+        .map_err(StoreError::query("users.filters"))
+}
+
+fn hash(bytes: &[u8]) -> Result<TokenHash, StoreError> {
+    TokenHash::try_from(bytes).map_err(|_| StoreError::Corrupt { what: "hash of a token".to_owned() })
+}

@@ -1,0 +1,179 @@
+//! The way in: one command, one outcome.
+
+use plexus_proto::{
+    common::v1::ErrorReason,
+    input::v1::{Accepted, Rejected, Verdict, verdict},
+    log::v1::{InputUserEvent, OutputUserEvent, input_user_event::Command, output_user_event::Fact},
+};
+use ruma::{ServerName, UserId};
+
+use super::{
+    account, data, devices, profile, session,
+    state::{Account, Change, User},
+};
+
+/// Most bytes of an ID, a name of a device, or a type.
+pub(super) const MAX_NAME_BYTES: usize = 255;
+
+/// Where the command stands.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct At {
+    /// Partition.
+    pub(crate) partition: u32,
+    /// Next `seq` of `OutputUserEvent`.
+    pub(crate) next_seq: i64,
+    /// Ownership epoch.
+    pub(crate) epoch: u64,
+}
+
+/// What comes of a command.
+#[derive(Debug)]
+pub(crate) enum Outcome {
+    /// It was carried out, perhaps without a change.
+    Applied(Box<Applied>),
+    /// It is refused; nothing changes.
+    Refused(Verdict),
+    /// It can never be processed: it belongs into `dead_letters`.
+    Poison(String),
+}
+
+/// The effects of a command.
+#[derive(Debug)]
+pub(crate) struct Applied {
+    /// The user after it.
+    pub(crate) user: User,
+    /// Rows to write, in order: a later one of the same key replaces an earlier one.
+    pub(crate) changes: Vec<Change>,
+    /// Records to put out, with contiguous `seq`.
+    pub(crate) outputs: Vec<OutputUserEvent>,
+    /// The answer to the writer.
+    pub(crate) verdict: Verdict,
+    /// Next `seq` after it.
+    pub(crate) next_seq: i64,
+}
+
+/// Why a command goes no further.
+#[derive(Debug)]
+pub(super) enum Stop {
+    /// It is refused.
+    Refuse(ErrorReason, String),
+    /// It can never be processed.
+    Poison(String),
+}
+
+/// Refuses a command.
+pub(super) fn refuse<T>(reason: ErrorReason, message: impl Into<String>) -> Result<T, Stop> {
+    Err(Stop::Refuse(reason, message.into()))
+}
+
+/// A command at work.
+pub(super) struct Work<'a> {
+    pub(super) user: User,
+    pub(super) record: &'a InputUserEvent,
+    at: At,
+    pub(super) changes: Vec<Change>,
+    outputs: Vec<OutputUserEvent>,
+}
+
+/// Decides what becomes of a command. Repeats of an input are not recognized here: the caller knows the verdicts.
+pub(crate) fn apply(user: User, record: &InputUserEvent, at: At, server_name: &ServerName) -> Outcome {
+    let mut work = Work { user, record, at, changes: Vec::new(), outputs: Vec::new() };
+    match work.run(server_name) {
+        Ok(()) => work.finish(),
+        Err(Stop::Refuse(reason, message)) => {
+            let rejected = Rejected { reason: reason.into(), message };
+            Outcome::Refused(Verdict { outcome: Some(verdict::Outcome::Rejected(rejected)) })
+        }
+        Err(Stop::Poison(error)) => Outcome::Poison(error),
+    }
+}
+
+impl Work<'_> {
+    fn run(&mut self, server_name: &ServerName) -> Result<(), Stop> {
+        let user_id = UserId::parse(self.record.user_id.as_str())
+            .map_err(|error| Stop::Poison(format!("user_id is not a user ID: {error}")))?;
+        if user_id.server_name() != server_name {
+            return Err(Stop::Poison(format!("{user_id} is not a user of this server")));
+        }
+        let record = self.record;
+        let Some(command) = &record.command else {
+            return Err(Stop::Poison("the record has no command that this version knows".to_owned()));
+        };
+        match command {
+            Command::Register(command) => account::register(self, command),
+            Command::Login(command) => session::log_in(self, command),
+            Command::RefreshTokens(command) => session::refresh(self, command),
+            Command::ConfirmTokens(command) => session::confirm(self, command),
+            Command::UpdateDevice(command) => devices::update(self, command),
+            Command::DeleteDevices(command) => devices::delete(self, command),
+            Command::SetPassword(command) => account::set_password(self, command),
+            Command::Deactivate(command) => account::deactivate(self, command),
+            Command::SetProfileField(command) => profile::set_field(self, command),
+            Command::SetAccountData(command) => data::set_account_data(self, command),
+            Command::SetFilter(command) => data::set_filter(self, command),
+        }
+    }
+
+    fn finish(self) -> Outcome {
+        let last = if self.outputs.is_empty() { 0 } else { self.at.next_seq.saturating_sub(1) };
+        let accepted =
+            Accepted { event_id: String::new(), seq: u64::try_from(last).unwrap_or(0), duplicate: false };
+        Outcome::Applied(Box::new(Applied {
+            user: self.user,
+            changes: self.changes,
+            outputs: self.outputs,
+            verdict: Verdict { outcome: Some(verdict::Outcome::Accepted(accepted)) },
+            next_seq: self.at.next_seq,
+        }))
+    }
+
+    /// The account, which has to exist and to be active.
+    pub(super) fn active_account(&self) -> Result<&Account, Stop> {
+        match &self.user.account {
+            None => refuse(ErrorReason::NotFound, "there is no such account"),
+            Some(account) if account.deactivated => {
+                refuse(ErrorReason::UserDeactivated, "the account has been deactivated")
+            }
+            Some(account) => Ok(account),
+        }
+    }
+
+    /// Sets the account.
+    pub(super) fn put_account(&mut self, account: Account) {
+        self.changes.push(Change::Account(account.clone()));
+        self.user.account = Some(account);
+    }
+
+    /// The `seq` that the next fact will get.
+    pub(super) fn next_seq(&self) -> i64 {
+        self.at.next_seq
+    }
+
+    /// Puts a fact out.
+    pub(super) fn put_out(&mut self, fact: Fact) {
+        let seq = self.at.next_seq;
+        self.at.next_seq += 1;
+        self.outputs.push(OutputUserEvent {
+            version: 1,
+            seq: u64::try_from(seq).unwrap_or(0),
+            epoch: self.at.epoch,
+            user_id: self.record.user_id.clone(),
+            committed_ts: self.record.produced_ts,
+            caused_by: self.record.input_id.clone(),
+            traceparent: self.record.traceparent.clone(),
+            partition: self.at.partition,
+            fact: Some(fact),
+        });
+    }
+}
+
+/// Checks a name that a client chose: Postgres holds no NUL, and nothing is unbounded.
+pub(super) fn check_name(what: &str, name: &str, max_bytes: usize) -> Result<(), Stop> {
+    if name.len() > max_bytes {
+        return refuse(ErrorReason::InvalidParam, format!("{what} exceeds {max_bytes} bytes"));
+    }
+    if name.contains('\0') {
+        return refuse(ErrorReason::InvalidParam, format!("{what} contains a NUL character"));
+    }
+    Ok(())
+}

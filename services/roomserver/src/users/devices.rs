@@ -1,0 +1,66 @@
+//! Devices: renaming and removing. A device and its tokens go together.
+
+use std::collections::BTreeSet;
+
+use bytes::Bytes;
+use plexus_proto::{
+    common::v1::ErrorReason,
+    log::v1::{DeleteDevices, DevicesChanged, UpdateDevice, output_user_event::Fact},
+};
+
+use super::{
+    apply::{MAX_NAME_BYTES, Stop, Work, check_name, refuse},
+    session,
+    state::Change,
+};
+
+/// Renames a device.
+pub(super) fn update(work: &mut Work<'_>, command: &UpdateDevice) -> Result<(), Stop> {
+    work.active_account()?;
+    let Some(device) = work.user.devices.get_mut(&command.device_id) else {
+        return refuse(ErrorReason::NotFound, "there is no such device");
+    };
+    let Some(name) = &command.display_name else { return Ok(()) };
+    check_name("display_name", name, MAX_NAME_BYTES)?;
+    if device.display_name.as_ref() == Some(name) {
+        return Ok(());
+    }
+    device.display_name = Some(name.clone());
+    work.changes.push(Change::Device(command.device_id.clone(), Some(device.clone())));
+    let changed = vec![command.device_id.clone()];
+    work.put_out(Fact::DevicesChanged(DevicesChanged { changed, ..DevicesChanged::default() }));
+    Ok(())
+}
+
+/// Ends sessions. Devices that do not exist are ignored.
+pub(super) fn delete(work: &mut Work<'_>, command: &DeleteDevices) -> Result<(), Stop> {
+    if work.user.account.is_none() {
+        return refuse(ErrorReason::NotFound, "there is no such account");
+    }
+    let gone = if command.all {
+        work.user.devices.keys().cloned().collect()
+    } else {
+        let asked: BTreeSet<&String> = command.device_ids.iter().collect();
+        asked.into_iter().filter(|id| work.user.devices.contains_key(*id)).cloned().collect()
+    };
+    remove(work, gone);
+    Ok(())
+}
+
+/// Removes devices that exist, with all their tokens.
+pub(super) fn remove(work: &mut Work<'_>, device_ids: Vec<String>) {
+    if device_ids.is_empty() {
+        return;
+    }
+    let mut revoked = Vec::new();
+    for device_id in &device_ids {
+        work.user.devices.remove(device_id);
+        work.changes.push(Change::Device(device_id.clone(), None));
+        revoked.extend(session::revoke_device(work, device_id));
+    }
+    work.put_out(Fact::DevicesChanged(DevicesChanged {
+        changed: Vec::new(),
+        removed: device_ids,
+        revoked_token_hashes: revoked.into_iter().map(|hash| Bytes::copy_from_slice(&hash)).collect(),
+    }));
+}

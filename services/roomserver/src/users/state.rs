@@ -1,0 +1,92 @@
+//! What is kept of a user, and how it changes.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use bytes::Bytes;
+
+/// SHA-256 of a token.
+pub(crate) type TokenHash = [u8; 32];
+
+/// A user, as far as commands look at it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct User {
+    /// The account, if there is one.
+    pub(crate) account: Option<Account>,
+    /// Devices by ID.
+    pub(crate) devices: BTreeMap<String, Device>,
+    /// Access tokens.
+    pub(crate) access_tokens: HashMap<TokenHash, AccessToken>,
+    /// Refresh tokens.
+    pub(crate) refresh_tokens: HashMap<TokenHash, RefreshToken>,
+    /// Fields of the profile, as JSON text.
+    pub(crate) profile: BTreeMap<String, Bytes>,
+    /// Sizes of account data, by room and type.
+    pub(crate) account_data: BTreeMap<(String, String), u64>,
+    /// IDs of filters.
+    pub(crate) filters: BTreeSet<String>,
+}
+
+/// An account.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Account {
+    /// Password hash in PHC format; `None` if it has no password.
+    pub(crate) password_hash: Option<String>,
+    /// Whether it is a guest.
+    pub(crate) guest: bool,
+    /// Whether it is a server administrator.
+    pub(crate) admin: bool,
+    /// Whether it was deactivated.
+    pub(crate) deactivated: bool,
+    /// Whether the user asked to be erased.
+    pub(crate) erased: bool,
+    /// When it was created.
+    pub(crate) created_ts: i64,
+}
+
+/// A device.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Device {
+    /// Display name.
+    pub(crate) display_name: Option<String>,
+    /// When it first logged in.
+    pub(crate) created_ts: i64,
+}
+
+/// An access token.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct AccessToken {
+    /// Device.
+    pub(crate) device_id: String,
+    /// When it expires; 0 for never.
+    pub(crate) expires_ts: i64,
+    /// The refresh token that came with it.
+    pub(crate) refresh: Option<TokenHash>,
+}
+
+/// A refresh token.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct RefreshToken {
+    /// Device.
+    pub(crate) device_id: String,
+    /// The refresh token it was exchanged for.
+    pub(crate) next: Option<TokenHash>,
+}
+
+/// One row that changes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Change {
+    /// The account as it is now.
+    Account(Account),
+    /// The device as it is now; `None`: it is gone.
+    Device(String, Option<Device>),
+    /// The access token as it is now; `None`: it is gone.
+    AccessToken(TokenHash, Option<AccessToken>),
+    /// The refresh token as it is now; `None`: it is gone.
+    RefreshToken(TokenHash, Option<RefreshToken>),
+    /// The field of the profile as it is now; `None`: it is gone.
+    Profile(String, Option<Bytes>),
+    /// The account data of a room (or global) and type, and its `seq`; `None`: it is gone.
+    AccountData(String, String, Option<(Bytes, i64)>),
+    /// A new filter.
+    Filter(String, Bytes),
+}

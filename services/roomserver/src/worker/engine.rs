@@ -1,0 +1,472 @@
+//! The loop around the pure half.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    sync::Arc,
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+
+use diesel_async::{AsyncPgConnection, SimpleAsyncConnection as _};
+use futures::FutureExt as _;
+use plexus_log::{LogError, Ownership};
+use plexus_proto::input::v1::{InputLog, verdict::Outcome as Decision};
+use plexus_service::Shutdown;
+use ruma::UserId;
+use tracing::{debug, error, info, warn};
+
+use super::{
+    cache::RoomCache,
+    intake::{BATCH_RECORDS, Input, Intake},
+    partition::Partition,
+    publisher::{Lane, Publisher},
+    work::Work,
+};
+use crate::{
+    app::App,
+    metrics as names,
+    rooms::Env,
+    store::{
+        StoreError,
+        batch::{Batch, CommitError},
+        partitions, pool,
+    },
+};
+
+/// How often a record may fail on its own before it is set aside.
+const MAX_ATTEMPTS: u8 = 3;
+/// How long one batch may take in the database before the connection counts as lost.
+const BATCH_TIMEOUT: Duration = Duration::from_secs(30);
+/// Pauses between tries to get on, from the first to the longest.
+const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
+/// How long a partition is left to another instance that has taken it over, although the group says it is ours.
+pub(super) const CONTEST_PAUSE: Duration = Duration::from_secs(5);
+/// When the group counts as joined although it has given us nothing.
+const JOIN_PATIENCE: Duration = Duration::from_secs(15);
+/// How often the published positions are saved while nothing else is written.
+const FLUSH: Duration = Duration::from_secs(1);
+/// At shutdown: how long no input may come before the worker stops, and how long that may take.
+const DRAIN: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(3));
+/// At shutdown: how long publishing may take.
+const PUBLISH_DRAIN: Duration = Duration::from_secs(2);
+
+/// The worker.
+pub(super) struct Engine {
+    pub(super) app: App,
+    pub(super) env: Arc<Env>,
+    pub(super) publisher: Publisher,
+    ownership: Ownership,
+    pub(super) intake: Intake,
+    /// The connection that writes; `None` after a failure.
+    pub(super) conn: Option<AsyncPgConnection>,
+    /// Partitions that the group has given us.
+    pub(super) wanted: BTreeSet<u32>,
+    /// Partitions of those that are claimed and being read.
+    pub(super) partitions: BTreeMap<u32, Partition>,
+    /// Partitions that another instance has taken although the group says they are ours, and when to claim them again.
+    pub(super) contested: BTreeMap<u32, Instant>,
+    pub(super) rooms: RoomCache,
+    /// Whether the group has said anything yet.
+    pub(super) heard: bool,
+    started: Instant,
+    pause: Duration,
+}
+
+/// Why the worker could not go on with a batch.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum EngineError {
+    #[error("the database failed")]
+    Store(#[from] StoreError),
+    #[error("the log failed")]
+    Log(#[from] LogError),
+}
+
+/// What a batch came to.
+enum Step {
+    /// It is committed.
+    Committed,
+    /// A partition of it is not ours any more, or stands elsewhere than we believed.
+    Stale,
+    /// A record of it is at fault.
+    AtFault(StoreError),
+}
+
+impl Engine {
+    /// Makes the worker; it owns nothing at first.
+    pub(super) fn open(
+        app: App,
+        env: Arc<Env>,
+        publisher: Publisher,
+        ownership: Ownership,
+    ) -> Result<Self, LogError> {
+        let intake = Intake::open(&app.log)?;
+        Ok(Self {
+            app,
+            env,
+            publisher,
+            ownership,
+            intake,
+            conn: None,
+            wanted: BTreeSet::new(),
+            partitions: BTreeMap::new(),
+            contested: BTreeMap::new(),
+            rooms: RoomCache::default(),
+            heard: false,
+            started: Instant::now(),
+            pause: PAUSES.0,
+        })
+    }
+
+    /// Works until told to stop.
+    pub(super) async fn run(mut self, shutdown: Shutdown) {
+        loop {
+            match self.round(&shutdown).await {
+                Ok(true) => self.pause = PAUSES.0,
+                Ok(false) => break,
+                Err(EngineError::Log(LogError::Closed)) => break,
+                Err(failure) => {
+                    warn!(reason = %chain(&failure), retry_in_ms = self.pause.as_millis(), "the worker is held up");
+                    metrics::counter!(names::ABORTED_BATCHES).increment(1);
+                    self.drop_connection();
+                    tokio::select! {
+                        () = tokio::time::sleep(self.pause) => {}
+                        () = shutdown.requested() => break,
+                    }
+                    self.pause = (self.pause * 2).min(PAUSES.1);
+                }
+            }
+        }
+        self.shut_down().await;
+    }
+
+    /// One round of the loop; `false` when it is time to stop.
+    async fn round(&mut self, shutdown: &Shutdown) -> Result<bool, EngineError> {
+        while let Some(event) = self.ownership.next().now_or_never() {
+            match event {
+                Some(event) => self.change_ownership(event).await?,
+                None => return Ok(false),
+            }
+        }
+        if self.conn.is_none() || self.has_unclaimed() {
+            self.settle().await?;
+        }
+        if self.heard || self.started.elapsed() > JOIN_PATIENCE {
+            self.app.board.set_joined();
+        }
+        if !self.intake.pending.is_empty() {
+            self.work_off().await?;
+            return Ok(true);
+        }
+        if shutdown.is_requested() {
+            self.drain().await?;
+            return Ok(false);
+        }
+        let full = self.publisher.is_full();
+        tokio::select! {
+            biased;
+            event = self.ownership.next() => match event {
+                Some(event) => self.change_ownership(event).await?,
+                None => return Ok(false),
+            },
+            () = self.publisher.has_room(), if full => {}
+            inputs = self.intake.next(), if !full => {
+                let inputs = inputs?;
+                self.accept(inputs).await?;
+            }
+            () = shutdown.requested() => {}
+            () = tokio::time::sleep(FLUSH) => self.flush().await?,
+        }
+        Ok(true)
+    }
+
+    /// Takes records from the logs, but for those that only tell whether a log is still the one it was.
+    async fn accept(&mut self, inputs: Vec<Input>) -> Result<(), EngineError> {
+        for input in inputs {
+            match self.check(&input).await {
+                Ok(true) => self.intake.pending.push_back(input),
+                Ok(false) => {}
+                Err(failure) => {
+                    // What was read and not looked at would be missing: begin everything again from the database.
+                    self.intake.pending.clear();
+                    self.partitions.clear();
+                    return Err(failure);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Works off what was read. After an error the rest stays, to be tried again.
+    async fn work_off(&mut self) -> Result<(), EngineError> {
+        while !self.intake.pending.is_empty() {
+            let count = self.intake.pending.len().min(BATCH_RECORDS);
+            match self.process(count, None).await? {
+                Step::Committed => {
+                    self.intake.pending.drain(..count);
+                }
+                Step::Stale => {
+                    self.reconcile().await?;
+                    return Ok(());
+                }
+                Step::AtFault(failure) => {
+                    debug!(reason = %chain(&failure), records = count, "a batch was refused; trying its records one by one");
+                    if !self.one_by_one(count).await? {
+                        return Ok(());
+                    }
+                }
+            }
+            if self.publisher.is_full() {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    /// Processes records on their own, so that one that is at fault stops nobody else; `false` if the partitions have
+    /// to be looked at again.
+    async fn one_by_one(&mut self, count: usize) -> Result<bool, EngineError> {
+        for _ in 0..count {
+            let mut poison = None;
+            loop {
+                match self.process(1, poison.as_deref()).await? {
+                    Step::Committed => break,
+                    Step::Stale => {
+                        self.reconcile().await?;
+                        return Ok(false);
+                    }
+                    Step::AtFault(failure) => {
+                        // Another owner may have done the same before us: then it is we who are at fault.
+                        if self.reconcile().await? {
+                            return Ok(false);
+                        }
+                        // Not even setting it aside worked: then it is not the record.
+                        if poison.is_some() {
+                            return Err(failure.into());
+                        }
+                        let Some(input) = self.intake.pending.front_mut() else { return Ok(false) };
+                        input.attempts = input.attempts.saturating_add(1);
+                        if input.attempts >= MAX_ATTEMPTS {
+                            poison = Some(chain(&failure));
+                        }
+                    }
+                }
+            }
+            self.intake.pending.pop_front();
+        }
+        Ok(true)
+    }
+
+    /// Applies and commits the first `count` records that wait. `poison`: the only one has failed for this reason so
+    /// often that it goes to `dead_letters`.
+    async fn process(&mut self, count: usize, poison: Option<&str>) -> Result<Step, EngineError> {
+        let done = tokio::time::timeout(BATCH_TIMEOUT, self.try_process(count, poison)).await;
+        match done {
+            Ok(step) => step,
+            Err(_elapsed) => {
+                self.conn = None;
+                let source = "the database did not finish a batch in time".into();
+                Err(StoreError::Connect { source }.into())
+            }
+        }
+    }
+
+    async fn try_process(&mut self, count: usize, poison: Option<&str>) -> Result<Step, EngineError> {
+        let Some(conn) = self.conn.take() else {
+            return Err(StoreError::Connect { source: "not connected".into() }.into());
+        };
+        let started = Instant::now();
+        let inputs = self.intake.pending.make_contiguous();
+        let inputs = &inputs[..count.min(inputs.len())];
+        let applied = async {
+            let mut work = Work::begin(&conn, &self.env, &self.partitions, &self.rooms, inputs).await?;
+            for input in inputs {
+                work.apply(input, poison).await?;
+            }
+            Ok::<_, StoreError>(work.finish(|lane| self.publisher.published(lane)))
+        };
+        let done = match applied.await {
+            Ok(done) => done,
+            Err(failure) => return self.after_failure(conn, failure).await,
+        };
+        if done.batch.fences.is_empty() {
+            // All of it was of partitions that are not ours any more.
+            self.conn = Some(conn);
+            return Ok(Step::Committed);
+        }
+        metrics::histogram!(names::APPLY_DURATION).record(started.elapsed());
+        let committing = Instant::now();
+        match Batch::commit(&done.batch, &conn).await {
+            Ok(()) => self.conn = Some(conn),
+            // The connection is inside of a transaction: it is dropped, which ends it.
+            Err(CommitError::Stale) => return Ok(Step::Stale),
+            Err(CommitError::Store(failure)) => return self.after_failure(conn, failure).await,
+        }
+        metrics::histogram!(names::COMMIT_DURATION).record(committing.elapsed());
+        measure(inputs, &done.decided);
+        metrics::counter!(names::DEAD_LETTERS).increment(done.dead_letters);
+        self.rooms.commit(done.rooms);
+        for id in &done.changed_users {
+            if let Ok(id) = <&UserId>::try_from(id.as_str()) {
+                self.app.sessions.evict_user(id);
+            }
+        }
+        for ((log, partition), records) in done.outputs {
+            self.publisher.push(Lane { log, partition }, records);
+        }
+        let mut decided = done.decided;
+        for (number, after) in done.touched {
+            let board = &self.app.board;
+            for (log, lane) in [(InputLog::Room, &after.room), (InputLog::User, &after.user)] {
+                if let Some(decided) = decided.remove(&(log, number)) {
+                    board.publish(log, number, decided, u64::try_from(lane.stored).unwrap_or(0));
+                }
+            }
+            board.set_seqs(number, after.room_seq(), after.user_seq());
+            self.partitions.insert(number, after);
+        }
+        Ok(Step::Committed)
+    }
+
+    /// Tells whether a failure is the fault of a record or of the world. Postgres refuses a record if it is in its right
+    /// mind and refuses all the same.
+    async fn after_failure(
+        &mut self,
+        mut conn: AsyncPgConnection,
+        failure: StoreError,
+    ) -> Result<Step, EngineError> {
+        let refused = matches!(
+            &failure,
+            StoreError::Query { source: diesel::result::Error::DatabaseError(kind, _), .. }
+                if matches!(kind, diesel::result::DatabaseErrorKind::Unknown)
+        );
+        if !refused && !failure.is_deterministic() {
+            return Err(failure.into());
+        }
+        if conn.batch_execute("ROLLBACK; SELECT 1").await.is_err() {
+            return Err(failure.into());
+        }
+        self.conn = Some(conn);
+        Ok(Step::AtFault(failure))
+    }
+
+    /// Forgets whatever the database may have changed under us.
+    fn drop_connection(&mut self) {
+        self.conn = None;
+        self.rooms.clear();
+        // Whether the last commit happened is not known.
+        for partition in self.partitions.keys() {
+            self.app.sessions.evict_partition(*partition);
+        }
+    }
+
+    /// Whether the group has given us partitions that are still to be claimed.
+    fn has_unclaimed(&self) -> bool {
+        self.wanted.iter().any(|number| !self.partitions.contains_key(number) && !self.is_contested(*number))
+    }
+
+    /// Whether a partition is to be left to another instance for the moment.
+    pub(super) fn is_contested(&self, number: u32) -> bool {
+        self.contested.get(&number).is_some_and(|until| *until > Instant::now())
+    }
+
+    /// Saves how far the output logs are.
+    pub(super) async fn flush(&mut self) -> Result<(), EngineError> {
+        let Some(mut conn) = self.conn.take() else { return Ok(()) };
+        for (number, partition) in &mut self.partitions {
+            let lane = |log| Lane { log, partition: *number };
+            let room = self.publisher.published(lane(InputLog::Room)).max(partition.room_published);
+            let user = self.publisher.published(lane(InputLog::User)).max(partition.user_published);
+            if room > partition.room_published || user > partition.user_published {
+                let number = super::work::small(*number);
+                partitions::set_published(&mut conn, number, partition.epoch, room, user).await?;
+                partition.room_published = room;
+                partition.user_published = user;
+            }
+        }
+        self.conn = Some(conn);
+        Ok(())
+    }
+
+    /// Works on for a moment, so that whoever has just written gets an answer.
+    async fn drain(&mut self) -> Result<(), EngineError> {
+        let end = Instant::now() + DRAIN.1;
+        while Instant::now() < end {
+            match tokio::time::timeout(DRAIN.0, self.intake.next()).await {
+                Ok(inputs) => {
+                    let inputs = inputs?;
+                    self.accept(inputs).await?;
+                    self.work_off().await?;
+                }
+                Err(_quiet) => break,
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives everything up in order: the next owner need not publish or process anything twice.
+    async fn shut_down(mut self) {
+        let published = tokio::time::timeout(PUBLISH_DRAIN, self.publisher.is_idle()).await;
+        if published.is_err() {
+            info!("not everything was published; the next owner will do it");
+        }
+        if let Err(failure) = self.flush().await {
+            info!(reason = %chain(&failure), "could not save how far the output logs are");
+        }
+        let all: Vec<u32> = self.partitions.keys().copied().collect();
+        if let Err(failure) = self.release(&all).await {
+            info!(reason = %chain(&failure), "could not give up the partitions; the next owner will take them");
+        }
+        self.publisher.stop();
+    }
+}
+
+/// Opens the connection that writes.
+pub(super) async fn connect(app: &App) -> Result<AsyncPgConnection, StoreError> {
+    let connected =
+        tokio::time::timeout(Duration::from_secs(10), pool::connect(&app.config.postgres.url)).await;
+    match connected {
+        Ok(connected) => connected,
+        Err(elapsed) => Err(StoreError::Connect { source: Box::new(elapsed) }),
+    }
+}
+
+/// An error with all its causes, on one line.
+pub(super) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}
+
+/// Milliseconds since the Unix epoch.
+pub(super) fn now_ms() -> i64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |since| i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+}
+
+#[expect(clippy::cast_precision_loss, reason = "measurements are floats")]
+fn measure(inputs: &[Input], decided: &HashMap<(InputLog, u32), Vec<super::board::Decided>>) {
+    metrics::histogram!(names::BATCH_SIZE).record(inputs.len() as f64);
+    let now = now_ms();
+    if let Some(oldest) = inputs.iter().map(|input| input.produced_ts).filter(|ts| *ts > 0).min() {
+        metrics::histogram!(names::INPUT_LAG).record(now.saturating_sub(oldest).max(0) as f64 / 1000.0);
+    }
+    let (mut accepted, mut rejected) = (0, 0);
+    for verdict in decided.values().flatten().map(|decided| &decided.verdict) {
+        match verdict.outcome {
+            Some(Decision::Accepted(_)) => accepted += 1,
+            Some(Decision::Rejected(_) | Decision::Parked(_) | Decision::Unknown(_)) | None => rejected += 1,
+        }
+    }
+    metrics::counter!(names::INPUTS, "outcome" => "accepted").increment(accepted);
+    metrics::counter!(names::INPUTS, "outcome" => "rejected").increment(rejected);
+}
+
+/// Someone should look: what is in the database cannot be worked with.
+pub(super) fn report_corrupt(partition: u32, failure: &StoreError) {
+    error!(partition, reason = %chain(failure), "a partition cannot be worked on");
+}

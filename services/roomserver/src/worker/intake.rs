@@ -1,0 +1,204 @@
+//! Reading the input logs.
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+use futures::FutureExt as _;
+use plexus_log::{Entry, InputRoom, InputUser, Log, LogError, Offset, Reader, StartAt, Topic, partition_of};
+use plexus_proto::{
+    input::v1::InputLog,
+    log::v1::{InputRoomEvent, InputUserEvent},
+};
+use sha2::{Digest as _, Sha256};
+
+use super::InputId;
+use crate::rooms::RoomInput;
+
+/// Records of one batch.
+pub(super) const BATCH_RECORDS: usize = 256;
+
+/// A record of an input log, decoded.
+#[derive(Debug, Clone)]
+pub(super) struct Input {
+    pub(super) log: InputLog,
+    pub(super) partition: u32,
+    pub(super) offset: Offset,
+    /// ID of the input; for a record that has none, a digest of its bytes.
+    pub(super) input_id: InputId,
+    /// When it was produced; 0 for a record that cannot be decoded.
+    pub(super) produced_ts: i64,
+    pub(super) payload: Bytes,
+    pub(super) body: Body,
+    /// How often it has failed on its own.
+    pub(super) attempts: u8,
+}
+
+/// What a record holds.
+#[derive(Debug, Clone)]
+pub(super) enum Body {
+    Room(Box<RoomInput>),
+    User(Box<InputUserEvent>),
+    /// It can never be processed, for this reason.
+    Poison(String),
+}
+
+impl Input {
+    /// The topic it came from.
+    pub(super) fn topic(&self) -> &'static str {
+        match self.log {
+            InputLog::User => InputUser::SPEC.name,
+            InputLog::Room | InputLog::Unspecified => InputRoom::SPEC.name,
+        }
+    }
+}
+
+/// Readers of both input logs, and what they have read.
+pub(super) struct Intake {
+    rooms: Reader<InputRoom>,
+    users: Reader<InputUser>,
+    /// Read, in order for each lane, and not yet committed.
+    pub(super) pending: VecDeque<Input>,
+}
+
+impl Intake {
+    /// Opens the readers, without partitions at first.
+    pub(super) fn open(log: &Log) -> Result<Self, LogError> {
+        Ok(Self { rooms: log.reader()?, users: log.reader()?, pending: VecDeque::new() })
+    }
+
+    /// Starts reading a lane, or starts it again elsewhere. What was read of it and is not yet committed is dropped.
+    pub(super) async fn assign(&mut self, log: InputLog, partition: u32, start: StartAt) -> Result<(), LogError> {
+        self.drop_pending(|input| input.log == log && input.partition == partition);
+        match log {
+            InputLog::User => self.users.assign(partition, start).await,
+            InputLog::Room | InputLog::Unspecified => self.rooms.assign(partition, start).await,
+        }
+    }
+
+    /// Stops reading a partition.
+    pub(super) async fn unassign(&mut self, partition: u32) -> Result<(), LogError> {
+        self.drop_pending(|input| input.partition == partition);
+        self.rooms.unassign(partition).await?;
+        self.users.unassign(partition).await
+    }
+
+    /// Drops what was read and is not wanted any more.
+    pub(super) fn drop_pending(&mut self, unwanted: impl Fn(&Input) -> bool) {
+        self.pending.retain(|input| !unwanted(input));
+    }
+
+    /// Waits for records and returns all that are at hand, up to a batch of each log. Cancel-safe.
+    pub(super) async fn next(&mut self) -> Result<Vec<Input>, LogError> {
+        let mut inputs = Vec::new();
+        tokio::select! {
+            rooms = self.rooms.next_batch(BATCH_RECORDS) => inputs.extend(rooms?.into_iter().map(room_input)),
+            users = self.users.next_batch(BATCH_RECORDS) => inputs.extend(users?.into_iter().map(user_input)),
+        }
+        // What the other log has at hand joins the batch; an error of it comes again by the next call.
+        let also_users = inputs.first().is_some_and(|input: &Input| input.log == InputLog::Room);
+        if also_users {
+            if let Some(Ok(users)) = self.users.next_batch(BATCH_RECORDS).now_or_never() {
+                inputs.extend(users.into_iter().map(user_input));
+            }
+        } else if let Some(Ok(rooms)) = self.rooms.next_batch(BATCH_RECORDS).now_or_never() {
+            inputs.extend(rooms.into_iter().map(room_input));
+        }
+        Ok(inputs)
+    }
+}
+
+/// The fields that records of both input logs have.
+trait Envelope {
+    fn version(&self) -> u32;
+    fn input_id(&self) -> &[u8];
+    fn key(&self) -> &str;
+    fn produced_ts(&self) -> i64;
+}
+
+impl Envelope for InputRoomEvent {
+    fn version(&self) -> u32 {
+        self.version
+    }
+    fn input_id(&self) -> &[u8] {
+        &self.input_id
+    }
+    fn key(&self) -> &str {
+        &self.room_id
+    }
+    fn produced_ts(&self) -> i64 {
+        self.produced_ts
+    }
+}
+
+impl Envelope for InputUserEvent {
+    fn version(&self) -> u32 {
+        self.version
+    }
+    fn input_id(&self) -> &[u8] {
+        &self.input_id
+    }
+    fn key(&self) -> &str {
+        &self.user_id
+    }
+    fn produced_ts(&self) -> i64 {
+        self.produced_ts
+    }
+}
+
+fn room_input(entry: Entry<InputRoomEvent>) -> Input {
+    let partition = entry.partition;
+    input(InputLog::Room, entry, |record| Body::Room(Box::new(RoomInput { partition, record })))
+}
+
+fn user_input(entry: Entry<InputUserEvent>) -> Input {
+    input(InputLog::User, entry, |record| Body::User(Box::new(record)))
+}
+
+fn input<R: Envelope>(log: InputLog, entry: Entry<R>, body: impl FnOnce(R) -> Body) -> Input {
+    let Entry { partition, offset, payload, record, .. } = entry;
+    let poisoned = |error: String, produced_ts| Input {
+        log,
+        partition,
+        offset,
+        input_id: digest(&payload),
+        produced_ts,
+        payload: payload.clone(),
+        body: Body::Poison(error),
+        attempts: 0,
+    };
+    let record = match record {
+        Ok(record) => record,
+        Err(error) => return poisoned(format!("not a record of this topic: {error}"), 0),
+    };
+    let produced_ts = record.produced_ts();
+    let Ok(input_id) = InputId::try_from(record.input_id()) else {
+        let error = format!("input_id has {} bytes instead of 16", record.input_id().len());
+        return poisoned(error, produced_ts);
+    };
+    let error = if record.version() != 1 {
+        Some(format!("format version {} is not known", record.version()))
+    } else if partition_of(record.key()) != partition {
+        Some(format!("{:?} does not belong to partition {partition}", shortened(record.key())))
+    } else if produced_ts < 0 {
+        Some("produced_ts is negative".to_owned())
+    } else {
+        None
+    };
+    let body = match error {
+        Some(error) => Body::Poison(error),
+        None => body(record),
+    };
+    Input { log, partition, offset, input_id, produced_ts, payload, body, attempts: 0 }
+}
+
+/// What stands for the ID of a record that has none.
+fn digest(payload: &[u8]) -> InputId {
+    let mut id = InputId::default();
+    id.copy_from_slice(&Sha256::digest(payload)[..16]);
+    id
+}
+
+fn shortened(text: &str) -> &str {
+    let end = (0..=text.len().min(255)).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
+    &text[..end]
+}

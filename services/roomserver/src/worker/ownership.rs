@@ -1,0 +1,297 @@
+//! Partitions come and go.
+
+use std::time::Instant;
+
+use plexus_log::{InputRoom, InputUser, Log, LogError, OwnershipEvent, StartAt, Watermarks};
+use plexus_proto::input::v1::InputLog;
+use tracing::{info, warn};
+
+use super::{
+    engine::{CONTEST_PAUSE, Engine, EngineError, connect, report_corrupt},
+    intake::Input,
+    partition::{Check, Partition},
+    publisher::{Lane, Record},
+    work::small,
+};
+use crate::{
+    metrics as names,
+    store::{
+        output,
+        partitions::{self, PartitionState},
+    },
+};
+
+/// Output records read at once for publishing again.
+const PAGE: i64 = 500;
+
+impl Engine {
+    /// Takes note of what the group says. Partitions that are gained are claimed by the next [`Engine::settle`].
+    pub(super) async fn change_ownership(&mut self, event: OwnershipEvent) -> Result<(), EngineError> {
+        match event {
+            OwnershipEvent::Gained(gained) => {
+                info!(count = gained.len(), "partitions gained");
+                self.wanted.extend(gained);
+            }
+            OwnershipEvent::Lost { partitions, done } => {
+                info!(count = partitions.len(), "partitions lost");
+                for partition in &partitions {
+                    self.wanted.remove(partition);
+                    self.contested.remove(partition);
+                }
+                let released = self.release(&partitions).await;
+                // The group may have stopped waiting.
+                done.send(()).ok();
+                released?;
+            }
+        }
+        self.heard = true;
+        Ok(())
+    }
+
+    /// Lets partitions go, and tells the database so where they are still ours.
+    pub(super) async fn release(&mut self, lost: &[u32]) -> Result<(), EngineError> {
+        // What was published is worth noting: the next owner need not do it again.
+        let flushed = self.flush().await;
+        let mut released = Ok(());
+        for number in lost {
+            let Some(partition) = self.partitions.remove(number) else { continue };
+            self.let_go(*number).await?;
+            if let Some(conn) = &mut self.conn {
+                let done = partitions::release(conn, small(*number), partition.epoch).await;
+                released = released.and(done);
+            }
+        }
+        self.count_owned();
+        flushed?;
+        Ok(released?)
+    }
+
+    /// Forgets a partition.
+    async fn let_go(&mut self, number: u32) -> Result<(), EngineError> {
+        self.partitions.remove(&number);
+        self.app.sessions.evict_partition(number);
+        self.app.board.lose(number);
+        self.publisher.forget(number);
+        self.rooms.drop_partition(number);
+        self.intake.unassign(number).await?;
+        Ok(())
+    }
+
+    /// Connects if need be, and claims what the group has given us. After a failure this also claims again what we had:
+    /// the new epoch settles whether a commit that was cut off has happened.
+    pub(super) async fn settle(&mut self) -> Result<(), EngineError> {
+        let again = self.conn.is_none();
+        let mut conn = match self.conn.take() {
+            Some(conn) => conn,
+            None => connect(&self.app).await?,
+        };
+        let claim: Vec<u32> = self
+            .wanted
+            .iter()
+            .copied()
+            .filter(|number| again || !self.partitions.contains_key(number))
+            .filter(|number| !self.is_contested(*number))
+            .collect();
+        let numbers: Vec<i16> = claim.iter().map(|number| small(*number)).collect();
+        let rows = partitions::claim(&mut conn, &numbers, self.app.board.address()).await?;
+        for row in &rows {
+            let Ok(number) = u32::try_from(row.partition) else { continue };
+            let known = self.partitions.get(&number);
+            let taken = match Partition::from_row(row) {
+                Ok(partition) => partition,
+                Err(failure) => {
+                    report_corrupt(number, &failure);
+                    continue;
+                }
+            };
+            // Publishing begins anew from what the database knows.
+            self.publisher.forget(number);
+            let same_place = known.is_some_and(|known| {
+                known.room.stored == taken.room.stored && known.user.stored == taken.user.stored
+            });
+            if same_place {
+                self.keep_reading(number, taken);
+            } else {
+                self.start_reading(number, taken).await?;
+            }
+            self.publish_again(&mut conn, row).await?;
+        }
+        self.conn = Some(conn);
+        self.count_owned();
+        Ok(())
+    }
+
+    /// After a failure that changed nothing: what was read and not committed is still to be done.
+    fn keep_reading(&mut self, number: u32, mut taken: Partition) {
+        let board = &self.app.board;
+        if let Some(known) = self.partitions.get(&number) {
+            taken.room.read = known.room.read;
+            taken.room.check = known.room.check.clone();
+            taken.user.read = known.user.read;
+            taken.user.check = known.user.check.clone();
+        }
+        board.gain(number, taken.epoch_number(), taken.room_seq(), taken.user_seq());
+        self.app.sessions.own_partition(number);
+        self.partitions.insert(number, taken);
+    }
+
+    /// Starts reading a partition where the database says, if the logs are still those it speaks of.
+    async fn start_reading(&mut self, number: u32, mut taken: Partition) -> Result<(), EngineError> {
+        self.rooms.drop_partition(number);
+        let (room_marks, user_marks) = watermarks(&self.app.log, number).await?;
+        let room_start = place(number, InputLog::Room, &mut taken.room, room_marks);
+        let user_start = place(number, InputLog::User, &mut taken.user, user_marks);
+        self.intake.assign(InputLog::Room, number, room_start).await?;
+        self.intake.assign(InputLog::User, number, user_start).await?;
+        let board = &self.app.board;
+        board.gain(number, taken.epoch_number(), taken.room_seq(), taken.user_seq());
+        for (log, lane) in [(InputLog::Room, &taken.room), (InputLog::User, &taken.user)] {
+            if lane.check.is_none() {
+                board.set_position(log, number, lane.read);
+            }
+        }
+        self.app.sessions.own_partition(number);
+        self.partitions.insert(number, taken);
+        Ok(())
+    }
+
+    /// Looks at a record before it is processed: whether its partition is ours, and whether it only shows that the log
+    /// is still the one it was. `true` if it is to be processed.
+    pub(super) async fn check(&mut self, input: &Input) -> Result<bool, EngineError> {
+        let Some(partition) = self.partitions.get_mut(&input.partition) else { return Ok(false) };
+        let lane = match input.log {
+            InputLog::User => &mut partition.user,
+            InputLog::Room | InputLog::Unspecified => &mut partition.room,
+        };
+        let (log, number) = (input.log, input.partition);
+        let Some(Check { offset, input_id }) = lane.check.take() else {
+            if input.offset < lane.read {
+                return Ok(false);
+            }
+            if input.offset > lane.read {
+                warn!(
+                    partition = number,
+                    log = log.as_str_name(),
+                    from = lane.read,
+                    to = input.offset,
+                    "records of the input log have gone before they were read"
+                );
+            }
+            lane.read = input.offset + 1;
+            return Ok(true);
+        };
+        if input.offset == offset && input.input_id == input_id {
+            self.app.board.set_position(log, number, lane.read);
+            return Ok(false);
+        }
+        if input.offset > offset {
+            // The record has expired since; what follows is to be processed, and the fence tells if that was wrong.
+            self.app.board.set_position(log, number, input.offset);
+            lane.read = input.offset + 1;
+            return Ok(true);
+        }
+        warn!(partition = number, log = log.as_str_name(), "the input log is another one now; reading it from its beginning");
+        lane.read = 0;
+        self.app.board.set_position(log, number, 0);
+        self.intake.assign(log, number, StartAt::Oldest).await?;
+        Ok(false)
+    }
+
+    /// Looks whether partitions are still ours, and lets go of those that are not; `true` if anything was amiss. The
+    /// caller has to begin its batch again.
+    pub(super) async fn reconcile(&mut self) -> Result<bool, EngineError> {
+        let mut conn = match self.conn.take() {
+            Some(conn) => conn,
+            None => connect(&self.app).await?,
+        };
+        let rows = partitions::list(&mut conn).await?;
+        self.conn = Some(conn);
+        let mut amiss = false;
+        for row in rows {
+            let Ok(number) = u32::try_from(row.partition) else { continue };
+            let Some(partition) = self.partitions.get(&number) else { continue };
+            if row.epoch != partition.epoch {
+                warn!(partition = number, owner = row.owner, "another instance has taken a partition over");
+                amiss = true;
+                metrics::counter!(names::ABORTED_BATCHES).increment(1);
+                // Most likely the group has not told us yet. If it goes on to say that the partition is ours, the other
+                // instance is the one that was late, and we claim it again.
+                self.contested.insert(number, Instant::now() + CONTEST_PAUSE);
+                self.let_go(number).await?;
+            } else if row.room_offset != partition.room.stored || row.user_offset != partition.user.stored {
+                // A commit happened of which we do not know. Claim everything again and read where it stands.
+                amiss = true;
+                self.conn = None;
+            }
+        }
+        self.count_owned();
+        Ok(amiss)
+    }
+
+    /// Publishes what was committed and may not have arrived in the output logs.
+    async fn publish_again(
+        &mut self,
+        conn: &mut diesel_async::AsyncPgConnection,
+        row: &PartitionState,
+    ) -> Result<(), EngineError> {
+        let Ok(number) = u32::try_from(row.partition) else { return Ok(()) };
+        let lane = |log| Lane { log, partition: number };
+        let mut after = row.room_published_seq;
+        while after < row.next_room_seq - 1 {
+            let records =
+                output::list_rooms(conn, row.partition, after, row.next_room_seq - 1, PAGE).await?;
+            let Some(last) = records.last() else { break };
+            after = i64::try_from(last.seq).unwrap_or(i64::MAX);
+            self.publisher.push(lane(InputLog::Room), records.into_iter().map(|record| Record::Room(Box::new(record))));
+            self.publisher.has_room().await;
+        }
+        let mut after = row.user_published_seq;
+        while after < row.next_user_seq - 1 {
+            let records =
+                output::list_users(conn, row.partition, after, row.next_user_seq - 1, PAGE).await?;
+            let Some(last) = records.last() else { break };
+            after = i64::try_from(last.seq).unwrap_or(i64::MAX);
+            self.publisher.push(lane(InputLog::User), records.into_iter().map(|record| Record::User(Box::new(record))));
+            self.publisher.has_room().await;
+        }
+        Ok(())
+    }
+
+    fn count_owned(&self) {
+        let owned = u32::try_from(self.partitions.len()).unwrap_or(u32::MAX);
+        metrics::gauge!(names::OWNED_PARTITIONS).set(f64::from(owned));
+    }
+}
+
+async fn watermarks(log: &Log, number: u32) -> Result<(Watermarks, Watermarks), LogError> {
+    futures::try_join!(log.watermarks::<InputRoom>(number), log.watermarks::<InputUser>(number))
+}
+
+/// Decides where reading starts. The log may have been made anew since: then its offsets mean something else, and
+/// everything in it is read. Nothing is applied twice, since the verdicts on all inputs are kept.
+fn place(
+    number: u32,
+    log: InputLog,
+    lane: &mut super::partition::Lane,
+    marks: Watermarks,
+) -> StartAt {
+    if lane.read > marks.high {
+        warn!(
+            partition = number,
+            log = log.as_str_name(),
+            position = lane.read,
+            end = marks.high,
+            "the input log ends before our position: it is another one now; reading it from its beginning"
+        );
+        lane.read = marks.low;
+        return StartAt::Oldest;
+    }
+    match lane.fingerprint() {
+        Some(check) if check.offset >= marks.low => {
+            let start = StartAt::Offset(check.offset);
+            lane.check = Some(check);
+            start
+        }
+        Some(_) | None => StartAt::Offset(lane.read),
+    }
+}

@@ -1,0 +1,455 @@
+//! One batch: look up what it needs, apply its records in order, gather what to write.
+//!
+//! Nothing here takes effect by itself: rooms, counters and verdicts are copies until the batch is committed.
+
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    panic::AssertUnwindSafe,
+};
+
+use bytes::Bytes;
+use diesel_async::AsyncPgConnection;
+use futures::TryFutureExt as _;
+use plexus_log::Offset;
+use plexus_proto::{
+    common::v1::ErrorReason,
+    input::v1::{InputLog, Rejected, Verdict, verdict::Outcome as Decision},
+    log::v1::input_room_event,
+};
+use prost::Message as _;
+use ruma::{OwnedRoomId, RoomId};
+
+use super::{
+    InputId,
+    board::Decided,
+    cache::RoomCache,
+    engine::now_ms,
+    intake::{Body, Input},
+    partition::Partition,
+    publisher::{Lane, Record},
+};
+use crate::{
+    rooms::{self, Applied, Env, Needs, Outcome, Room, RoomInput, Source},
+    store::{
+        StoreError,
+        batch::{Batch, DeadLetter, Fence, OutputRow, VerdictRow},
+        loads::{self, Key},
+        output::encode_without_json,
+        users::load_users,
+    },
+    users::{self, User},
+};
+
+/// How often an input may ask for more before it counts as broken.
+const MAX_LOADS: usize = 256;
+
+/// What a batch comes to, before its commit.
+pub(super) struct Done {
+    /// What to write.
+    pub(super) batch: Batch,
+    /// Partitions as they will be.
+    pub(super) touched: BTreeMap<u32, Partition>,
+    /// Rooms as they will be; `None`: there is no such room.
+    pub(super) rooms: HashMap<OwnedRoomId, Option<Room>>,
+    /// Users about whom something will be committed.
+    pub(super) changed_users: HashSet<String>,
+    /// What to put out, by partition and in order.
+    pub(super) outputs: BTreeMap<(InputLog, u32), Vec<Record>>,
+    /// What to answer, by partition and in order.
+    pub(super) decided: HashMap<(InputLog, u32), Vec<Decided>>,
+    /// How many inputs were set aside.
+    pub(super) dead_letters: u64,
+}
+
+/// A batch at work.
+pub(super) struct Work<'a> {
+    conn: &'a AsyncPgConnection,
+    env: &'a Env,
+    partitions: &'a BTreeMap<u32, Partition>,
+    cached: &'a RoomCache,
+    touched: BTreeMap<u32, Partition>,
+    rooms: HashMap<OwnedRoomId, Option<Room>>,
+    users: HashMap<String, User>,
+    changed_users: HashSet<String>,
+    source: Source,
+    verdicts: HashMap<Key, Verdict>,
+    batch: Batch,
+    outputs: BTreeMap<(InputLog, u32), Vec<Record>>,
+    decided: HashMap<(InputLog, u32), Vec<Decided>>,
+    dead_letters: u64,
+}
+
+impl<'a> Work<'a> {
+    /// Looks up what the whole batch needs, in one round trip if its rooms are known.
+    pub(super) async fn begin(
+        conn: &'a AsyncPgConnection,
+        env: &'a Env,
+        partitions: &'a BTreeMap<u32, Partition>,
+        cached: &'a RoomCache,
+        inputs: &[Input],
+    ) -> Result<Self, StoreError> {
+        let mut keys: Vec<Key> = Vec::with_capacity(inputs.len() * 2);
+        let mut unknown_rooms: Vec<&RoomId> = Vec::new();
+        let mut seen_rooms: HashSet<&str> = HashSet::new();
+        let mut user_ids: HashSet<&str> = HashSet::new();
+        for input in inputs {
+            match &input.body {
+                Body::Room(room_input) => {
+                    keys.push(input.input_id);
+                    keys.extend(txn_key(room_input));
+                    let id = room_input.record.room_id.as_str();
+                    if !seen_rooms.insert(id) {
+                        continue;
+                    }
+                    if let Ok(id) = <&RoomId>::try_from(id)
+                        && !cached.contains(id)
+                    {
+                        unknown_rooms.push(id);
+                    }
+                }
+                Body::User(record) => {
+                    keys.push(input.input_id);
+                    user_ids.insert(&record.user_id);
+                }
+                Body::Poison(_) => {}
+            }
+        }
+        let user_ids: Vec<&str> = user_ids.into_iter().collect();
+        let (verdicts, found, users) = futures::try_join!(
+            loads::find_verdicts(conn, &keys),
+            loads::find_rooms(conn, &unknown_rooms),
+            load_users(conn, &user_ids),
+        )?;
+        let mut rooms: HashMap<OwnedRoomId, Option<Room>> = HashMap::with_capacity(seen_rooms.len());
+        for id in unknown_rooms {
+            rooms.insert(id.to_owned(), None);
+        }
+        for parts in found {
+            let id = parts.room_id.clone();
+            let room = Room::from_parts(parts)
+                .map_err(|error| StoreError::Corrupt { what: format!("version of room {id} ({error})") })?;
+            rooms.insert(id, Some(room));
+        }
+        Ok(Self {
+            conn,
+            env,
+            partitions,
+            cached,
+            touched: BTreeMap::new(),
+            rooms,
+            users,
+            changed_users: HashSet::new(),
+            source: Source::default(),
+            verdicts,
+            batch: Batch::default(),
+            outputs: BTreeMap::new(),
+            decided: HashMap::new(),
+            dead_letters: 0,
+        })
+    }
+
+    /// Applies one input, over what the inputs before it have changed. `poison`: it has failed for this reason so often
+    /// that it is set aside.
+    pub(super) async fn apply(&mut self, input: &Input, poison: Option<&str>) -> Result<(), StoreError> {
+        let Some(partition) = self.partitions.get(&input.partition) else {
+            // Lost meanwhile; whoever owns it now reads the record.
+            return Ok(());
+        };
+        self.touched.entry(input.partition).or_insert_with(|| partition.clone());
+        let verdict = match (&input.body, poison) {
+            (_, Some(error)) => self.set_aside(input, error),
+            (Body::Poison(error), None) => self.set_aside(input, error),
+            (Body::Room(room_input), None) => self.apply_room(input, room_input).await?,
+            (Body::User(record), None) => self.apply_user(input, record),
+        };
+        self.advance(input);
+        let decided = Decided { offset: input.offset, input_id: input.input_id, verdict };
+        self.decided.entry((input.log, input.partition)).or_default().push(decided);
+        Ok(())
+    }
+
+    /// Moves the partition's offset behind the input.
+    fn advance(&mut self, input: &Input) {
+        if let Some(partition) = self.touched.get_mut(&input.partition) {
+            let lane = match input.log {
+                InputLog::User => &mut partition.user,
+                InputLog::Room | InputLog::Unspecified => &mut partition.room,
+            };
+            lane.stored = next_offset(input.offset);
+            lane.stored_input_id = Some(input.input_id.to_vec());
+        }
+    }
+
+    async fn apply_room(&mut self, input: &Input, room_input: &RoomInput) -> Result<Verdict, StoreError> {
+        if let Some(known) = self.verdicts.get(&input.input_id) {
+            return Ok(repeated(known));
+        }
+        let txn = txn_key(room_input);
+        if let Some(known) = txn.and_then(|key| self.verdicts.get(&key)) {
+            let verdict = repeated(known);
+            self.keep_verdict(input, input.input_id, &verdict);
+            return Ok(verdict);
+        }
+        let verdict = match self.decide(input.partition, room_input).await? {
+            Ok(Outcome::Applied(applied)) => self.take(input.partition, room_input, *applied),
+            Ok(Outcome::Refused(verdict)) => verdict,
+            Ok(Outcome::Poison(error)) => return Ok(self.set_aside(input, &error)),
+            Ok(Outcome::Need(_)) => return Ok(self.set_aside(input, "it never had all it asked for")),
+            Err(panicked) => return Ok(self.set_aside(input, &panicked)),
+        };
+        self.keep_verdict(input, input.input_id, &verdict);
+        if let (Some(key), Some(Decision::Accepted(_))) = (txn, &verdict.outcome) {
+            self.keep_verdict(input, key, &verdict);
+        }
+        Ok(verdict)
+    }
+
+    /// Calls the pure half until it has what it asks for.
+    async fn decide(
+        &mut self,
+        partition: u32,
+        input: &RoomInput,
+    ) -> Result<Result<Outcome, String>, StoreError> {
+        let Some(counters) = self.touched.get(&partition).map(|partition| partition.counters) else {
+            return Ok(Err("its partition is not owned".to_owned()));
+        };
+        let room = <&RoomId>::try_from(input.record.room_id.as_str()).ok().and_then(|id| self.room(id));
+        for _ in 0..MAX_LOADS {
+            let outcome = guard(|| rooms::apply(room.as_ref(), input, &self.source, counters, self.env));
+            match outcome {
+                Ok(Outcome::Need(needs)) => self.load(room.as_ref(), needs).await?,
+                other => return Ok(other),
+            }
+        }
+        Ok(Ok(Outcome::Need(Needs::default())))
+    }
+
+    fn room(&self, id: &RoomId) -> Option<Room> {
+        match self.rooms.get(id) {
+            Some(room) => room.clone(),
+            None => self.cached.find(id),
+        }
+    }
+
+    /// Loads what the pure half asked for.
+    async fn load(&mut self, room: Option<&Room>, needs: Needs) -> Result<(), StoreError> {
+        let conn = self.conn;
+        let Needs { nodes, events, event_ids, aliases, memberships, joined_local } = needs;
+        let nodes: Vec<_> = nodes.into_iter().collect();
+        let events: Vec<_> = events.into_iter().collect();
+        let ids: Vec<_> = event_ids.iter().map(AsRef::as_ref).collect();
+        let wanted_aliases: Vec<_> = aliases.iter().collect();
+        let pairs: Vec<_> = memberships.iter().map(|(room, user)| (room.as_ref(), user.as_ref())).collect();
+        let found_nodes = async {
+            match room {
+                Some(room) => loads::find_nodes(conn, room.nid(), &nodes).await,
+                None => Ok(Vec::new()),
+            }
+        };
+        let server_name = self.env.server_name.as_str();
+        let joined = joined_local.iter().map(|room| {
+            loads::find_joined_local(conn, *room, server_name).map_ok(|users| (*room, users))
+        });
+        let (found_nodes, found_events, by_id, found_aliases, found_memberships, found_joined) = futures::try_join!(
+            found_nodes,
+            loads::find_events(conn, &events),
+            loads::find_events_by_id(conn, &ids),
+            loads::find_aliases(conn, &wanted_aliases),
+            loads::find_memberships(conn, &pairs),
+            futures::future::try_join_all(joined),
+        )?;
+        if found_nodes.len() != nodes.len() {
+            return Err(StoreError::Corrupt { what: "state trie: a node is missing".to_owned() });
+        }
+        if found_events.len() != events.len() {
+            return Err(StoreError::Corrupt { what: "room: an event is missing".to_owned() });
+        }
+        let source = &mut self.source;
+        source.nodes.extend(found_nodes);
+        source.events.extend(found_events.into_iter().map(|event| (event.nid, event)));
+        source.events_by_id.extend(event_ids.into_iter().map(|id| (id, None)));
+        for event in by_id {
+            source.events_by_id.insert(event.event_id.clone(), Some(event));
+        }
+        source.aliases.extend(aliases.into_iter().map(|alias| (alias, None)));
+        source.aliases.extend(found_aliases.into_iter().map(|(alias, target)| (alias, Some(target))));
+        source.memberships.extend(memberships.into_iter().map(|pair| (pair, None)));
+        source.memberships.extend(found_memberships.into_iter().map(|(pair, value)| (pair, Some(value))));
+        source.joined_local.extend(found_joined);
+        Ok(())
+    }
+
+    /// Takes over what an input has changed.
+    fn take(&mut self, partition: u32, input: &RoomInput, applied: Applied) -> Verdict {
+        self.source.absorb(&applied);
+        let Applied { room, rows, outputs, verdict, counters } = applied;
+        if let Ok(id) = OwnedRoomId::try_from(input.record.room_id.as_str()) {
+            self.rooms.insert(id, Some(room));
+        }
+        let mut epoch = 0;
+        if let Some(touched) = self.touched.get_mut(&partition) {
+            touched.counters = counters;
+            epoch = touched.epoch_number();
+        }
+        self.batch.rooms.merge(rows);
+        if !outputs.is_empty() {
+            let queue = self.outputs.entry((InputLog::Room, partition)).or_default();
+            for output in outputs {
+                let mut record = output.record;
+                record.epoch = epoch;
+                self.batch.room_output.push(OutputRow {
+                    partition: small(partition),
+                    seq: output.seq,
+                    event_nid: output.event_nid.map(|nid| nid.0),
+                    body: encode_without_json(&mut record),
+                });
+                queue.push(Record::Room(Box::new(record)));
+            }
+        }
+        verdict
+    }
+
+    fn apply_user(&mut self, input: &Input, record: &plexus_proto::log::v1::InputUserEvent) -> Verdict {
+        if let Some(known) = self.verdicts.get(&input.input_id) {
+            return repeated(known);
+        }
+        let user = self.users.get(&record.user_id).cloned().unwrap_or_default();
+        let (next_seq, epoch) = match self.touched.get(&input.partition) {
+            Some(partition) => (partition.next_user_seq, partition.epoch_number()),
+            None => return self.set_aside(input, "its partition is not owned"),
+        };
+        let at = users::At { partition: input.partition, next_seq, epoch };
+        let verdict = match guard(|| users::apply(user, record, at, &self.env.server_name)) {
+            Ok(users::Outcome::Applied(applied)) => {
+                let users::Applied { user, changes, outputs, verdict, next_seq } = *applied;
+                self.users.insert(record.user_id.clone(), user);
+                self.changed_users.insert(record.user_id.clone());
+                if let Some(partition) = self.touched.get_mut(&input.partition) {
+                    partition.next_user_seq = next_seq;
+                }
+                self.batch.users.merge(&record.user_id, changes);
+                let queue = self.outputs.entry((InputLog::User, input.partition)).or_default();
+                for output in outputs {
+                    self.batch.user_output.push(OutputRow {
+                        partition: small(input.partition),
+                        seq: i64::try_from(output.seq).unwrap_or(i64::MAX),
+                        event_nid: None,
+                        body: Bytes::from(output.encode_to_vec()),
+                    });
+                    queue.push(Record::User(Box::new(output)));
+                }
+                verdict
+            }
+            Ok(users::Outcome::Refused(verdict)) => verdict,
+            Ok(users::Outcome::Poison(error)) => return self.set_aside(input, &error),
+            Err(panicked) => return self.set_aside(input, &panicked),
+        };
+        self.keep_verdict(input, input.input_id, &verdict);
+        verdict
+    }
+
+    /// Sets an input aside that can never be processed.
+    fn set_aside(&mut self, input: &Input, error: &str) -> Verdict {
+        let error = error.replace('\0', "\u{fffd}");
+        tracing::warn!(
+            topic = input.topic(),
+            partition = input.partition,
+            offset = input.offset,
+            error,
+            "an input cannot be processed and goes to dead_letters"
+        );
+        self.dead_letters += 1;
+        let rejected = Rejected { reason: ErrorReason::DeadLettered.into(), message: error.clone() };
+        self.batch.dead_letters.push(DeadLetter {
+            topic: input.topic(),
+            partition: small(input.partition),
+            log_offset: i64::try_from(input.offset).unwrap_or(i64::MAX),
+            error,
+            payload: input.payload.clone(),
+            created_ts: now_ms(),
+        });
+        // No verdict is kept: an operator may replay the record, and then it is a new try.
+        Verdict { outcome: Some(Decision::Rejected(rejected)) }
+    }
+
+    fn keep_verdict(&mut self, input: &Input, key: InputId, verdict: &Verdict) {
+        self.verdicts.insert(key, verdict.clone());
+        self.batch.verdicts.push(VerdictRow {
+            key,
+            partition: small(input.partition),
+            verdict: Bytes::from(verdict.encode_to_vec()),
+            created_ts: input.produced_ts,
+        });
+    }
+
+    /// Closes the batch: compares what was with what will be. `published` tells how far the output logs are.
+    pub(super) fn finish(mut self, published: impl Fn(Lane) -> i64) -> Done {
+        for (number, after) in &mut self.touched {
+            let Some(before) = self.partitions.get(number) else { continue };
+            let lane = |log| Lane { log, partition: *number };
+            after.room_published = after.room_published.max(published(lane(InputLog::Room)));
+            after.user_published = after.user_published.max(published(lane(InputLog::User)));
+            self.batch.fences.push(Fence {
+                partition: small(*number),
+                epoch: before.epoch,
+                room_offset_before: before.room.stored,
+                user_offset_before: before.user.stored,
+                room_offset: after.room.stored,
+                room_input_id: after.room.stored_input_id.clone(),
+                user_offset: after.user.stored,
+                user_input_id: after.user.stored_input_id.clone(),
+                next_room_seq: after.counters.next_seq,
+                next_user_seq: after.next_user_seq,
+                next_nid: after.counters.next_nid,
+                room_published_seq: after.room_published,
+                user_published_seq: after.user_published,
+            });
+        }
+        let Self { batch, touched, rooms, changed_users, outputs, decided, dead_letters, .. } = self;
+        Done { batch, touched, rooms, changed_users, outputs, decided, dead_letters }
+    }
+}
+
+/// The key of the client's transaction that an input names, if it does.
+fn txn_key(input: &RoomInput) -> Option<Key> {
+    match &input.record.body {
+        Some(input_room_event::Body::Intent(intent)) => rooms::txn_key(intent),
+        Some(
+            input_room_event::Body::Batch(_)
+            | input_room_event::Body::Pdu(_)
+            | input_room_event::Body::Control(_),
+        )
+        | None => None,
+    }
+}
+
+/// The verdict on a repeat of an input.
+fn repeated(known: &Verdict) -> Verdict {
+    let mut verdict = known.clone();
+    if let Some(Decision::Accepted(accepted)) = &mut verdict.outcome {
+        accepted.duplicate = true;
+    }
+    verdict
+}
+
+/// Runs a decision. It does not panic; if it does all the same, the record is at fault, and not worth the partition.
+fn guard<T>(decide: impl FnOnce() -> T) -> Result<T, String> {
+    std::panic::catch_unwind(AssertUnwindSafe(decide)).map_err(|panic| {
+        let message = panic
+            .downcast_ref::<String>()
+            .map(String::as_str)
+            .or_else(|| panic.downcast_ref::<&str>().copied())
+            .unwrap_or("no message");
+        format!("deciding on it panicked: {message}")
+    })
+}
+
+/// The offset after an input, as the database holds it.
+pub(super) fn next_offset(offset: Offset) -> i64 {
+    i64::try_from(offset.saturating_add(1)).unwrap_or(i64::MAX)
+}
+
+/// A partition number as the database holds it.
+pub(super) fn small(partition: u32) -> i16 {
+    i16::try_from(partition).unwrap_or(i16::MAX)
+}
