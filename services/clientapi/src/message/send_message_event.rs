@@ -2,22 +2,21 @@
 //! [Spec](https://spec.matrix.org/v1.19/client-server-api/#put_matrixclientv3roomsroomidsendeventtypetxnid)
 
 use axum::extract::State;
-use plexus_matrix_http::{AuthedUser, Matrix, MatrixError};
-use ruma::api::client::message::send_message_event;
+use plexus_matrix_http::{AuthedUser, JsonObject, Matrix, MatrixError, PathArgs};
+use ruma::{OwnedRoomId, OwnedTransactionId, api::client::message::send_message_event};
 use tracing::instrument;
 
 use crate::App;
 
-#[instrument(name = "http.client.send_message_event", skip_all, fields(room.id = %request.room_id))]
+/// The body is taken as it came: it becomes the content of the event.
+#[instrument(name = "http.client.send_message_event", skip_all, fields(room.id = %room_id))]
 pub(crate) async fn handler(
     State(app): State<App>,
     user: AuthedUser,
-    Matrix(request): Matrix<send_message_event::v3::Request>,
+    PathArgs((room_id, event_type, txn_id)): PathArgs<(OwnedRoomId, String, OwnedTransactionId)>,
+    content: JsonObject,
 ) -> Result<Matrix<send_message_event::v3::Response>, MatrixError> {
     app.limits.check_message(&user.id)?;
-    let event_type = request.event_type.to_string();
-    let content = request.body.json().get();
-    let event_id =
-        app.rooms.send_message(&user, &request.room_id, &event_type, content, &request.txn_id).await?;
+    let event_id = app.rooms.send_message(&user, &room_id, &event_type, content.get(), &txn_id).await?;
     Ok(Matrix(send_message_event::v3::Response::new(event_id)))
 }

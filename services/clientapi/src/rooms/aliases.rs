@@ -4,7 +4,8 @@ use plexus_matrix_http::MatrixError;
 use plexus_proto::{
     common::v1::ErrorReason,
     log::v1::{
-        DeleteAlias, Intent, RoomControl, SetAlias, SetVisibility, input_room_event::Body, room_control::Action,
+        DeleteAlias, Intent, RoomControl, SetAlias, SetVisibility, input_room_event::Body,
+        room_control::Action,
     },
     room::v1::{ListAliasesRequest, ResolveAliasRequest},
 };
@@ -109,8 +110,9 @@ impl Rooms {
     ) -> Result<(), MatrixError> {
         let content: Map<String, Value> =
             serde_json::from_str(content).map_err(|error| MatrixError::bad_json(error.to_string()))?;
-        let wanted = listed_aliases(&content)
-            .ok_or_else(|| MatrixError::bad_json("`alias` must be a string, `alt_aliases` a list of strings"))?;
+        let wanted = listed_aliases(&content).ok_or_else(|| {
+            MatrixError::bad_json("`alias` must be a string, `alt_aliases` a list of strings")
+        })?;
         if wanted.is_empty() {
             return Ok(());
         }
@@ -151,7 +153,9 @@ impl Rooms {
         let keys = vec![key("m.room.canonical_alias", "")];
         let events = self.state_entries(room_id, None, keys, None).await?;
         let Some(event) = events.first() else { return Ok(()) };
-        let Some(content) = without_alias(EventParts::of(event)?.content, alias.as_str()) else { return Ok(()) };
+        let Some(content) = without_alias(EventParts::of(event)?.content, alias.as_str()) else {
+            return Ok(());
+        };
         let intent = Intent {
             sender: user.to_string(),
             r#type: "m.room.canonical_alias".to_owned(),
@@ -230,7 +234,9 @@ mod tests {
         let content = object(json!({ "alias": "#a:x", "alt_aliases": ["#b:x"] }));
         assert_eq!(listed_aliases(&content).unwrap(), ["#a:x", "#b:x"]);
         assert!(listed_aliases(&object(json!({ "alias": "", "alt_aliases": null }))).unwrap().is_empty());
-        for content in [json!({ "alias": 1 }), json!({ "alt_aliases": "#a:x" }), json!({ "alt_aliases": [1] })] {
+        for content in
+            [json!({ "alias": 1 }), json!({ "alt_aliases": "#a:x" }), json!({ "alt_aliases": [1] })]
+        {
             assert_eq!(listed_aliases(&object(content.clone())), None, "{content}");
         }
     }

@@ -124,8 +124,7 @@ mod tests {
 
     #[test]
     fn canonical_json_passes() {
-        for content in
-            [r"{}", r#"{"a":[1,-9007199254740991,"x",null,true,{"b":{}}]}"#, r#"{"ü":"\u00fc"}"#]
+        for content in [r"{}", r#"{"a":[1,-9007199254740991,"x",null,true,{"b":{}}]}"#, r#"{"ü":"\u00fc"}"#]
         {
             check(content).unwrap();
         }

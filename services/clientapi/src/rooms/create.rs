@@ -78,8 +78,7 @@ pub(crate) fn plan(
     if !ROOM_VERSIONS.contains(version) {
         return Err(PlanError::UnsupportedVersion(version.clone()));
     }
-    let rules =
-        version.rules().ok_or_else(|| PlanError::UnsupportedVersion(version.clone()))?.authorization;
+    let rules = version.rules().ok_or_else(|| PlanError::UnsupportedVersion(version.clone()))?.authorization;
     let preset = preset_of(request)?;
     let invited = invited(request);
     let trusted: &[OwnedUserId] = if preset == Preset::Trusted { &invited } else { &[] };

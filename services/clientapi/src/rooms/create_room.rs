@@ -15,9 +15,9 @@ use ruma::{
 use serde_json::{Map, Value};
 
 use super::{
-    Rooms,
+    Rooms, content,
     create::{self, PlanError, StateEvent},
-    content, is_rejected,
+    is_rejected,
     profile::Profile,
 };
 use crate::clock::now_ms;
@@ -33,7 +33,11 @@ const MAX_ATTEMPTS: usize = 5;
 
 impl Rooms {
     /// Creates a room.
-    pub(crate) async fn create(&self, user: &AuthedUser, request: &Request) -> Result<OwnedRoomId, MatrixError> {
+    pub(crate) async fn create(
+        &self,
+        user: &AuthedUser,
+        request: &Request,
+    ) -> Result<OwnedRoomId, MatrixError> {
         if !request.invite_3pid.is_empty() {
             return Err(MatrixError::forbidden("This server does not invite by third-party identifiers"));
         }
@@ -107,8 +111,9 @@ impl Rooms {
                 "`room_alias_name` is only the part of the alias before the colon",
             ));
         }
-        let alias = RoomAliasId::parse(format!("#{name}:{}", self.server_name))
-            .map_err(|error| MatrixError::invalid_param(format!("`room_alias_name` is not valid: {error}")))?;
+        let alias = RoomAliasId::parse(format!("#{name}:{}", self.server_name)).map_err(|error| {
+            MatrixError::invalid_param(format!("`room_alias_name` is not valid: {error}"))
+        })?;
         self.check_new_alias(&alias)?;
         Ok(alias)
     }
@@ -132,8 +137,14 @@ impl Rooms {
         let named_by_event =
             version.rules().is_some_and(|rules| rules.authorization.room_create_event_id_as_room_id);
         let room_id = (!named_by_event).then(|| RoomId::new_v1(&self.server_name));
-        plexus_events::create::unsigned_create_event(version, &user.id, room_id.as_deref(), content, timestamp)
-            .map_err(|error| invalid_state(error.to_string()))
+        plexus_events::create::unsigned_create_event(
+            version,
+            &user.id,
+            room_id.as_deref(),
+            content,
+            timestamp,
+        )
+        .map_err(|error| invalid_state(error.to_string()))
     }
 }
 

@@ -7,7 +7,7 @@ use plexus_matrix_http::{
 use plexus_proto::room::v1::RoomEvent;
 use ruma::serde::Raw;
 
-use super::{broken_answer};
+use super::broken_answer;
 use crate::clock::now_ms;
 
 /// Puts an event into the format of clients.

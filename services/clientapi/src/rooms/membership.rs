@@ -8,9 +8,7 @@ use plexus_proto::{
     common::v1::ErrorReason,
     log::v1::{Forget, Intent, RoomControl, input_room_event::Body, room_control::Action},
 };
-use ruma::{
-    OwnedRoomId, RoomId, RoomOrAliasId, UserId, api::client::membership::ThirdPartySigned,
-};
+use ruma::{OwnedRoomId, RoomId, RoomOrAliasId, UserId, api::client::membership::ThirdPartySigned};
 use serde_json::Value;
 
 use super::{Rooms, is_rejected, profile::membership_content, read::RoomMembers};
@@ -26,8 +24,7 @@ impl Rooms {
         third_party_signed: Option<&ThirdPartySigned>,
     ) -> Result<(), MatrixError> {
         let asked = [&*user.id];
-        let (members, profile) =
-            tokio::try_join!(self.memberships(room_id, &asked), self.profile(&user.id))?;
+        let (members, profile) = tokio::try_join!(self.memberships(room_id, &asked), self.profile(&user.id))?;
         let before = members.in_known_room(room_id)?.of(&user.id);
         if before == Some("join") {
             return Ok(());

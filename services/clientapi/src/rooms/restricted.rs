@@ -97,7 +97,9 @@ impl Rooms {
             ..StateQuery::default()
         };
         for event in self.state(room_id, None, query).await? {
-            let Some(user) = EventParts::of(&event)?.state_key.and_then(|key| OwnedUserId::try_from(key).ok()) else {
+            let Some(user) =
+                EventParts::of(&event)?.state_key.and_then(|key| OwnedUserId::try_from(key).ok())
+            else {
                 continue;
             };
             if self.is_local(user.server_name()) && state.may_invite(&user) {
@@ -208,7 +210,8 @@ mod tests {
     use super::*;
 
     fn state(events: &[Value]) -> JoinState {
-        let event = |event: &Value| RoomEvent { json: event.to_string().into_bytes(), ..RoomEvent::default() };
+        let event =
+            |event: &Value| RoomEvent { json: event.to_string().into_bytes().into(), ..RoomEvent::default() };
         JoinState::read(&events.iter().map(event).collect::<Vec<_>>()).unwrap()
     }
 
@@ -242,10 +245,7 @@ mod tests {
         let in_v11 = state(&[v11.clone(), levels.clone()]);
         assert_eq!(in_v11.users_who_may_invite(), ["@bob:x", "@dan:x"]);
         assert!(!in_v11.everybody_may_invite());
-        assert_eq!(
-            state(&[v12, levels]).users_who_may_invite(),
-            ["@alice:x", "@eve:x", "@bob:x", "@dan:x"]
-        );
+        assert_eq!(state(&[v12, levels]).users_who_may_invite(), ["@alice:x", "@eve:x", "@bob:x", "@dan:x"]);
         let without_levels = state(&[v11]);
         assert_eq!(without_levels.users_who_may_invite(), ["@alice:x"]);
         assert!(without_levels.everybody_may_invite());

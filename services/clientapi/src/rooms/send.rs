@@ -83,7 +83,12 @@ fn transaction(
             "The transaction ID must have 1 to {MAX_TXN_ID_BYTES} bytes"
         )));
     }
-    Ok(ClientTransaction { user_id: user.id.to_string(), device_id: user.device_id.to_string(), txn_id, scope })
+    Ok(ClientTransaction {
+        user_id: user.id.to_string(),
+        device_id: user.device_id.to_string(),
+        txn_id,
+        scope,
+    })
 }
 
 /// Takes `redacts` out of the content: the room server puts it where the room version wants it.

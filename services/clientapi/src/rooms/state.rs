@@ -95,8 +95,9 @@ impl Rooms {
         struct Member {
             membership: String,
         }
-        let target = UserId::parse(target)
-            .map_err(|error| MatrixError::invalid_param(format!("The state key is not a user ID: {error}")))?;
+        let target = UserId::parse(target).map_err(|error| {
+            MatrixError::invalid_param(format!("The state key is not a user ID: {error}"))
+        })?;
         let member: Member =
             serde_json::from_str(content).map_err(|error| MatrixError::bad_json(error.to_string()))?;
         match member.membership.as_str() {

@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 
 use plexus_matrix_http::{AuthedUser, MatrixError, token::TimelineToken};
 use plexus_proto::room::v1::{
-    Direction, ListTimelineRequest, ListTimelineResponse, RoomEvent, StatePoint, TimelineFilter, state_point::Point,
+    Direction, ListTimelineRequest, ListTimelineResponse, RoomEvent, StatePoint, TimelineFilter,
+    state_point::Point,
 };
 use ruma::{
     EventId, RoomId,
@@ -96,12 +97,15 @@ impl Rooms {
             // It has no place in the timeline.
             return Err(MatrixError::not_found("Event not found"));
         }
-        let limit = page_size(u64::from(request.limit), &request.filter);
-        let around = if u64::from(request.limit) == 0 { 0 } else { limit.div_ceil(2) };
+        let limit = match u64::from(request.limit) {
+            0 => 0,
+            limit => page_size(limit, &request.filter),
+        };
+        let half = limit.div_ceil(2);
         let stretch = |direction, from, limit| Stretch { direction, from: Some(from), to: None, limit };
         let (before, after) = tokio::try_join!(
-            self.list(user, room_id, stretch(Direction::Backward, event.seq - 1, around), &request.filter),
-            self.list(user, room_id, stretch(Direction::Forward, event.seq, limit.saturating_sub(around)), &request.filter),
+            self.list(user, room_id, stretch(Direction::Backward, event.seq - 1, half), &request.filter),
+            self.list(user, room_id, stretch(Direction::Forward, event.seq, limit - half), &request.filter),
         )?;
         let last = after.events.last().unwrap_or(&event);
         let state = if lazy(&request.filter) {

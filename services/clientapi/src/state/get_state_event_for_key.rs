@@ -20,6 +20,7 @@ pub(crate) async fn handler(
         _ => return Err(MatrixError::invalid_param("`format` must be `content` or `event`")),
     };
     let event_type = request.event_type.to_string();
-    let event = app.rooms.state_event(&user, &request.room_id, &event_type, &request.state_key, format).await?;
+    let event =
+        app.rooms.state_event(&user, &request.room_id, &event_type, &request.state_key, format).await?;
     Ok(Matrix(get_state_event_for_key::v3::Response::new(event)))
 }

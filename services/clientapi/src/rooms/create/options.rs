@@ -1,8 +1,7 @@
 //! The parts of a request for a new room that ruma passes on as raw JSON.
 
 use ruma::{
-    OwnedUserId, RoomVersionId, UserId,
-    api::client::room::create_room::v3::Request,
+    OwnedUserId, RoomVersionId, UserId, api::client::room::create_room::v3::Request,
     room_version_rules::AuthorizationRules,
 };
 use serde_json::{Map, Value};
@@ -60,7 +59,12 @@ pub(super) struct InitialState(Vec<StateEvent>);
 
 impl InitialState {
     pub(super) fn read(request: &Request) -> Result<Self, PlanError> {
-        request.initial_state.iter().map(|raw| read_event(raw.json().get())).collect::<Result<_, _>>().map(Self)
+        request
+            .initial_state
+            .iter()
+            .map(|raw| read_event(raw.json().get()))
+            .collect::<Result<_, _>>()
+            .map(Self)
     }
 
     /// Whether it sets this type with an empty state key.
@@ -101,6 +105,7 @@ fn read_event(json: &str) -> Result<StateEvent, PlanError> {
     let malformed = |reason: String| PlanError::Malformed { field: "initial_state", reason };
     content::check(json).map_err(|error| malformed(error.to_string()))?;
     let entry: Entry = serde_json::from_str(json).map_err(|error| malformed(error.to_string()))?;
-    content::check_key(&entry.event_type, Some(&entry.state_key)).map_err(|error| malformed(error.to_string()))?;
+    content::check_key(&entry.event_type, Some(&entry.state_key))
+        .map_err(|error| malformed(error.to_string()))?;
     Ok(StateEvent::new(&entry.event_type, &entry.state_key, Value::Object(entry.content)))
 }

@@ -68,7 +68,9 @@ fn overrides(request: &Request) -> Result<Map<String, Value>, PlanError> {
         serde_json::from_str(raw.json().get()).map_err(|error| malformed(error.to_string()))?;
     for (key, value) in &levels {
         let fits = match key.as_str() {
-            "users" | "events" | "notifications" => value.as_object().is_some_and(|map| map.values().all(Value::is_i64)),
+            "users" | "events" | "notifications" => {
+                value.as_object().is_some_and(|map| map.values().all(Value::is_i64))
+            }
             "users_default" | "events_default" | "state_default" | "ban" | "kick" | "redact" | "invite" => {
                 value.is_i64()
             }
@@ -88,8 +90,7 @@ fn refuse_creators(
     create: &Map<String, Value>,
 ) -> Result<(), PlanError> {
     let additional = create.get("additional_creators").and_then(Value::as_array);
-    let mut creators =
-        additional.into_iter().flatten().filter_map(Value::as_str).chain([creator.as_str()]);
+    let mut creators = additional.into_iter().flatten().filter_map(Value::as_str).chain([creator.as_str()]);
     let Some(users) = levels.get("users").and_then(Value::as_object) else { return Ok(()) };
     match creators.find(|user| users.contains_key(*user)) {
         Some(user) => Err(PlanError::InvalidState(format!(

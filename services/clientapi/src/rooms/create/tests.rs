@@ -60,7 +60,10 @@ fn presets_set_their_rules() {
             assert_eq!(keys(&plan), BASE, "{body}");
             assert_eq!(content(&plan, "m.room.join_rules"), &json!({ "join_rule": join_rule }), "{body}");
             assert_eq!(content(&plan, "m.room.guest_access"), &json!({ "guest_access": guest_access }));
-            assert_eq!(content(&plan, "m.room.history_visibility"), &json!({ "history_visibility": "shared" }));
+            assert_eq!(
+                content(&plan, "m.room.history_visibility"),
+                &json!({ "history_visibility": "shared" })
+            );
             assert_eq!(content(&plan, "m.room.power_levels")["invite"], *invite, "{body}");
         }
     }
