@@ -1,0 +1,9 @@
+//! Following the output logs.
+
+mod follower;
+mod rooms;
+mod users;
+
+pub(crate) use follower::Follower;
+pub(crate) use rooms::Rooms;
+pub(crate) use users::Users;

@@ -1,0 +1,98 @@
+//! `OutputUserEvent` into the view.
+
+use std::sync::Arc;
+
+use plexus_log::OutputUser;
+use plexus_proto::log::v1::{OutputUserEvent, output_user_event::Fact};
+use ruma::UserId;
+use tracing::error;
+
+use super::follower::Feed;
+use crate::{
+    metrics as names,
+    positions::{Positions, Track, Vector},
+    upstream::{Range, Upstream, UpstreamError},
+    view::{AccountChange, View, Woken},
+};
+
+/// Applies what happens to users.
+pub(crate) struct Users {
+    view: Arc<View>,
+    upstream: Upstream,
+    positions: Arc<Positions>,
+    woken: Woken,
+}
+
+impl Users {
+    pub(crate) fn new(view: Arc<View>, upstream: Upstream, positions: Arc<Positions>) -> Self {
+        Self { view, upstream, positions, woken: Woken::default() }
+    }
+}
+
+impl Feed for Users {
+    type Topic = OutputUser;
+    type Prepared = ();
+
+    fn track(&self) -> &Track {
+        &self.positions.users
+    }
+
+    async fn heads(&self) -> Result<Vector, UpstreamError> {
+        self.upstream.user_heads().await
+    }
+
+    async fn range(
+        &self,
+        partition: u32,
+        after: u64,
+        to: u64,
+    ) -> Result<Range<OutputUserEvent>, UpstreamError> {
+        self.upstream.user_range(partition, after, to).await
+    }
+
+    fn place(record: &OutputUserEvent) -> (u64, u32) {
+        (record.seq, record.partition)
+    }
+
+    async fn prepare(&self, _: &OutputUserEvent) -> Result<(), UpstreamError> {
+        Ok(())
+    }
+
+    fn apply(&mut self, record: OutputUserEvent, (): ()) {
+        let Ok(user_id) = UserId::parse(record.user_id.as_str()) else {
+            let (seq, partition) = (record.seq, record.partition);
+            error!(partition, seq, "record names no user, leaving it out");
+            metrics::counter!(names::POISONED, "topic" => "OutputUserEvent").increment(1);
+            return;
+        };
+        let Some(user) = self.view.find_user(&user_id) else {
+            return;
+        };
+        match record.fact {
+            Some(Fact::AccountDataChanged(data)) => {
+                user.set_account_data(AccountChange {
+                    seq: record.seq,
+                    room_id: data.room_id,
+                    kind: data.r#type,
+                    content: data.content,
+                });
+                self.woken.user(user);
+            }
+            Some(Fact::Deactivated(_)) => {
+                user.clear_account_data(record.seq);
+                self.woken.user(user);
+            }
+            Some(
+                Fact::Registered(_)
+                | Fact::DevicesChanged(_)
+                | Fact::ProfileChanged(_)
+                | Fact::PasswordChanged(_),
+            )
+            | None => {}
+        }
+    }
+
+    fn wake(&mut self) {
+        self.woken.wake();
+    }
+}

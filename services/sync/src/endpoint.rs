@@ -1,0 +1,43 @@
+//! `GET /_matrix/client/*/sync`
+//! [Spec](https://spec.matrix.org/v1.19/client-server-api/#get_matrixclientv3sync)
+
+mod answer;
+mod context;
+mod fields;
+mod filter;
+mod invited;
+mod joined;
+mod lazy;
+mod left;
+mod params;
+mod response;
+mod state;
+mod timeline;
+
+use axum::{
+    extract::State,
+    http::header,
+    response::{IntoResponse, Response},
+};
+use plexus_matrix_http::{AuthedUser, MatrixError, QueryArgs};
+use tracing::instrument;
+
+pub(crate) use filter::Filters;
+pub(crate) use lazy::LazyMembers;
+
+use crate::SyncService;
+
+#[instrument(name = "http.client.sync", skip_all, fields(user.id = %user.id))]
+pub(crate) async fn handler(
+    State(service): State<SyncService>,
+    user: AuthedUser,
+    QueryArgs(query): QueryArgs<params::Query>,
+) -> Result<Response, MatrixError> {
+    let request = params::Request::read(&service, &user, query).await?;
+    let answer = answer::answer(&service, &request).await?;
+    let body = serde_json::to_vec(&answer).map_err(|error| {
+        tracing::error!(%error, "answer could not be encoded");
+        MatrixError::internal()
+    })?;
+    Ok(([(header::CONTENT_TYPE, "application/json")], body).into_response())
+}

@@ -1,0 +1,216 @@
+//! Making the answer: at once if there is something to tell, else when there is, or when the client's time is up.
+
+use std::sync::Arc;
+
+use futures::{StreamExt as _, TryStreamExt as _};
+use plexus_matrix_http::MatrixError;
+use plexus_service::Shutdown;
+use tokio::{
+    sync::watch,
+    time::{Instant, timeout_at},
+};
+use tracing::{error, warn};
+
+use super::{
+    context::{Context, Problem, data_event},
+    invited, joined,
+    lazy::{Device, Sent},
+    left,
+    params::Request,
+    response::{Events, InvitedRoom, JoinedRoom, KnockedRoom, LeftRoom, Response},
+};
+use crate::{
+    SyncService, limits, metrics as names,
+    view::{Candidate, Membership, Reading, User},
+};
+
+/// Answers a request.
+pub(crate) async fn answer(service: &SyncService, request: &Request) -> Result<Response, MatrixError> {
+    let deadline = Instant::now() + request.timeout;
+    if let Some(since) = &request.since {
+        // Another process gave the token out and had read further. What it has told is not told again in any case.
+        service.positions.reach(since, limits::CATCH_UP).await;
+    }
+    let device = request
+        .filter
+        .lazy_members()
+        .map(|redundant| (service.lazy_members.device(&request.user, request.since.as_ref()), redundant));
+    let mut user = service.view.user(&request.user.id).await?;
+    loop {
+        // Before looking, so that nothing slips in between looking and waiting.
+        let mut news = user.news();
+        let begun = Instant::now();
+        let (answer, sent) = attempt(service, request, &mut user, &mut news, device.as_ref()).await?;
+        metrics::histogram!(names::ANSWER).record(begun.elapsed().as_secs_f64());
+        let is_final = request.since.is_none() || request.full_state || !answer.is_empty();
+        if is_final || !wait(&mut news, deadline, &service.shutdown).await {
+            if let Some((device, _)) = &device {
+                device.sent(answer.next_batch, sent);
+            }
+            return Ok(answer);
+        }
+    }
+}
+
+/// Waits for news; returns whether there are some.
+async fn wait(news: &mut watch::Receiver<u64>, deadline: Instant, shutdown: &Shutdown) -> bool {
+    let _waiting = Waiting::start();
+    tokio::select! {
+        changed = timeout_at(deadline, news.changed()) => matches!(changed, Ok(Ok(()))),
+        () = shutdown.requested() => false,
+    }
+}
+
+/// Counts a waiting request, until it is dropped.
+struct Waiting;
+
+impl Waiting {
+    fn start() -> Self {
+        metrics::gauge!(names::WAITING).increment(1.0);
+        Self
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        metrics::gauge!(names::WAITING).decrement(1.0);
+    }
+}
+
+/// Makes an answer as of now. Begins again where what it needs is ahead of the log, or went from memory.
+async fn attempt(
+    service: &SyncService,
+    request: &Request,
+    user: &mut Arc<User>,
+    news: &mut watch::Receiver<u64>,
+    device: Option<&(Device, super::filter::Redundant)>,
+) -> Result<(Response, Vec<Sent>), MatrixError> {
+    for _ in 0..limits::ATTEMPTS {
+        // What a token has told counts as read, even where this process has not got there; but nobody waits for it.
+        let mut cut = service.positions.cut();
+        let mut target = cut;
+        if let Some(since) = &request.since {
+            cut = cut.max(since);
+        }
+        match user.read(request.since.as_ref(), &mut cut, request.full_state) {
+            None => {
+                *user = service.view.user(&request.user.id).await?;
+                *news = user.news();
+                continue;
+            }
+            Some(Err(ahead)) => target.rooms = ahead,
+            Some(Ok(reading)) => {
+                let context = Context {
+                    service,
+                    request,
+                    cut,
+                    now: now(),
+                    ignored: Arc::clone(&reading.ignored),
+                    lazy: device.cloned(),
+                };
+                match make(&context, reading).await {
+                    Ok(answer) => return Ok(answer),
+                    Err(Problem::Gone) => continue,
+                    Err(Problem::Behind { partition, seq }) => {
+                        if let Some(position) = target.rooms.get_mut(partition) {
+                            *position = seq;
+                        }
+                    }
+                    Err(Problem::Upstream(failure)) => return Err(failure.into()),
+                }
+            }
+        }
+        if !service.positions.reach(&target, limits::CATCH_UP).await {
+            warn!("log does not bring what the room server has committed");
+            return Err(MatrixError::unavailable());
+        }
+    }
+    Err(MatrixError::unavailable())
+}
+
+/// A room's section of the answer.
+enum Section {
+    Joined(JoinedRoom),
+    Invited(InvitedRoom),
+    Knocked(KnockedRoom),
+    Left(LeftRoom),
+}
+
+async fn make(context: &Context<'_>, reading: Reading) -> Result<(Response, Vec<Sent>), Problem> {
+    let mut response = Response::new(context.cut);
+    let mut sent = Vec::new();
+    let candidates = reading.candidates.into_iter();
+    let mut sections = futures::stream::iter(candidates.filter(|candidate| is_wanted(context, candidate)))
+        .map(|candidate| async move { (section(context, &candidate).await, candidate) })
+        .buffer_unordered(limits::CONCURRENCY)
+        .map(|(section, candidate)| match section {
+            Ok(section) => Ok((section, candidate)),
+            // One room that the room server does not know any more must not take the others with it.
+            Err(Problem::Upstream(refused)) if refused.is_refusal() => {
+                error!(room.id = %candidate.room.id, error = %refused, "room cannot be read, leaving it out");
+                Ok((None, candidate))
+            }
+            Err(problem) => Err(problem),
+        });
+    while let Some((section, candidate)) = sections.try_next().await? {
+        let Some((section, members)) = section else {
+            continue;
+        };
+        sent.extend(members);
+        let room_id = candidate.room.id.clone();
+        match section {
+            Section::Joined(room) => drop(response.rooms.join.insert(room_id, room)),
+            Section::Invited(room) => drop(response.rooms.invite.insert(room_id, room)),
+            Section::Knocked(room) => drop(response.rooms.knock.insert(room_id, room)),
+            Section::Left(room) => drop(response.rooms.leave.insert(room_id, room)),
+        }
+    }
+    let filter = &context.request.filter.account_data;
+    let data = reading.account_data.iter().filter(|(kind, _)| filter.wants_data(kind, context.user_id()));
+    response.account_data =
+        Events { events: data.filter_map(|(kind, content)| data_event(kind, content)).collect() };
+    Ok((response, sent))
+}
+
+/// Whether the answer shows the room at all.
+fn is_wanted(context: &Context<'_>, candidate: &Candidate) -> bool {
+    let shown = match candidate.now.membership {
+        Membership::Join | Membership::Knock => true,
+        Membership::Invite => !context.ignored.contains(&candidate.now.sender),
+        // A client that begins is told of rooms it left only if it asks.
+        Membership::Leave | Membership::Ban => {
+            !candidate.forgotten
+                && (context.request.since.is_some() || context.request.filter.include_leave())
+        }
+    };
+    shown && context.request.filter.wants_room(&candidate.room.id)
+}
+
+async fn section(
+    context: &Context<'_>,
+    candidate: &Candidate,
+) -> Result<Option<(Section, Vec<Sent>)>, Problem> {
+    Ok(match candidate.now.membership {
+        Membership::Join => {
+            let told = joined::joined(context, candidate).await?;
+            told.map(|told| (Section::Joined(told.room), told.members))
+        }
+        Membership::Leave | Membership::Ban => {
+            let told = left::left(context, candidate).await?;
+            told.map(|told| (Section::Left(told.room), told.members))
+        }
+        Membership::Invite => {
+            let invite_state = invited::stripped_state(context, candidate).await?;
+            Some((Section::Invited(InvitedRoom { invite_state }), Vec::new()))
+        }
+        Membership::Knock => {
+            let knock_state = invited::stripped_state(context, candidate).await?;
+            Some((Section::Knocked(KnockedRoom { knock_state }), Vec::new()))
+        }
+    })
+}
+
+fn now() -> i64 {
+    let since_epoch = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    since_epoch.map_or(0, |elapsed| i64::try_from(elapsed.as_millis()).unwrap_or(i64::MAX))
+}

@@ -1,0 +1,287 @@
+//! Filters: what of an answer the client wants.
+
+use std::sync::Arc;
+
+use moka::sync::Cache;
+use plexus_matrix_http::MatrixError;
+use plexus_proto::room::v1::TimelineFilter;
+use ruma::{
+    OwnedRoomId, OwnedUserId, RoomId, UserId,
+    api::client::filter::{
+        EventFormat, Filter as DataFilter, FilterDefinition, LazyLoadOptions, RoomEventFilter, UrlFilter,
+    },
+};
+use serde::Deserialize;
+
+use super::fields::Fields;
+use crate::{SyncService, limits, view::Event};
+
+/// Filters that were asked for by ID lately. What an ID names never changes.
+#[derive(Clone)]
+pub(crate) struct Filters {
+    by_id: Cache<(OwnedUserId, String), Arc<Filter>>,
+    all: Arc<Filter>,
+}
+
+/// Largest filter in a query string.
+const MAX_INLINE: usize = 64 * 1024;
+
+/// A filter, read.
+#[derive(Debug, Default)]
+pub(crate) struct Filter {
+    definition: FilterDefinition,
+    pub(crate) fields: Option<Fields>,
+    pub(crate) federation_format: bool,
+    pub(crate) timeline: Matcher,
+    pub(crate) state: Matcher,
+    pub(crate) room_account_data: Matcher,
+    pub(crate) account_data: Matcher,
+}
+
+/// Which events of one part of the answer are wanted.
+#[derive(Debug, Default)]
+pub(crate) struct Matcher {
+    types: Option<Vec<String>>,
+    not_types: Vec<String>,
+    senders: Option<Vec<OwnedUserId>>,
+    not_senders: Vec<OwnedUserId>,
+    rooms: Option<Vec<OwnedRoomId>>,
+    not_rooms: Vec<OwnedRoomId>,
+    contains_url: Option<bool>,
+}
+
+#[derive(Deserialize)]
+struct WithUrl {
+    url: Option<serde_json::Value>,
+}
+
+impl Filters {
+    pub(crate) fn new() -> Self {
+        Self { by_id: Cache::new(10_000), all: Arc::default() }
+    }
+
+    /// Reads the `filter` of a query string: a definition, or the ID of one.
+    pub(crate) async fn get(
+        &self,
+        service: &SyncService,
+        user_id: &OwnedUserId,
+        filter: Option<&str>,
+    ) -> Result<Arc<Filter>, MatrixError> {
+        let Some(filter) = filter.filter(|filter| !filter.is_empty()) else {
+            return Ok(Arc::clone(&self.all));
+        };
+        if filter.starts_with('{') {
+            if filter.len() > MAX_INLINE {
+                return Err(MatrixError::too_large("The filter is too large"));
+            }
+            return Filter::parse(filter.as_bytes()).map(Arc::new);
+        }
+        let key = (user_id.clone(), filter.to_owned());
+        if let Some(known) = self.by_id.get(&key) {
+            return Ok(known);
+        }
+        let json = service.upstream.filter(user_id, filter).await?;
+        let filter = Arc::new(Filter::parse(&json)?);
+        self.by_id.insert(key, Arc::clone(&filter));
+        Ok(filter)
+    }
+}
+
+impl Filter {
+    /// Reads a definition.
+    pub(crate) fn parse(json: &[u8]) -> Result<Self, MatrixError> {
+        let definition: FilterDefinition = serde_json::from_slice(json).map_err(|error| {
+            if error.is_data() {
+                MatrixError::bad_json(format!("The filter does not fit: {error}"))
+            } else {
+                MatrixError::not_json(format!("The filter is not JSON: {error}"))
+            }
+        })?;
+        Ok(Self {
+            fields: definition.event_fields.as_deref().map(Fields::new),
+            federation_format: definition.event_format == EventFormat::Federation,
+            timeline: Matcher::of_room(&definition.room.timeline),
+            state: Matcher::of_room(&definition.room.state),
+            room_account_data: Matcher::of_room(&definition.room.account_data),
+            account_data: Matcher::of_data(&definition.account_data),
+            definition,
+        })
+    }
+
+    pub(crate) fn wants_room(&self, room_id: &RoomId) -> bool {
+        let room = &self.definition.room;
+        is_in(room_id, room.rooms.as_deref(), &room.not_rooms)
+    }
+
+    pub(crate) fn include_leave(&self) -> bool {
+        self.definition.room.include_leave
+    }
+
+    /// How many events of a timeline.
+    pub(crate) fn timeline_limit(&self) -> usize {
+        let (default, most) = limits::TIMELINE_LIMIT;
+        let limit = self.definition.room.timeline.limit;
+        limit.map_or(default, |limit| usize::try_from(u64::from(limit)).unwrap_or(most)).min(most)
+    }
+
+    /// Whether only those members are wanted that the timeline needs; then, whether also those that were sent before.
+    pub(crate) fn lazy_members(&self) -> Option<Redundant> {
+        let options = [
+            self.definition.room.state.lazy_load_options,
+            // Some clients set it here.
+            self.definition.room.timeline.lazy_load_options,
+        ];
+        options.into_iter().find_map(|options| match options {
+            LazyLoadOptions::Disabled => None,
+            LazyLoadOptions::Enabled { include_redundant_members: true } => Some(Redundant::Included),
+            LazyLoadOptions::Enabled { include_redundant_members: false } => Some(Redundant::LeftOut),
+        })
+    }
+}
+
+/// What becomes of members that were sent before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Redundant {
+    Included,
+    LeftOut,
+}
+
+impl Matcher {
+    fn of_room(filter: &RoomEventFilter) -> Self {
+        Self {
+            types: filter.types.clone(),
+            not_types: filter.not_types.clone(),
+            senders: filter.senders.clone(),
+            not_senders: filter.not_senders.clone(),
+            rooms: filter.rooms.clone(),
+            not_rooms: filter.not_rooms.clone(),
+            contains_url: filter.url_filter.as_ref().map(|url| match url {
+                UrlFilter::EventsWithUrl => true,
+                UrlFilter::EventsWithoutUrl => false,
+            }),
+        }
+    }
+
+    fn of_data(filter: &DataFilter) -> Self {
+        Self {
+            types: filter.types.clone(),
+            not_types: filter.not_types.clone(),
+            senders: filter.senders.clone(),
+            not_senders: filter.not_senders.clone(),
+            ..Self::default()
+        }
+    }
+
+    /// Whether anything of the room may match.
+    pub(crate) fn wants_room(&self, room_id: &RoomId) -> bool {
+        is_in(room_id, self.rooms.as_deref(), &self.not_rooms)
+    }
+
+    pub(crate) fn wants(&self, event: &Event) -> bool {
+        self.wants_type(&event.kind) && self.wants_sender(&event.sender) && self.wants_url(event)
+    }
+
+    /// Whether account data of this type is wanted; its sender is the user.
+    pub(crate) fn wants_data(&self, kind: &str, user_id: &UserId) -> bool {
+        self.wants_type(kind) && self.wants_sender(user_id)
+    }
+
+    fn wants_type(&self, kind: &str) -> bool {
+        !self.not_types.iter().any(|pattern| matches(pattern, kind))
+            && self.types.as_ref().is_none_or(|types| types.iter().any(|pattern| matches(pattern, kind)))
+    }
+
+    fn wants_sender(&self, sender: &UserId) -> bool {
+        is_in(sender, self.senders.as_deref(), &self.not_senders)
+    }
+
+    fn wants_url(&self, event: &Event) -> bool {
+        let Some(wanted) = self.contains_url else {
+            return true;
+        };
+        let url = event.read_content::<WithUrl>().and_then(|content| content.url);
+        url.is_some_and(|url| url.is_string()) == wanted
+    }
+
+    /// The filter as the room server applies it.
+    pub(crate) fn for_upstream(&self) -> TimelineFilter {
+        let users = |users: &[OwnedUserId]| users.iter().map(ToString::to_string).collect();
+        TimelineFilter {
+            types: self.types.clone().unwrap_or_default(),
+            has_types: self.types.is_some(),
+            not_types: self.not_types.clone(),
+            senders: users(self.senders.as_deref().unwrap_or_default()),
+            has_senders: self.senders.is_some(),
+            not_senders: users(&self.not_senders),
+            contains_url: self.contains_url,
+        }
+    }
+}
+
+fn is_in<B: PartialEq + ?Sized, O: std::borrow::Borrow<B>>(
+    id: &B,
+    included: Option<&[O]>,
+    excluded: &[O],
+) -> bool {
+    let contains = |ids: &[O]| ids.iter().any(|known| known.borrow() == id);
+    !contains(excluded) && included.is_none_or(contains)
+}
+
+/// Whether the text fits a pattern, in which `*` stands for any characters.
+fn matches(pattern: &str, text: &str) -> bool {
+    let Some((head, rest)) = pattern.split_once('*') else {
+        return pattern == text;
+    };
+    let Some(mut text) = text.strip_prefix(head) else {
+        return false;
+    };
+    let mut parts = rest.split('*').peekable();
+    while let Some(part) = parts.next() {
+        if parts.peek().is_none() {
+            return text.ends_with(part);
+        }
+        let Some(at) = text.find(part) else {
+            return false;
+        };
+        text = &text[at + part.len()..];
+    }
+    true
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn wildcards_stand_for_any_characters() {
+        for (pattern, text, fits) in [
+            ("m.room.message", "m.room.message", true),
+            ("m.room.message", "m.room.messages", false),
+            ("m.room.*", "m.room.message", true),
+            ("*", "", true),
+            ("*.member", "m.room.member", true),
+            ("m.*.m*r", "m.room.member", true),
+            ("m.*.m*x", "m.room.member", false),
+            ("a*a", "a", false),
+            ("a**b", "ab", true),
+        ] {
+            assert_eq!(matches(pattern, text), fits, "{pattern} {text}");
+        }
+    }
+
+    #[test]
+    fn broken_filters_are_refused_by_what_is_wrong_with_them() {
+        assert!(Filter::parse(b"{").unwrap_err().is("M_NOT_JSON"));
+        assert!(Filter::parse(br#"{"room":1}"#).unwrap_err().is("M_BAD_JSON"));
+        assert!(Filter::parse(br#"{"room":{"rooms":["nonsense"]}}"#).unwrap_err().is("M_BAD_JSON"));
+        assert!(Filter::parse(b"{}").is_ok());
+    }
+
+    #[test]
+    fn limits_are_bounded() {
+        let limit = |json: &[u8]| Filter::parse(json).unwrap().timeline_limit();
+        assert_eq!(limit(b"{}"), 10);
+        assert_eq!(limit(br#"{"room":{"timeline":{"limit":0}}}"#), 0);
+        assert_eq!(limit(br#"{"room":{"timeline":{"limit":1000000}}}"#), 1_000);
+    }
+}

@@ -1,0 +1,125 @@
+//! Rooms that the user is in.
+
+use std::sync::Arc;
+
+use plexus_proto::room::v1::StateKey;
+
+use super::{
+    context::{Context, Problem, Told, data_event},
+    response::{Events, JoinedRoom, Summary, UnreadNotifications},
+    state::{self, Wanted},
+    timeline,
+};
+use crate::view::{At, Candidate, MEMBER, Membership, Room, RoomView};
+
+/// Makes the section of a room; `None` if there is nothing to tell.
+pub(crate) async fn joined(
+    context: &Context<'_>,
+    candidate: &Candidate,
+) -> Result<Option<Told<JoinedRoom>>, Problem> {
+    let room = &candidate.room;
+    let end = context.upto(room);
+    context.service.view.load(room).await?;
+    let loaded_at = room.loaded_at();
+    if loaded_at > end {
+        return Err(Problem::Behind { partition: room.partition, seq: loaded_at });
+    }
+    // A client that was not in the room knows nothing of it.
+    let known = match context.since(room) {
+        Some(since) if was_joined(context, room, &candidate.then, since).await? => Some(since),
+        Some(_) | None => None,
+    };
+    let timeline = timeline::of_member(context, room, known.unwrap_or(0), end).await?;
+    let since = known.filter(|_| !context.request.full_state);
+    let summary = summary(context, room, since, end)?;
+    let mut members = summary.heroes.clone().unwrap_or_default();
+    if since.is_none() {
+        members.push(context.user_id().to_owned());
+    }
+    let state = state::collect(context, room, &Wanted { since, end, timeline: &timeline, members }).await?;
+    let events = context.show_state(&room.id, &state.events);
+    let account_data = account_data(context, candidate);
+    if known.is_some()
+        && !context.request.full_state
+        && events.is_empty()
+        && timeline.events.is_empty()
+        && !timeline.limited
+        && account_data.events.is_empty()
+    {
+        return Ok(None);
+    }
+    let room = JoinedRoom {
+        summary,
+        state: super::response::State::new(events, context.request.state_after),
+        timeline: timeline.show(context, room, end),
+        ephemeral: Events::default(),
+        account_data,
+        unread_notifications: UnreadNotifications::default(),
+    };
+    Ok(Some(Told { room, members: state.members }))
+}
+
+/// Account data of a room, as far as the filter wants it.
+pub(crate) fn account_data(context: &Context<'_>, candidate: &Candidate) -> Events {
+    let filter = &context.request.filter.room_account_data;
+    if !filter.wants_room(&candidate.room.id) {
+        return Events::default();
+    }
+    let wanted = candidate.account_data.iter().filter(|(kind, _)| filter.wants_data(kind, context.user_id()));
+    Events { events: wanted.filter_map(|(kind, content)| data_event(kind, content)).collect() }
+}
+
+/// Whether the user was in the room at a position.
+pub(crate) async fn was_joined(
+    context: &Context<'_>,
+    room: &Room,
+    then: &At,
+    position: u64,
+) -> Result<bool, Problem> {
+    match then {
+        At::Known(change) => return Ok(change.membership == Membership::Join),
+        At::Nothing => return Ok(false),
+        At::Unknown => {}
+    }
+    if position == 0 {
+        return Ok(false);
+    }
+    let user = context.user_id().as_str();
+    let in_memory = room.read(|view| {
+        view.knows(position).then(|| {
+            let event = view.get_at(MEMBER, user, position);
+            event.is_some_and(|event| event.membership == Some(Membership::Join))
+        })
+    });
+    if let Some(joined) = in_memory.flatten() {
+        return Ok(joined);
+    }
+    let keys = vec![StateKey { r#type: MEMBER.to_owned(), state_key: user.to_owned() }];
+    let found = context.service.upstream.state_entries(&room.id, keys, Some(position)).await?;
+    let found = state::read(room, found);
+    Ok(found.iter().any(|event: &Arc<_>| event.membership == Some(Membership::Join)))
+}
+
+/// Counts and heroes, if they may have changed.
+fn summary(context: &Context<'_>, room: &Room, since: Option<u64>, end: u64) -> Result<Summary, Problem> {
+    const SHAPING: [&str; 3] = [MEMBER, "m.room.name", "m.room.canonical_alias"];
+    let changed = |view: &RoomView| match since {
+        Some(since) if view.knows(since) => {
+            view.changed(since, end).keys().any(|(kind, _)| SHAPING.contains(kind))
+        }
+        Some(_) | None => true,
+    };
+    let read = room.read(|view| {
+        if !view.knows(end) {
+            return None;
+        }
+        Some(changed(view).then(|| view.summary_at(end, context.user_id())))
+    });
+    // More happened since the cut than memory holds: the answer needs a later one.
+    let summary = read.flatten().ok_or(Problem::Gone)?;
+    Ok(summary.map_or_else(Summary::default, |summary| Summary {
+        heroes: summary.heroes,
+        joined: Some(summary.joined),
+        invited: Some(summary.invited),
+    }))
+}

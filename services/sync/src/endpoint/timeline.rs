@@ -1,0 +1,153 @@
+//! The timeline of a room in an answer.
+
+use std::sync::Arc;
+
+use plexus_matrix_http::token::TimelineToken;
+use plexus_proto::{
+    log::v1::HistoryVisibility,
+    room::v1::{Direction, ListTimelineRequest},
+};
+use tracing::error;
+
+use super::{
+    context::{Context, Problem},
+    response,
+};
+use crate::{
+    limits,
+    view::{Event, Membership, Rest, Room, Seen, Walk},
+};
+
+/// The end of a timeline.
+#[derive(Debug)]
+pub(crate) struct Timeline {
+    /// Oldest first.
+    pub(crate) events: Vec<Seen>,
+    pub(crate) limited: bool,
+    /// The position that the first event follows; the state is told up to here.
+    pub(crate) start: u64,
+}
+
+/// Reads the last events in (`lower`, `upper`] for somebody who is joined at `upper`: from memory, as far as that goes.
+pub(crate) async fn of_member(
+    context: &Context<'_>,
+    room: &Room,
+    lower: u64,
+    upper: u64,
+) -> Result<Timeline, Problem> {
+    let limit = context.request.filter.timeline_limit();
+    if !context.request.filter.timeline.wants_room(&room.id) {
+        return Ok(Timeline { events: Vec::new(), limited: false, start: lower });
+    }
+    let walk = room
+        .read(|view| {
+            view.walk(context.user_id(), (lower, upper), limit, |event| context.wants_in_timeline(event))
+        })
+        .ok_or(Problem::Gone)?;
+    finish(context, room, walk, lower, upper).await
+}
+
+/// Reads the last events in (`lower`, `upper`] for somebody who is not joined: the room server decides what they see.
+pub(crate) async fn of_other(
+    context: &Context<'_>,
+    room: &Room,
+    lower: u64,
+    upper: u64,
+) -> Result<Timeline, Problem> {
+    let missing = context.request.filter.timeline_limit();
+    if missing == 0 || !context.request.filter.timeline.wants_room(&room.id) {
+        return Ok(Timeline { events: Vec::new(), limited: false, start: lower });
+    }
+    let walk = Walk { events: Vec::new(), rest: Rest::Ask { from: upper, missing } };
+    finish(context, room, walk, lower, upper).await
+}
+
+async fn finish(
+    context: &Context<'_>,
+    room: &Room,
+    walk: Walk,
+    lower: u64,
+    upper: u64,
+) -> Result<Timeline, Problem> {
+    let Walk { mut events, rest } = walk;
+    let limited = match rest {
+        Rest::Complete => false,
+        Rest::Limited => true,
+        Rest::Ask { from, missing } => {
+            let (mut older, limited) = ask(context, room, lower, from, missing).await?;
+            older.append(&mut events);
+            events = older;
+            limited
+        }
+    };
+    let start = match events.first() {
+        Some(first) if limited => first.event.seq.saturating_sub(1),
+        None if limited => upper,
+        Some(_) | None => lower,
+    };
+    Ok(Timeline { events, limited, start })
+}
+
+/// Asks the room server for the last `missing` events in (`lower`, `from`]; tells whether there are more.
+async fn ask(
+    context: &Context<'_>,
+    room: &Room,
+    lower: u64,
+    mut from: u64,
+    missing: usize,
+) -> Result<(Vec<Seen>, bool), Problem> {
+    let mut events = Vec::new();
+    // Newest first until the end.
+    for _ in 0..limits::PAGES {
+        let request = ListTimelineRequest {
+            room_id: room.id.to_string(),
+            viewer: context.user_id().to_string(),
+            direction: Direction::Backward.into(),
+            from: Some(from),
+            to: Some(lower),
+            limit: u32::try_from(missing - events.len()).unwrap_or(u32::MAX),
+            filter: Some(context.request.filter.timeline.for_upstream()),
+            at_least: None,
+        };
+        let page = match context.service.upstream.timeline(request).await {
+            Ok(page) => page,
+            // There is nothing that the user may see.
+            Err(refused) if refused.is_refusal() => return Ok((reversed(events), false)),
+            Err(failure) => return Err(failure.into()),
+        };
+        for stored in page.events {
+            let membership = Membership::find(&stored.viewer_membership).unwrap_or(Membership::Leave);
+            match Event::stored(stored, HistoryVisibility::Joined) {
+                Ok(event) if event.seq > lower && context.wants_in_timeline(&event) => {
+                    events.push(Seen { event: Arc::new(event), membership });
+                }
+                Ok(_) => {}
+                Err(failure) => error!(room.id = %room.id, error = %failure, "stored event cannot be read"),
+            }
+        }
+        match page.next {
+            Some(next) if next > lower && next < from && events.len() < missing => from = next,
+            next => return Ok((reversed(events), next.is_some_and(|next| next > lower))),
+        }
+    }
+    Ok((reversed(events), true))
+}
+
+fn reversed(mut events: Vec<Seen>) -> Vec<Seen> {
+    events.reverse();
+    events
+}
+
+impl Timeline {
+    /// The timeline as the client gets it.
+    pub(crate) fn show(&self, context: &Context<'_>, room: &Room, upper: u64) -> response::Timeline {
+        let shown =
+            self.events.iter().filter_map(|seen| context.show(&room.id, &seen.event, Some(seen.membership)));
+        let before = self.events.first().map_or(upper, |first| first.event.seq.saturating_sub(1));
+        response::Timeline {
+            events: shown.collect(),
+            limited: self.limited,
+            prev_batch: TimelineToken(before),
+        }
+    }
+}

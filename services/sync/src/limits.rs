@@ -1,0 +1,63 @@
+//! What bounds everything that can grow or last.
+
+use std::time::Duration;
+
+/// Longest a request may wait for news.
+pub(crate) const MAX_POLL: Duration = Duration::from_secs(5 * 60);
+
+/// How long a request waits for the view to reach a point it must include: a token of another process, or a snapshot
+/// that was taken ahead of the log.
+pub(crate) const CATCH_UP: Duration = Duration::from_secs(10);
+
+/// How long a call to the room server may take.
+pub(crate) const CALL: Duration = Duration::from_secs(30);
+
+/// How often the followers compare themselves with what the room server has committed.
+pub(crate) const HEADS_INTERVAL: Duration = Duration::from_secs(3);
+
+/// First and longest pause between attempts at something that failed.
+pub(crate) const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(3));
+
+/// Records taken from a log at once.
+pub(crate) const BATCH: usize = 1024;
+
+/// Events of a room's timeline that a snapshot brings.
+pub(crate) const SNAPSHOT_TIMELINE: u32 = 50;
+
+/// Events of a room's timeline that are kept.
+pub(crate) const TIMELINE: usize = 200;
+
+/// State changes of a room that are kept: they undo the current state back to an earlier point.
+pub(crate) const CHANGES: usize = 1_000;
+
+/// Records that may arrive for a room or a user while it is being loaded; with more, loading starts again.
+pub(crate) const PENDING: usize = 20_000;
+
+/// Users whose memberships and account data are kept.
+pub(crate) const USERS: usize = 50_000;
+
+/// Changes of membership in one room that are kept for a user.
+pub(crate) const MEMBERSHIPS: usize = 8;
+
+/// Devices whose lazily loaded members are remembered, and members for each.
+pub(crate) const LAZY_DEVICES: u64 = 20_000;
+/// Members remembered for a device.
+pub(crate) const LAZY_MEMBERS: usize = 4_000;
+
+/// Events of a timeline when the filter names no limit, and at most.
+pub(crate) const TIMELINE_LIMIT: (usize, usize) = (10, 1_000);
+
+/// Rooms that one request loads or reads at the same time.
+pub(crate) const CONCURRENCY: usize = 16;
+
+/// Pages of a timeline that one room of one answer may cost.
+pub(crate) const PAGES: usize = 5;
+
+/// How often an answer is begun again because what it needs moved on.
+pub(crate) const ATTEMPTS: usize = 8;
+
+/// Largest message that the room server may answer, in bytes.
+pub(crate) const MESSAGE: usize = 64 * 1024 * 1024;
+
+/// Members that stand for a room without a name.
+pub(crate) const HEROES: usize = 5;

@@ -1,0 +1,52 @@
+//! `plexus-sync`: client sync as a process of its own.
+
+use std::{process::ExitCode, time::Duration};
+
+use anyhow::{Context as _, bail};
+use plexus_log::kafka::KafkaConfig;
+use plexus_service::RpcChannel;
+use plexus_sync::SyncService;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    plexus_service::run::main("plexus-sync", |context| async move {
+        let config = &context.config;
+        if config.log.brokers.is_empty() {
+            bail!("`brokers` in [log] must name the brokers; only plexus-standalone runs without");
+        }
+        let log = plexus_log::kafka::open(KafkaConfig {
+            brokers: config.log.brokers.clone(),
+            topic_prefix: config.log.topic_prefix.clone(),
+            replication: config.log.replication,
+            append_timeout: APPEND_TIMEOUT,
+        })
+        .await
+        .context("cannot open the logs")?;
+        log.create_topics().await.context("cannot create the topics")?;
+        let rooms = RpcChannel::connect_any(&config.roomserver.endpoints)
+            .context("`endpoints` in [roomserver] must hold URLs of room servers")?;
+        context.serve_admin(&config.sync.admin_http).await?;
+        let sync = SyncService::start(
+            log.clone(),
+            rooms,
+            &config.sync,
+            context.readiness.part("sync"),
+            context.shutdown.clone(),
+        );
+        let router = plexus_matrix_http::apply_layers(plexus_sync::router(sync), MAX_BODY);
+        plexus_service::http::serve("client", &config.sync.listen, router, &context.shutdown).await?;
+        Ok(async move {
+            if tokio::time::timeout(Duration::from_secs(5), log.close()).await.is_err() {
+                tracing::warn!("log did not close in time");
+            }
+        })
+    })
+}
+
+/// This service appends nothing.
+const APPEND_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Requests here have no body.
+const MAX_BODY: usize = 4 * 1024;

@@ -1,0 +1,31 @@
+//! Names of the metrics of this service.
+
+/// Records applied, by topic.
+pub(crate) const RECORDS: &str = "plexus_sync_records_total";
+/// Records dropped because they had been applied before, by topic.
+pub(crate) const DUPLICATES: &str = "plexus_sync_duplicate_records_total";
+/// Records that could not be decoded or applied, by topic.
+pub(crate) const POISONED: &str = "plexus_sync_poisoned_records_total";
+/// Records read from the room server because the log lacked them, by topic.
+pub(crate) const FILLED: &str = "plexus_sync_filled_records_total";
+/// Rooms in memory.
+pub(crate) const ROOMS: &str = "plexus_sync_cached_rooms";
+/// Users in memory.
+pub(crate) const USERS: &str = "plexus_sync_cached_users";
+/// Requests that wait for news.
+pub(crate) const WAITING: &str = "plexus_sync_waiting_requests";
+/// Time that making an answer took, without waiting, in seconds.
+pub(crate) const ANSWER: &str = "plexus_sync_answer_duration_seconds";
+
+/// Describes them.
+pub(crate) fn describe() {
+    use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
+    describe_counter!(RECORDS, "records applied");
+    describe_counter!(DUPLICATES, "records dropped because they had been applied before");
+    describe_counter!(POISONED, "records that could not be decoded or applied");
+    describe_counter!(FILLED, "records read from the room server because the log lacked them");
+    describe_gauge!(ROOMS, "rooms in memory");
+    describe_gauge!(USERS, "users in memory");
+    describe_gauge!(WAITING, "requests that wait for news");
+    describe_histogram!(ANSWER, Unit::Seconds, "time that making an answer took");
+}

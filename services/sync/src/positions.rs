@@ -1,0 +1,109 @@
+//! How far this process has read: one position for each partition of each output log.
+
+use std::{
+    sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
+};
+
+use plexus_matrix_http::token::{PARTITION_COUNT, SyncToken};
+use tokio::sync::watch;
+
+/// Positions, one for each partition.
+pub(crate) type Vector = [u64; PARTITION_COUNT];
+
+/// How far the view reflects the logs. A position is published after its record was applied.
+#[derive(Debug)]
+pub(crate) struct Positions {
+    pub(crate) rooms: Track,
+    pub(crate) users: Track,
+}
+
+/// Positions in one log.
+#[derive(Debug)]
+pub(crate) struct Track {
+    seqs: [AtomicU64; PARTITION_COUNT],
+    moved: watch::Sender<()>,
+}
+
+impl Positions {
+    pub(crate) fn new() -> Self {
+        Self { rooms: Track::new(), users: Track::new() }
+    }
+
+    /// Takes the positions as they are: what an answer reflects.
+    pub(crate) fn cut(&self) -> SyncToken {
+        SyncToken { rooms: self.rooms.vector(), users: self.users.vector() }
+    }
+
+    /// Waits until both logs were read up to these positions; returns whether they were in time.
+    pub(crate) async fn reach(&self, target: &SyncToken, limit: Duration) -> bool {
+        let both = async {
+            self.rooms.reach(&target.rooms).await;
+            self.users.reach(&target.users).await;
+        };
+        tokio::time::timeout(limit, both).await.is_ok()
+    }
+}
+
+impl Track {
+    fn new() -> Self {
+        Self { seqs: std::array::from_fn(|_| AtomicU64::new(0)), moved: watch::Sender::new(()) }
+    }
+
+    /// The position in a partition; 0 for a partition that does not exist.
+    pub(crate) fn get(&self, partition: usize) -> u64 {
+        self.seqs.get(partition).map_or(0, |seq| seq.load(Ordering::Acquire))
+    }
+
+    /// Publishes a position. Whoever waits for it learns of it by [`Track::announce`].
+    pub(crate) fn set(&self, partition: usize, seq: u64) {
+        if let Some(slot) = self.seqs.get(partition) {
+            slot.store(seq, Ordering::Release);
+        }
+    }
+
+    /// Wakes whoever waits for a position.
+    pub(crate) fn announce(&self) {
+        self.moved.send_replace(());
+    }
+
+    pub(crate) fn vector(&self) -> Vector {
+        std::array::from_fn(|partition| self.get(partition))
+    }
+
+    fn has_reached(&self, target: &Vector) -> bool {
+        target.iter().enumerate().all(|(partition, seq)| self.get(partition) >= *seq)
+    }
+
+    async fn reach(&self, target: &Vector) {
+        let mut moved = self.moved.subscribe();
+        while !self.has_reached(target) {
+            if moved.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn waiting_ends_when_every_partition_is_there() {
+        let positions = std::sync::Arc::new(Positions::new());
+        let mut target = positions.cut();
+        target.rooms[3] = 7;
+        target.users[63] = 1;
+        assert!(!positions.reach(&target, Duration::from_millis(5)).await);
+        let waiting = {
+            let (positions, target) = (std::sync::Arc::clone(&positions), target.clone());
+            tokio::spawn(async move { positions.reach(&target, Duration::from_secs(10)).await })
+        };
+        positions.rooms.set(3, 8);
+        positions.rooms.announce();
+        positions.users.set(63, 1);
+        positions.users.announce();
+        assert!(waiting.await.unwrap());
+    }
+}

@@ -1,0 +1,13 @@
+//! The routes. Layers are put around them by the process, which may serve others beside.
+
+use axum::{Router, routing::get};
+
+use crate::{SyncService, endpoint};
+
+/// Routes `GET /_matrix/client/{r0,v3}/sync`.
+pub fn router(service: SyncService) -> Router {
+    Router::new()
+        .route("/_matrix/client/v3/sync", get(endpoint::handler))
+        .route("/_matrix/client/r0/sync", get(endpoint::handler))
+        .with_state(service)
+}

@@ -1,0 +1,86 @@
+//! The service: followers of both output logs, the view they keep, and what requests need.
+
+use std::sync::Arc;
+
+use axum::extract::FromRef;
+use plexus_log::Log;
+use plexus_matrix_http::Authenticator;
+use plexus_service::{RpcChannel, Shutdown, config::SyncConfig, ready::Part};
+
+use crate::{
+    consumers::{Follower, Rooms, Users},
+    endpoint::{Filters, LazyMembers},
+    metrics,
+    positions::Positions,
+    upstream::Upstream,
+    view::View,
+};
+
+/// Client sync; cheap to clone.
+#[derive(Clone)]
+pub struct SyncService {
+    pub(crate) positions: Arc<Positions>,
+    pub(crate) view: Arc<View>,
+    pub(crate) upstream: Upstream,
+    pub(crate) filters: Filters,
+    pub(crate) lazy_members: LazyMembers,
+    pub(crate) shutdown: Shutdown,
+    authenticator: Authenticator,
+}
+
+impl SyncService {
+    /// Starts following the logs. The service is ready once `ready` says so: when both followers know where they are.
+    ///
+    /// `rooms` leads to any instance of the room server. A log that lacks what was committed fails the process through
+    /// `shutdown`.
+    #[must_use]
+    pub fn start(log: Log, rooms: RpcChannel, config: &SyncConfig, ready: Part, shutdown: Shutdown) -> Self {
+        metrics::describe();
+        let upstream = Upstream::new(rooms.clone());
+        let max_rooms = usize::try_from(config.max_cached_rooms).unwrap_or(usize::MAX);
+        let view = Arc::new(View::new(upstream.clone(), max_rooms));
+        let positions = Arc::new(Positions::new());
+        let both = plexus_service::ready::Readiness::new();
+        let feed = Rooms::new(Arc::clone(&view), upstream.clone(), Arc::clone(&positions));
+        let follower = Follower::new(log.clone(), feed, both.part("rooms"), shutdown.clone());
+        shutdown.spawn(follower.run());
+        let feed = Users::new(Arc::clone(&view), upstream.clone(), Arc::clone(&positions));
+        let follower = Follower::new(log, feed, both.part("users"), shutdown.clone());
+        shutdown.spawn(follower.run());
+        shutdown.spawn({
+            let shutdown = shutdown.clone();
+            async move {
+                let mut known = false;
+                ready.set(known);
+                loop {
+                    tokio::select! {
+                        now = both.changed_from(known) => known = now,
+                        () = shutdown.requested() => return,
+                    }
+                    ready.set(known);
+                }
+            }
+        });
+        Self {
+            positions,
+            view,
+            upstream,
+            filters: Filters::new(),
+            lazy_members: LazyMembers::new(),
+            shutdown,
+            authenticator: Authenticator::new(rooms),
+        }
+    }
+}
+
+impl FromRef<SyncService> for Authenticator {
+    fn from_ref(service: &SyncService) -> Self {
+        service.authenticator.clone()
+    }
+}
+
+impl std::fmt::Debug for SyncService {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("SyncService").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,8 @@
+//! The service against a room server that is played by [`world`], and the in-process log.
+
+mod filter;
+mod follow;
+mod incremental;
+mod initial;
+mod members;
+mod world;

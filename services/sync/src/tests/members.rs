@@ -1,0 +1,149 @@
+//! Users who come and go.
+
+use std::time::Duration;
+
+use serde_json::json;
+
+use super::world::{World, ids, keys, token};
+
+const ALICE: &str = "@alice:example.org";
+const BOB: &str = "@bob:example.org";
+const CAROL: &str = "@carol:example.org";
+const ROOM: &str = "!room:example.org";
+
+#[tokio::test]
+async fn a_room_that_one_joins_comes_with_its_state_and_what_one_may_see() {
+    let world = World::new();
+    world.create(ROOM, ALICE).await;
+    world.set(ROOM, ALICE, "m.room.history_visibility", "", json!({"history_visibility": "joined"})).await;
+    let replica = world.replica().await;
+    let since = token(&replica.sync(&world, BOB, &[]).await);
+    world.say(ROOM, ALICE, "before").await;
+    let joined = world.member(ROOM, BOB, BOB, "join").await;
+    let after = world.say(ROOM, ALICE, "after").await;
+    replica.settle(&world).await;
+    let answer = replica.sync(&world, BOB, &[("since", &since)]).await;
+    let room = &answer["rooms"]["join"][ROOM];
+    let seen = ids(&room["timeline"]);
+    assert!(seen.ends_with(&[joined.as_str(), after.as_str()]), "{seen:?}");
+    let timeline = room["timeline"]["events"].as_array().unwrap();
+    assert!(timeline.iter().all(|event| event["content"]["body"] != "before"), "{timeline:?}");
+    // Together they tell the whole state.
+    let mut told = [keys(&room["state"]), keys(&room["timeline"])].concat();
+    told.retain(|key| key != "m.room.message|");
+    told.sort();
+    told.dedup();
+    assert_eq!(told.len(), 5, "{told:?}");
+    assert_eq!(room["summary"]["m.joined_member_count"], 2);
+    assert_eq!(room["summary"]["m.heroes"], json!([ALICE]));
+}
+
+#[tokio::test]
+async fn who_is_invited_is_woken_and_then_joins() {
+    let world = World::new();
+    world.create(ROOM, ALICE).await;
+    let replica = std::sync::Arc::new(world.replica().await);
+    let since = token(&replica.sync(&world, BOB, &[]).await);
+    let waiting = tokio::spawn({
+        let (replica, world, since) = (replica.clone(), world.clone(), since.clone());
+        async move { replica.sync(&world, BOB, &[("since", &since), ("timeout", "10000")]).await }
+    });
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    world.member(ROOM, ALICE, BOB, "invite").await;
+    let answer = waiting.await.unwrap();
+    assert!(keys(&answer["rooms"]["invite"][ROOM]["invite_state"]).contains(&format!("m.room.member|{BOB}")));
+    let since = token(&answer);
+    // What happens in the room is not for the invited.
+    world.say(ROOM, ALICE, "unheard").await;
+    replica.settle(&world).await;
+    let answer = replica.sync(&world, BOB, &[("since", &since)]).await;
+    assert_eq!(answer["rooms"]["invite"], json!({}));
+    world.member(ROOM, BOB, BOB, "join").await;
+    replica.settle(&world).await;
+    let answer = replica.sync(&world, BOB, &[("since", &since)]).await;
+    assert!(answer["rooms"]["join"][ROOM].is_object());
+    assert_eq!(answer["rooms"]["invite"], json!({}));
+}
+
+#[tokio::test]
+async fn a_rejected_invite_is_a_left_room() {
+    let world = World::new();
+    world.create(ROOM, ALICE).await;
+    world.member(ROOM, ALICE, BOB, "invite").await;
+    let replica = world.replica().await;
+    let since = token(&replica.sync(&world, BOB, &[]).await);
+    let left = world.member(ROOM, BOB, BOB, "leave").await;
+    world.say(ROOM, ALICE, "unseen").await;
+    replica.settle(&world).await;
+    let answer = replica.sync(&world, BOB, &[("since", &since)]).await;
+    let room = &answer["rooms"]["leave"][ROOM];
+    assert_eq!(ids(&room["timeline"]), [left.as_str()]);
+    assert_eq!(keys(&room["state"]), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn who_leaves_hears_of_it_once_and_nothing_after() {
+    let world = World::new();
+    world.create(ROOM, ALICE).await;
+    world.member(ROOM, BOB, BOB, "join").await;
+    let replica = std::sync::Arc::new(world.replica().await);
+    let since = token(&replica.sync(&world, BOB, &[]).await);
+    let waiting = tokio::spawn({
+        let (replica, world, since) = (replica.clone(), world.clone(), since.clone());
+        async move { replica.sync(&world, BOB, &[("since", &since), ("timeout", "10000")]).await }
+    });
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    let kicked = world.member(ROOM, ALICE, BOB, "leave").await;
+    let answer = waiting.await.unwrap();
+    let room = &answer["rooms"]["leave"][ROOM];
+    assert_eq!(ids(&room["timeline"]), [kicked.as_str()]);
+    assert_eq!(answer["rooms"]["join"], json!({}));
+    world.say(ROOM, ALICE, "unseen").await;
+    replica.settle(&world).await;
+    let answer = replica.sync(&world, BOB, &[("since", &token(&answer))]).await;
+    assert_eq!(answer["rooms"]["leave"], json!({}));
+    // A replica that knows nothing of it tells the same.
+    let fresh = world.replica().await.sync(&world, BOB, &[("since", &since)]).await;
+    assert_eq!(ids(&fresh["rooms"]["leave"][ROOM]["timeline"]), [kicked.as_str()]);
+}
+
+#[tokio::test]
+async fn lazily_loaded_members_come_when_they_speak_and_only_once() {
+    let world = World::new();
+    world.create(ROOM, ALICE).await;
+    world.set(ROOM, ALICE, "m.room.name", "", json!({"name": "n"})).await;
+    for user in [BOB, CAROL] {
+        world.member(ROOM, user, user, "join").await;
+    }
+    for number in 0..12 {
+        world.say(ROOM, ALICE, &number.to_string()).await;
+    }
+    let replica = world.replica().await;
+    let filter = ("filter", r#"{"room":{"state":{"lazy_load_members":true}}}"#);
+    let answer = replica.sync(&world, BOB, &[filter]).await;
+    let members = |answer: &serde_json::Value| {
+        let mut keys = keys(&answer["rooms"]["join"][ROOM]["state"]);
+        keys.retain(|key| key.starts_with("m.room.member"));
+        keys
+    };
+    let (alice, bob, carol) =
+        (format!("m.room.member|{ALICE}"), format!("m.room.member|{BOB}"), format!("m.room.member|{CAROL}"));
+    assert_eq!(members(&answer), [alice, bob]);
+    let since = token(&answer);
+    world.say(ROOM, CAROL, "hi").await;
+    world.say(ROOM, ALICE, "hi").await;
+    replica.settle(&world).await;
+    // An answer that was lost is given again as it was.
+    let first = replica.sync(&world, BOB, &[filter, ("since", &since)]).await;
+    let second = replica.sync(&world, BOB, &[filter, ("since", &since)]).await;
+    assert_eq!(members(&second), members(&first));
+    assert!(members(&second).contains(&carol));
+    world.say(ROOM, CAROL, "hi again").await;
+    replica.settle(&world).await;
+    let answer = replica.sync(&world, BOB, &[filter, ("since", &token(&second))]).await;
+    assert_eq!(members(&answer), Vec::<String>::new());
+    let redundant =
+        ("filter", r#"{"room":{"state":{"lazy_load_members":true,"include_redundant_members":true}}}"#);
+    let answer = replica.sync(&world, BOB, &[redundant, ("since", &token(&second))]).await;
+    assert_eq!(members(&answer), [carol]);
+}

@@ -1,0 +1,321 @@
+//! A room server in memory: it commits what it is told, writes the output logs, and answers what this service asks.
+
+mod rpc;
+
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    sync::Arc,
+    time::Duration,
+};
+
+use axum::{body::Body, http::Request};
+use parking_lot::Mutex;
+use plexus_log::{Log, OutputRoom, OutputUser, memory, partition_of};
+use plexus_matrix_http::hash_token;
+use plexus_proto::{
+    log::v1::{
+        AccountDataChanged, ClientTransaction, Forgotten, HistoryVisibility, NewEvent, OutputRoomEvent,
+        OutputUserEvent, StateChange, StateDelta, output_room_event::Body as Fact,
+        output_user_event::Fact as UserFact,
+    },
+    room::v1::RoomEvent,
+};
+use plexus_service::{RpcChannel, Shutdown, config::SyncConfig, ready::Readiness};
+use serde_json::{Value, json};
+use tower::ServiceExt as _;
+
+use crate::SyncService;
+
+pub(super) type Key = (String, String);
+
+/// What the room server has committed.
+#[derive(Default)]
+pub(super) struct Facts {
+    pub(super) room_seqs: HashMap<u32, u64>,
+    pub(super) room_records: Vec<OutputRoomEvent>,
+    pub(super) events: Vec<Stored>,
+    pub(super) forgotten: HashSet<(String, String)>,
+    pub(super) user_seqs: HashMap<u32, u64>,
+    pub(super) user_records: Vec<OutputUserEvent>,
+    pub(super) account_data: BTreeMap<(String, String, String), (u64, Value)>,
+    pub(super) filters: HashMap<(String, String), Value>,
+    pub(super) tokens: HashMap<Vec<u8>, (String, String)>,
+    pub(super) snapshots: usize,
+    pub(super) timelines: usize,
+    pub(super) deltas: usize,
+}
+
+#[derive(Clone)]
+pub(super) struct Stored {
+    pub(super) event: RoomEvent,
+    pub(super) key: Option<Key>,
+    pub(super) visibility: HistoryVisibility,
+    pub(super) content: Value,
+}
+
+/// The room server, the log, and replicas of the service.
+#[derive(Clone)]
+pub(super) struct World {
+    pub(super) facts: Arc<Mutex<Facts>>,
+    pub(super) log: Log,
+}
+
+/// One replica.
+pub(super) struct Replica {
+    router: axum::Router,
+    pub(super) service: SyncService,
+    pub(super) readiness: Readiness,
+    pub(super) shutdown: Shutdown,
+}
+
+/// An event about to be sent.
+pub(super) struct Send<'a> {
+    pub(super) room: &'a str,
+    pub(super) sender: &'a str,
+    pub(super) kind: &'a str,
+    pub(super) state_key: Option<&'a str>,
+    pub(super) content: Value,
+    pub(super) txn: Option<(&'a str, &'a str)>,
+}
+
+impl World {
+    pub(super) fn new() -> Self {
+        Self { facts: Arc::default(), log: memory::open(memory::MemoryConfig::default()) }
+    }
+
+    /// Starts a replica and waits until it is ready.
+    pub(super) async fn replica(&self) -> Replica {
+        let (readiness, shutdown) = (Readiness::new(), Shutdown::new());
+        let channel = RpcChannel::in_process(self.routes());
+        let config = SyncConfig::default();
+        let part = readiness.part("sync");
+        let service = SyncService::start(self.log.clone(), channel, &config, part, shutdown.clone());
+        tokio::time::timeout(Duration::from_secs(5), readiness.ready()).await.expect("it becomes ready");
+        let router = crate::router(service.clone());
+        Replica { router, service, readiness, shutdown }
+    }
+
+    /// Commits an event without writing it to the log.
+    pub(super) fn commit(&self, send: Send<'_>) -> OutputRoomEvent {
+        let mut facts = self.facts.lock();
+        let partition = partition_of(send.room);
+        let seq = facts.room_seqs.entry(partition).or_default();
+        *seq += 1;
+        let seq = *seq;
+        let event_id = format!("${partition}x{seq}");
+        let mut json = json!({
+            "type": send.kind, "sender": send.sender, "content": send.content, "room_id": send.room,
+            "origin_server_ts": 1_000 + seq, "depth": seq, "auth_events": [], "prev_events": [],
+        });
+        let key = send.state_key.map(|key| (send.kind.to_owned(), key.to_owned()));
+        let mut delta = StateDelta::default();
+        let mut event = RoomEvent {
+            event_id: event_id.clone(),
+            seq,
+            room_id: send.room.to_owned(),
+            ..RoomEvent::default()
+        };
+        if let Some((kind, state_key)) = &key {
+            json["state_key"] = state_key.clone().into();
+            let old = facts.state_at(send.room, u64::MAX).remove(&(kind.clone(), state_key.clone()));
+            let replaces_event_id = old.map(|old| old.event.event_id).unwrap_or_default();
+            event.replaces_event_id.clone_from(&replaces_event_id);
+            delta.changes.push(StateChange {
+                r#type: kind.clone(),
+                state_key: state_key.clone(),
+                event_id: event_id.clone(),
+                replaces_event_id,
+            });
+        }
+        event.json = json.to_string().into();
+        let txn = send.txn.map(|(device_id, txn_id)| ClientTransaction {
+            user_id: send.sender.to_owned(),
+            device_id: device_id.to_owned(),
+            txn_id: txn_id.to_owned(),
+            scope: String::new(),
+        });
+        if let Some(txn) = &txn {
+            event.txn_device_id.clone_from(&txn.device_id);
+            event.txn_id.clone_from(&txn.txn_id);
+        }
+        let state = facts.state_at(send.room, u64::MAX);
+        let setting = state.get(&("m.room.history_visibility".to_owned(), String::new()));
+        let visibility = match setting.and_then(|stored| stored.content["history_visibility"].as_str()) {
+            Some("joined") => HistoryVisibility::Joined,
+            Some("invited") => HistoryVisibility::Invited,
+            _ => HistoryVisibility::Shared,
+        };
+        let record = OutputRoomEvent {
+            version: 1,
+            seq,
+            room_id: send.room.to_owned(),
+            partition,
+            body: Some(Fact::NewEvent(NewEvent {
+                event_id,
+                json: event.json.clone(),
+                delta: Some(delta),
+                visibility: visibility.into(),
+                txn,
+                ..NewEvent::default()
+            })),
+            ..OutputRoomEvent::default()
+        };
+        facts.events.push(Stored { event, key, visibility, content: send.content });
+        facts.room_records.push(record.clone());
+        record
+    }
+
+    /// Commits an event and writes it to the log; returns its ID.
+    pub(super) async fn send(&self, send: Send<'_>) -> String {
+        let record = self.commit(send);
+        self.log.append::<OutputRoom>(&record).await.unwrap();
+        match record.body {
+            Some(Fact::NewEvent(new)) => new.event_id,
+            _ => unreachable!("an event was sent"),
+        }
+    }
+
+    pub(super) async fn say(&self, room: &str, sender: &str, body: &str) -> String {
+        let content = json!({"msgtype": "m.text", "body": body});
+        self.send(Send { room, sender, kind: "m.room.message", state_key: None, content, txn: None }).await
+    }
+
+    pub(super) async fn set(
+        &self,
+        room: &str,
+        sender: &str,
+        kind: &str,
+        state_key: &str,
+        content: Value,
+    ) -> String {
+        self.send(Send { room, sender, kind, state_key: Some(state_key), content, txn: None }).await
+    }
+
+    pub(super) async fn member(&self, room: &str, sender: &str, user: &str, membership: &str) -> String {
+        self.set(room, sender, "m.room.member", user, json!({ "membership": membership })).await
+    }
+
+    /// Makes a room with its creator in it.
+    pub(super) async fn create(&self, room: &str, creator: &str) {
+        self.set(room, creator, "m.room.create", "", json!({"room_version": "12"})).await;
+        self.member(room, creator, creator, "join").await;
+        self.set(room, creator, "m.room.join_rules", "", json!({"join_rule": "public"})).await;
+    }
+
+    pub(super) async fn forget(&self, room: &str, user: &str) {
+        let record = {
+            let mut facts = self.facts.lock();
+            facts.forgotten.insert((room.to_owned(), user.to_owned()));
+            let partition = partition_of(room);
+            let seq = facts.room_seqs.entry(partition).or_default();
+            *seq += 1;
+            let record = OutputRoomEvent {
+                version: 1,
+                seq: *seq,
+                room_id: room.to_owned(),
+                partition,
+                body: Some(Fact::Forgotten(Forgotten { user_id: user.to_owned() })),
+                ..OutputRoomEvent::default()
+            };
+            facts.room_records.push(record.clone());
+            record
+        };
+        self.log.append::<OutputRoom>(&record).await.unwrap();
+    }
+
+    pub(super) async fn set_account_data(&self, user: &str, room: &str, kind: &str, content: Value) {
+        let record = {
+            let mut facts = self.facts.lock();
+            let partition = partition_of(user);
+            let seq = facts.user_seqs.entry(partition).or_default();
+            *seq += 1;
+            let seq = *seq;
+            let key = (user.to_owned(), room.to_owned(), kind.to_owned());
+            facts.account_data.insert(key, (seq, content.clone()));
+            let record = OutputUserEvent {
+                version: 1,
+                seq,
+                user_id: user.to_owned(),
+                partition,
+                fact: Some(UserFact::AccountDataChanged(AccountDataChanged {
+                    room_id: room.to_owned(),
+                    r#type: kind.to_owned(),
+                    content: content.to_string().into(),
+                })),
+                ..OutputUserEvent::default()
+            };
+            facts.user_records.push(record.clone());
+            record
+        };
+        self.log.append::<OutputUser>(&record).await.unwrap();
+    }
+
+    /// Gives out an access token.
+    pub(super) fn login(&self, user: &str, device: &str) -> String {
+        let token = format!("{user}/{device}");
+        let hash = hash_token(&token).to_vec();
+        self.facts.lock().tokens.insert(hash, (user.to_owned(), device.to_owned()));
+        token
+    }
+}
+
+impl Replica {
+    /// Syncs on the device `D` of the user.
+    pub(super) async fn sync(&self, world: &World, user: &str, query: &[(&str, &str)]) -> Value {
+        let (status, body) = self.try_sync(&world.login(user, "D"), query).await;
+        assert_eq!(status, 200, "{body}");
+        body
+    }
+
+    pub(super) async fn try_sync(&self, token: &str, query: &[(&str, &str)]) -> (u16, Value) {
+        let query = query.iter().map(|(key, value)| format!("{key}={}", encode(value)));
+        let uri = format!("/_matrix/client/v3/sync?{}", query.collect::<Vec<_>>().join("&"));
+        let request = Request::get(uri).header("authorization", format!("Bearer {token}"));
+        let response = self.router.clone().oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
+        let status = response.status().as_u16();
+        let body = axum::body::to_bytes(response.into_body(), usize::MAX).await.unwrap();
+        (status, serde_json::from_slice(&body).unwrap())
+    }
+
+    /// Waits until the replica has read all that was committed.
+    pub(super) async fn settle(&self, world: &World) {
+        let mut target = self.service.positions.cut();
+        for (partition, seq) in &world.facts.lock().room_seqs {
+            target.rooms[*partition as usize] = *seq;
+        }
+        for (partition, seq) in &world.facts.lock().user_seqs {
+            target.users[*partition as usize] = *seq;
+        }
+        assert!(self.service.positions.reach(&target, Duration::from_secs(10)).await, "it reads everything");
+    }
+}
+
+fn encode(text: &str) -> String {
+    text.bytes()
+        .map(|byte| match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' => char::from(byte).to_string(),
+            byte => format!("%{byte:02X}"),
+        })
+        .collect()
+}
+
+/// `next_batch`.
+pub(super) fn token(answer: &Value) -> String {
+    answer["next_batch"].as_str().expect("an answer has a token").to_owned()
+}
+
+/// Event IDs of a list of events.
+pub(super) fn ids(events: &Value) -> Vec<&str> {
+    events["events"].as_array().into_iter().flatten().filter_map(|event| event["event_id"].as_str()).collect()
+}
+
+/// Types and state keys of a list of events, sorted.
+pub(super) fn keys(events: &Value) -> Vec<String> {
+    let key = |event: &Value| {
+        let text = |field: &str| event[field].as_str().unwrap_or_default().to_owned();
+        format!("{}|{}", text("type"), text("state_key"))
+    };
+    let mut keys: Vec<String> = events["events"].as_array().into_iter().flatten().map(key).collect();
+    keys.sort();
+    keys
+}

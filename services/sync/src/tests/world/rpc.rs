@@ -1,0 +1,350 @@
+//! What the played room server answers.
+
+use std::collections::HashMap;
+
+use futures::{StreamExt as _, stream::BoxStream};
+use plexus_log::{PARTITIONS, partition_of};
+use plexus_proto::{
+    common::v1::{AsOf, ErrorReason, PartitionHead},
+    log::v1::HistoryVisibility,
+    room::v1::{
+        self as room, RoomEvent, RoomInfo, StateKey, TimelineEvent, UserRoom,
+        room_query_service_server::{RoomQueryService, RoomQueryServiceServer},
+        room_stream_service_server::{RoomStreamService, RoomStreamServiceServer},
+        state_point::Point,
+    },
+    user::v1::{
+        self as user,
+        user_query_service_server::{UserQueryService, UserQueryServiceServer},
+        user_stream_service_server::{UserStreamService, UserStreamServiceServer},
+    },
+};
+use plexus_service::refusal::refusal;
+use tonic::{Code, Request, Response, Status};
+
+use super::{Facts, Key, Stored, World};
+
+type Answer<T> = Result<Response<T>, Status>;
+type Chunks<T> = BoxStream<'static, Result<T, Status>>;
+
+fn one<T: Send + 'static>(chunk: T) -> Answer<Chunks<T>> {
+    Ok(Response::new(futures::stream::iter([Ok(chunk)]).boxed()))
+}
+
+fn unasked<T>() -> Answer<T> {
+    Err(Status::unimplemented("this service does not ask"))
+}
+
+fn heads(seqs: &HashMap<u32, u64>) -> Vec<PartitionHead> {
+    let seq = |partition| seqs.get(&partition).copied().unwrap_or_default();
+    (0..PARTITIONS).map(|partition| PartitionHead { partition, seq: seq(partition) }).collect()
+}
+
+impl World {
+    pub(super) fn routes(&self) -> tonic::service::Routes {
+        tonic::service::Routes::new(RoomQueryServiceServer::new(self.clone()))
+            .add_service(RoomStreamServiceServer::new(self.clone()))
+            .add_service(UserQueryServiceServer::new(self.clone()))
+            .add_service(UserStreamServiceServer::new(self.clone()))
+    }
+}
+
+impl Facts {
+    pub(super) fn state_at(&self, room: &str, seq: u64) -> HashMap<Key, Stored> {
+        let before =
+            self.events.iter().filter(|stored| stored.event.room_id == room && stored.event.seq <= seq);
+        before.filter_map(|stored| Some((stored.key.clone()?, stored.clone()))).collect()
+    }
+
+    fn membership(&self, room: &str, user: &str, seq: u64) -> Option<Stored> {
+        self.state_at(room, seq).remove(&("m.room.member".to_owned(), user.to_owned()))
+    }
+
+    fn sees(&self, user: &str, stored: &Stored) -> bool {
+        let room = &stored.event.room_id;
+        let is = |seq, membership: &str| {
+            self.membership(room, user, seq).is_some_and(|stored| stored.content["membership"] == membership)
+        };
+        let own = stored.key.as_ref().is_some_and(|(kind, key)| kind == "m.room.member" && key == user);
+        let joined_later = || (stored.event.seq..=self.last(room)).any(|seq| is(seq, "join"));
+        let shared = stored.visibility == HistoryVisibility::Shared && joined_later();
+        own || is(stored.event.seq, "join") || shared
+    }
+
+    fn last(&self, room: &str) -> u64 {
+        self.room_seqs.get(&partition_of(room)).copied().unwrap_or_default()
+    }
+}
+
+#[tonic::async_trait]
+impl RoomQueryService for World {
+    async fn get_rooms(&self, request: Request<room::GetRoomsRequest>) -> Answer<room::GetRoomsResponse> {
+        let facts = self.facts.lock();
+        let info = |room_id: String| RoomInfo {
+            last_seq: facts.last(&room_id),
+            partition: partition_of(&room_id),
+            room_id,
+            ..RoomInfo::default()
+        };
+        let rooms = request.into_inner().room_ids.into_iter().map(info).collect();
+        Ok(Response::new(room::GetRoomsResponse { rooms }))
+    }
+
+    async fn get_state(&self, request: Request<room::GetStateRequest>) -> Answer<room::GetStateResponse> {
+        let request = request.into_inner();
+        let at = match request.at.and_then(|at| at.point) {
+            Some(Point::AtSeq(seq)) => seq,
+            _ => u64::MAX,
+        };
+        let mut state = self.facts.lock().state_at(&request.room_id, at);
+        let events = request.keys.into_iter().filter_map(|key| state.remove(&(key.r#type, key.state_key)));
+        let events = events.map(|stored| stored.event).collect();
+        Ok(Response::new(room::GetStateResponse { events, as_of: None }))
+    }
+
+    type StreamStateStream = Chunks<room::StreamStateResponse>;
+
+    async fn stream_state(
+        &self,
+        request: Request<room::StreamStateRequest>,
+    ) -> Answer<Self::StreamStateStream> {
+        let request = request.into_inner();
+        let Some(Point::AtSeq(at)) = request.at.and_then(|at| at.point) else {
+            return unasked();
+        };
+        let state = self.facts.lock().state_at(&request.room_id, at);
+        let events = state.into_values().map(|stored| stored.event).collect();
+        one(room::StreamStateResponse { events, as_of: None })
+    }
+
+    async fn get_events(&self, _: Request<room::GetEventsRequest>) -> Answer<room::GetEventsResponse> {
+        unasked()
+    }
+
+    async fn list_timeline(
+        &self,
+        request: Request<room::ListTimelineRequest>,
+    ) -> Answer<room::ListTimelineResponse> {
+        let request = request.into_inner();
+        let mut facts = self.facts.lock();
+        facts.timelines += 1;
+        let (from, to) = (request.from.unwrap_or(u64::MAX), request.to.unwrap_or(0));
+        let filter = request.filter.unwrap_or_default();
+        let matching: Vec<&Stored> = facts
+            .events
+            .iter()
+            .rev()
+            .filter(|stored| stored.event.room_id == request.room_id)
+            .filter(|stored| stored.event.seq <= from && stored.event.seq > to)
+            .filter(|stored| facts.sees(&request.viewer, stored))
+            .filter(|stored| {
+                let json: serde_json::Value = serde_json::from_slice(&stored.event.json).unwrap();
+                !filter.has_types || filter.types.iter().any(|kind| json["type"] == kind.as_str())
+            })
+            .collect();
+        let limit = request.limit as usize;
+        let page = matching.iter().take(limit).map(|stored| {
+            let membership = facts.membership(&request.room_id, &request.viewer, stored.event.seq);
+            let membership =
+                membership.and_then(|stored| stored.content["membership"].as_str().map(str::to_owned));
+            RoomEvent { viewer_membership: membership.unwrap_or("leave".to_owned()), ..stored.event.clone() }
+        });
+        let events: Vec<RoomEvent> = page.collect();
+        let next = (matching.len() > limit).then(|| events.last().map_or(0, |last| last.seq - 1));
+        Ok(Response::new(room::ListTimelineResponse { events, next, start: from }))
+    }
+
+    async fn list_rooms_for_user(
+        &self,
+        request: Request<room::ListRoomsForUserRequest>,
+    ) -> Answer<room::ListRoomsForUserResponse> {
+        let user_id = request.into_inner().user_id;
+        let facts = self.facts.lock();
+        let mut rooms: HashMap<String, UserRoom> = HashMap::new();
+        let own = ("m.room.member".to_owned(), user_id.clone());
+        for stored in facts.events.iter().filter(|stored| stored.key.as_ref() == Some(&own)) {
+            let room_id = stored.event.room_id.clone();
+            let json: serde_json::Value = serde_json::from_slice(&stored.event.json).unwrap();
+            let entry = UserRoom {
+                partition: partition_of(&room_id),
+                forgotten: facts.forgotten.contains(&(room_id.clone(), user_id.clone())),
+                membership: stored.content["membership"].as_str().unwrap().to_owned(),
+                event_id: stored.event.event_id.clone(),
+                seq: stored.event.seq,
+                sender: json["sender"].as_str().unwrap().to_owned(),
+                room_id,
+            };
+            rooms.insert(entry.room_id.clone(), entry);
+        }
+        let rooms = rooms.into_values().collect();
+        Ok(Response::new(room::ListRoomsForUserResponse { rooms, heads: heads(&facts.room_seqs) }))
+    }
+
+    async fn get_memberships(
+        &self,
+        _: Request<room::GetMembershipsRequest>,
+    ) -> Answer<room::GetMembershipsResponse> {
+        unasked()
+    }
+}
+
+#[tonic::async_trait]
+impl RoomStreamService for World {
+    async fn get_heads(&self, _: Request<room::GetHeadsRequest>) -> Answer<room::GetHeadsResponse> {
+        Ok(Response::new(room::GetHeadsResponse { heads: heads(&self.facts.lock().room_seqs) }))
+    }
+
+    type StreamRangeStream = Chunks<room::StreamRangeResponse>;
+
+    async fn stream_range(
+        &self,
+        request: Request<room::StreamRangeRequest>,
+    ) -> Answer<Self::StreamRangeStream> {
+        let request = request.into_inner();
+        let to = if request.to_seq == 0 { u64::MAX } else { request.to_seq };
+        let facts = self.facts.lock();
+        let records = facts.room_records.iter().filter(|record| {
+            record.partition == request.partition && record.seq > request.after_seq && record.seq <= to
+        });
+        one(room::StreamRangeResponse { records: records.cloned().collect() })
+    }
+
+    type StreamRoomSnapshotStream = Chunks<room::StreamRoomSnapshotResponse>;
+
+    async fn stream_room_snapshot(
+        &self,
+        request: Request<room::StreamRoomSnapshotRequest>,
+    ) -> Answer<Self::StreamRoomSnapshotStream> {
+        let request = request.into_inner();
+        let mut facts = self.facts.lock();
+        facts.snapshots += 1;
+        let of_room: Vec<&Stored> =
+            facts.events.iter().filter(|stored| stored.event.room_id == request.room_id).collect();
+        if of_room.is_empty() {
+            return Err(refusal(Code::NotFound, ErrorReason::RoomUnknown, "no such room"));
+        }
+        let skipped = of_room.len().saturating_sub(request.timeline_limit as usize);
+        let timeline = of_room[skipped..].iter().map(|stored| TimelineEvent {
+            event: Some(stored.event.clone()),
+            visibility: stored.visibility.into(),
+        });
+        let state = facts.state_at(&request.room_id, u64::MAX);
+        let seq = facts.last(&request.room_id);
+        one(room::StreamRoomSnapshotResponse {
+            info: Some(RoomInfo { room_id: request.room_id.clone(), last_seq: seq, ..RoomInfo::default() }),
+            as_of: Some(AsOf { partition: partition_of(&request.room_id), seq, epoch: 1 }),
+            state: state.into_values().map(|stored| stored.event).collect(),
+            timeline: timeline.collect(),
+            more_before: skipped > 0,
+        })
+    }
+
+    async fn get_state_delta(
+        &self,
+        request: Request<room::GetStateDeltaRequest>,
+    ) -> Answer<room::GetStateDeltaResponse> {
+        let request = request.into_inner();
+        let mut facts = self.facts.lock();
+        facts.deltas += 1;
+        let from = facts.state_at(&request.room_id, request.from_seq);
+        let to = facts.state_at(&request.room_id, request.to_seq);
+        let is_new = |(key, stored): &(&Key, &Stored)| {
+            from.get(*key).is_none_or(|old| old.event.event_id != stored.event.event_id)
+        };
+        let changed = to.iter().filter(is_new).map(|(_, stored)| stored.event.clone()).collect();
+        let removed = from.keys().filter(|key| !to.contains_key(*key));
+        let removed = removed.map(|(kind, key)| StateKey { r#type: kind.clone(), state_key: key.clone() });
+        Ok(Response::new(room::GetStateDeltaResponse { changed, removed: removed.collect() }))
+    }
+}
+
+#[tonic::async_trait]
+impl UserQueryService for World {
+    async fn authenticate(
+        &self,
+        request: Request<user::AuthenticateRequest>,
+    ) -> Answer<user::AuthenticateResponse> {
+        let hash = request.into_inner().access_token_hash.to_vec();
+        let Some((user_id, device_id)) = self.facts.lock().tokens.get(&hash).cloned() else {
+            return Err(refusal(Code::Unauthenticated, ErrorReason::UnknownToken, "unknown token"));
+        };
+        Ok(Response::new(user::AuthenticateResponse { user_id, device_id, guest: false, admin: false }))
+    }
+
+    async fn get_filter(&self, request: Request<user::GetFilterRequest>) -> Answer<user::GetFilterResponse> {
+        let request = request.into_inner();
+        let filter = self.facts.lock().filters.get(&(request.user_id, request.filter_id)).cloned();
+        let filter =
+            filter.ok_or_else(|| refusal(Code::NotFound, ErrorReason::NotFound, "no such filter"))?;
+        Ok(Response::new(user::GetFilterResponse { filter: filter.to_string().into() }))
+    }
+
+    async fn get_account(&self, _: Request<user::GetAccountRequest>) -> Answer<user::GetAccountResponse> {
+        unasked()
+    }
+
+    async fn find_refresh_token(
+        &self,
+        _: Request<user::FindRefreshTokenRequest>,
+    ) -> Answer<user::FindRefreshTokenResponse> {
+        unasked()
+    }
+
+    async fn list_devices(&self, _: Request<user::ListDevicesRequest>) -> Answer<user::ListDevicesResponse> {
+        unasked()
+    }
+
+    async fn get_profile(&self, _: Request<user::GetProfileRequest>) -> Answer<user::GetProfileResponse> {
+        unasked()
+    }
+
+    async fn get_account_data(
+        &self,
+        _: Request<user::GetAccountDataRequest>,
+    ) -> Answer<user::GetAccountDataResponse> {
+        unasked()
+    }
+}
+
+#[tonic::async_trait]
+impl UserStreamService for World {
+    async fn get_heads(&self, _: Request<user::GetHeadsRequest>) -> Answer<user::GetHeadsResponse> {
+        Ok(Response::new(user::GetHeadsResponse { heads: heads(&self.facts.lock().user_seqs) }))
+    }
+
+    type StreamRangeStream = Chunks<user::StreamRangeResponse>;
+
+    async fn stream_range(
+        &self,
+        request: Request<user::StreamRangeRequest>,
+    ) -> Answer<Self::StreamRangeStream> {
+        let request = request.into_inner();
+        let to = if request.to_seq == 0 { u64::MAX } else { request.to_seq };
+        let facts = self.facts.lock();
+        let records = facts.user_records.iter().filter(|record| {
+            record.partition == request.partition && record.seq > request.after_seq && record.seq <= to
+        });
+        one(user::StreamRangeResponse { records: records.cloned().collect() })
+    }
+
+    async fn get_user_snapshot(
+        &self,
+        request: Request<user::GetUserSnapshotRequest>,
+    ) -> Answer<user::GetUserSnapshotResponse> {
+        let user_id = request.into_inner().user_id;
+        let facts = self.facts.lock();
+        let own = facts.account_data.iter().filter(|((user, _, _), _)| *user == user_id);
+        let account_data = own.map(|((_, room_id, kind), (seq, content))| user::AccountData {
+            room_id: room_id.clone(),
+            r#type: kind.clone(),
+            content: content.to_string().into(),
+            seq: *seq,
+        });
+        let partition = partition_of(&user_id);
+        let seq = facts.user_seqs.get(&partition).copied().unwrap_or_default();
+        Ok(Response::new(user::GetUserSnapshotResponse {
+            account_data: account_data.collect(),
+            as_of: Some(AsOf { partition, seq, epoch: 1 }),
+        }))
+    }
+}

@@ -1,0 +1,146 @@
+//! What this process holds in memory: rooms and users, loaded when they are first asked for, then kept current by the
+//! records of the output logs. Nothing here is the truth: whatever is missing is loaded again.
+//!
+//! Answers are cut at a vector of positions, and the view is usually ahead of it: so rooms keep their recent state
+//! changes, and users their recent memberships, to tell how things were at the cut.
+
+mod applied;
+mod event;
+mod load;
+mod membership;
+mod room;
+mod slot;
+mod timeline;
+mod user;
+mod wake;
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
+
+use dashmap::DashMap;
+use ruma::{OwnedRoomId, OwnedUserId, RoomId, UserId};
+
+use crate::{
+    limits, metrics as names,
+    upstream::{Upstream, UpstreamError},
+};
+
+pub(crate) use applied::{Applied, Completed, RecordError};
+pub(crate) use event::{Event, Viewer};
+pub(crate) use membership::{Membership, MembershipChange};
+pub(crate) use room::{Changed, MEMBER, RoomView};
+pub(crate) use slot::Room;
+pub(crate) use timeline::{Rest, Seen, Walk};
+pub(crate) use user::{AccountChange, At, Candidate, Reading, User};
+pub(crate) use wake::Woken;
+
+/// Rooms and users in memory.
+pub(crate) struct View {
+    upstream: Upstream,
+    rooms: DashMap<OwnedRoomId, Arc<Room>>,
+    users: DashMap<OwnedUserId, Arc<User>>,
+    max_rooms: usize,
+    /// Counts uses, to tell what was used last.
+    clock: AtomicU64,
+    /// Rooms loaded since the last look at how many there are.
+    loaded: AtomicU64,
+}
+
+impl View {
+    pub(crate) fn new(upstream: Upstream, max_rooms: usize) -> Self {
+        Self {
+            upstream,
+            rooms: DashMap::new(),
+            users: DashMap::new(),
+            max_rooms: max_rooms.max(1),
+            clock: AtomicU64::new(0),
+            loaded: AtomicU64::new(0),
+        }
+    }
+
+    /// Finds a room that somebody here has to do with.
+    pub(crate) fn find_room(&self, id: &RoomId) -> Option<Arc<Room>> {
+        self.rooms.get(id).map(|room| Arc::clone(&room))
+    }
+
+    /// Finds a user who has synced here lately.
+    pub(crate) fn find_user(&self, id: &UserId) -> Option<Arc<User>> {
+        self.users.get(id).map(|user| Arc::clone(&user))
+    }
+
+    /// Returns the room, which need not be loaded.
+    pub(crate) fn room(&self, id: &OwnedRoomId) -> Arc<Room> {
+        if let Some(room) = self.find_room(id) {
+            return room;
+        }
+        Arc::clone(&self.rooms.entry(id.clone()).or_insert_with(|| Arc::new(Room::new(id.clone()))))
+    }
+
+    /// Returns the user with memberships and account data loaded.
+    pub(crate) async fn user(&self, id: &OwnedUserId) -> Result<Arc<User>, UpstreamError> {
+        let user = match self.find_user(id) {
+            Some(user) => user,
+            None => {
+                self.evict_users();
+                Arc::clone(&self.users.entry(id.clone()).or_insert_with(|| Arc::new(User::new(id.clone()))))
+            }
+        };
+        user.used(self.tick());
+        user.load(self, &self.upstream).await?;
+        Ok(user)
+    }
+
+    /// Loads a room, if it is not.
+    pub(crate) async fn load(&self, room: &Arc<Room>) -> Result<(), UpstreamError> {
+        room.used(self.tick());
+        if room.load(&self.upstream).await? {
+            self.evict_rooms();
+        }
+        Ok(())
+    }
+
+    fn tick(&self) -> u64 {
+        self.clock.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Unloads the rooms that were not used for longest, and forgets those that nobody has to do with.
+    fn evict_rooms(&self) {
+        // Counting costs a walk over all rooms, so it is done once for every so many loads.
+        let step = (self.max_rooms / 16).clamp(1, 256) as u64;
+        if self.loaded.fetch_add(1, Ordering::Relaxed) % step != 0 {
+            return;
+        }
+        let mut loaded: Vec<(u64, Arc<Room>)> = self
+            .rooms
+            .iter()
+            .filter(|room| room.is_loaded())
+            .map(|room| (room.last_used(), Arc::clone(&room)))
+            .collect();
+        metrics::gauge!(names::ROOMS).set(loaded.len() as f64);
+        if loaded.len() > self.max_rooms {
+            let keep = self.max_rooms - self.max_rooms / 8;
+            loaded.sort_unstable_by_key(|(used, _)| *used);
+            for (_, room) in loaded.drain(..loaded.len() - keep) {
+                room.unload();
+            }
+        }
+        drop(loaded);
+        // Whoever holds one relies on the log reaching it: only rooms that nobody holds may go.
+        self.rooms.retain(|_, room| Arc::strong_count(room) > 1 || room.is_loaded());
+    }
+
+    fn evict_users(&self) {
+        metrics::gauge!(names::USERS).set(self.users.len() as f64);
+        if self.users.len() < limits::USERS {
+            return;
+        }
+        let mut used: Vec<u64> = self.users.iter().map(|user| user.last_used()).collect();
+        used.sort_unstable();
+        let Some(oldest_kept) = used.get(used.len() / 8).copied() else {
+            return;
+        };
+        self.users.retain(|_, user| Arc::strong_count(user) > 1 || user.last_used() >= oldest_kept);
+    }
+}

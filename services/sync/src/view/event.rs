@@ -1,0 +1,240 @@
+//! Events, and how clients see them.
+
+use std::sync::{Arc, OnceLock};
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+use plexus_matrix_http::event::{EventError, EventFormat, EventMeta, client_event};
+use plexus_proto::{
+    log::v1::{HistoryVisibility, NewEvent},
+    room::v1::RoomEvent,
+};
+use ruma::{DeviceId, OwnedEventId, OwnedUserId, RoomId, UserId};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::{MEMBER, Membership, RecordError};
+
+/// How much older `age` may be than the answer it is in, in milliseconds: readers of one event mostly come together.
+const AGE_SLACK: i64 = 1_000;
+
+/// An event of a room.
+#[derive(Debug)]
+pub(crate) struct Event {
+    pub(crate) id: OwnedEventId,
+    pub(crate) seq: u64,
+    pub(crate) kind: String,
+    pub(crate) state_key: Option<String>,
+    pub(crate) sender: OwnedUserId,
+    /// Federation format.
+    pub(crate) json: Bytes,
+    /// For a member event: the membership it sets.
+    pub(crate) membership: Option<Membership>,
+    /// Whether members who join later may see it.
+    pub(crate) shared: bool,
+    txn: Option<Transaction>,
+    /// For a state event: what it replaced. Known once the event is put into its room.
+    replaced: OnceLock<Replaced>,
+    /// The event it replaced, if that is all the room server told.
+    replaced_id: Option<String>,
+    /// As most clients see it: in the timeline, to a member, who did not send it; and in the state.
+    in_timeline: Mutex<Option<Shown>>,
+    in_state: Mutex<Option<Shown>>,
+}
+
+#[derive(Debug, Clone)]
+struct Transaction {
+    device_id: String,
+    id: String,
+}
+
+#[derive(Debug, Clone)]
+struct Replaced {
+    event_id: String,
+    content: Option<Bytes>,
+    sender: String,
+}
+
+#[derive(Debug, Clone)]
+struct Shown {
+    at: i64,
+    json: Arc<RawValue>,
+}
+
+/// Who looks at an event, and when.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Viewer<'a> {
+    pub(crate) user_id: &'a UserId,
+    pub(crate) device_id: &'a DeviceId,
+    /// In milliseconds since the Unix epoch.
+    pub(crate) now: i64,
+}
+
+/// The keys of an event that matter here.
+#[derive(Deserialize)]
+struct Head {
+    #[serde(rename = "type")]
+    kind: String,
+    sender: OwnedUserId,
+    #[serde(default)]
+    state_key: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct WithContent<'a> {
+    #[serde(borrow)]
+    content: &'a RawValue,
+}
+
+#[derive(Deserialize)]
+struct MemberContent {
+    membership: Option<Membership>,
+}
+
+impl Event {
+    /// Reads an event that was just accepted.
+    pub(crate) fn accepted(new: NewEvent, seq: u64) -> Result<Self, RecordError> {
+        let shared = is_shared(new.visibility());
+        let mut event = Self::parse(&new.event_id, new.json, seq)?;
+        event.shared = shared;
+        event.txn = new.txn.map(|txn| Transaction { device_id: txn.device_id, id: txn.txn_id });
+        Ok(event)
+    }
+
+    /// Reads an event as the room server answers it.
+    pub(crate) fn stored(stored: RoomEvent, visibility: HistoryVisibility) -> Result<Self, RecordError> {
+        let mut event = Self::parse(&stored.event_id, stored.json, stored.seq)?;
+        event.shared = is_shared(visibility);
+        if !stored.txn_id.is_empty() {
+            event.txn = Some(Transaction { device_id: stored.txn_device_id, id: stored.txn_id });
+        }
+        if !stored.replaces_event_id.is_empty() {
+            event.replaced_id = Some(stored.replaces_event_id.clone());
+        }
+        if !stored.prev_content.is_empty() {
+            event.replaced = OnceLock::from(Replaced {
+                event_id: stored.replaces_event_id,
+                content: Some(stored.prev_content),
+                sender: stored.prev_sender,
+            });
+        }
+        Ok(event)
+    }
+
+    fn parse(id: &str, json: Bytes, seq: u64) -> Result<Self, RecordError> {
+        let head: Head = serde_json::from_slice(&json).map_err(RecordError::Json)?;
+        let mut event = Self {
+            id: OwnedEventId::try_from(id)?,
+            seq,
+            kind: head.kind,
+            state_key: head.state_key,
+            sender: head.sender,
+            json,
+            membership: None,
+            shared: true,
+            txn: None,
+            replaced: OnceLock::new(),
+            replaced_id: None,
+            in_timeline: Mutex::new(None),
+            in_state: Mutex::new(None),
+        };
+        if event.state_key.is_some() && event.kind == MEMBER {
+            event.membership = event.read_content::<MemberContent>().and_then(|content| content.membership);
+        }
+        Ok(event)
+    }
+
+    /// The event after it was redacted.
+    pub(crate) fn redacted(&self, json: Bytes) -> Result<Self, RecordError> {
+        let mut event = Self::parse(self.id.as_str(), json, self.seq)?;
+        event.shared = self.shared;
+        event.txn.clone_from(&self.txn);
+        event.replaced = self.replaced.clone();
+        event.replaced_id.clone_from(&self.replaced_id);
+        Ok(event)
+    }
+
+    /// Remembers what the event replaced in the state.
+    pub(crate) fn replaces(&self, old: &Self) {
+        self.replaced.get_or_init(|| Replaced {
+            event_id: old.id.to_string(),
+            content: old.content().map(|content| Bytes::copy_from_slice(content.get().as_bytes())),
+            sender: old.sender.to_string(),
+        });
+    }
+
+    /// The content; `None` if the event has none, which no accepted event can be.
+    pub(crate) fn content(&self) -> Option<&RawValue> {
+        serde_json::from_slice::<WithContent<'_>>(&self.json).ok().map(|event| event.content)
+    }
+
+    /// Reads what is wanted of the content; `None` if it does not fit.
+    pub(crate) fn read_content<'a, C: Deserialize<'a>>(&'a self) -> Option<C> {
+        self.content().and_then(|content| serde_json::from_str(content.get()).ok())
+    }
+
+    /// Whether it is the member event of the user.
+    pub(crate) fn is_membership_of(&self, user_id: &UserId) -> bool {
+        self.kind == MEMBER && self.state_key.as_deref() == Some(user_id.as_str())
+    }
+
+    /// The event for a client. `membership` is the viewer's at the event; unset for events of the state.
+    pub(crate) fn show(
+        &self,
+        room_id: &RoomId,
+        membership: Option<Membership>,
+        viewer: Viewer<'_>,
+    ) -> Result<Arc<RawValue>, EventError> {
+        let own = self
+            .txn
+            .as_ref()
+            .filter(|txn| viewer.user_id == self.sender && viewer.device_id.as_str() == txn.device_id);
+        let cache = match (own, membership) {
+            (None, None) => &self.in_state,
+            (None, Some(Membership::Join)) => &self.in_timeline,
+            (Some(_), _) | (None, Some(_)) => {
+                return self.render(room_id, membership, own, viewer.now).map(Arc::from);
+            }
+        };
+        if let Some(shown) = &*cache.lock() {
+            if (0..=AGE_SLACK).contains(&(viewer.now - shown.at)) {
+                return Ok(Arc::clone(&shown.json));
+            }
+        }
+        let json: Arc<RawValue> = Arc::from(self.render(room_id, membership, None, viewer.now)?);
+        *cache.lock() = Some(Shown { at: viewer.now, json: Arc::clone(&json) });
+        Ok(json)
+    }
+
+    fn render(
+        &self,
+        room_id: &RoomId,
+        membership: Option<Membership>,
+        own: Option<&Transaction>,
+        now: i64,
+    ) -> Result<Box<RawValue>, EventError> {
+        let replaced = self.replaced.get();
+        let meta = EventMeta {
+            event_id: self.id.as_str(),
+            room_id: room_id.as_str(),
+            txn_id: own.map(|txn| txn.id.as_str()),
+            membership: membership.map(Membership::as_str),
+            replaces_event_id: replaced
+                .map(|replaced| replaced.event_id.as_str())
+                .or(self.replaced_id.as_deref()),
+            prev_content: replaced.and_then(|replaced| replaced.content.as_deref()),
+            prev_sender: replaced
+                .map(|replaced| replaced.sender.as_str())
+                .filter(|sender| !sender.is_empty()),
+            now_ms: Some(now),
+        };
+        client_event(&self.json, meta, EventFormat::Sync)
+    }
+}
+
+fn is_shared(visibility: HistoryVisibility) -> bool {
+    match visibility {
+        HistoryVisibility::Unspecified | HistoryVisibility::Shared | HistoryVisibility::WorldReadable => true,
+        HistoryVisibility::Joined | HistoryVisibility::Invited => false,
+    }
+}

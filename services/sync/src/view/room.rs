@@ -1,0 +1,308 @@
+//! A room in memory: its current state, how it came to be that lately, and its recent timeline.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::Arc,
+};
+
+use ruma::{OwnedUserId, UserId};
+use serde::Deserialize;
+use tracing::error;
+
+use super::{
+    Event, Membership,
+    applied::{Applied, Fact},
+};
+use crate::limits;
+
+/// Type of member events.
+pub(crate) const MEMBER: &str = "m.room.member";
+
+type Members = HashMap<String, Arc<Event>>;
+type Others = HashMap<(String, String), Arc<Event>>;
+
+/// A room, as far as it is in memory. Only data: nothing here waits or asks.
+#[derive(Debug, Default)]
+pub(crate) struct RoomView {
+    /// Current member events by user; apart from the rest, because rooms have many and lazy loading wants few.
+    members: Members,
+    /// Current state without member events.
+    others: Others,
+    joined: u64,
+    invited: u64,
+    /// Events of the timeline, all those with a `seq` greater than the floor.
+    pub(super) timeline: VecDeque<Arc<Event>>,
+    pub(super) timeline_floor: u64,
+    /// Changes of the state, all those with a `seq` greater than the floor.
+    pub(super) changes: VecDeque<Change>,
+    pub(super) changes_floor: u64,
+}
+
+/// A change of one entry of the state, both ways.
+#[derive(Debug, Clone)]
+pub(crate) struct Change {
+    pub(crate) seq: u64,
+    pub(crate) kind: String,
+    pub(crate) state_key: String,
+    pub(crate) old: Option<Arc<Event>>,
+    pub(crate) new: Option<Arc<Event>>,
+}
+
+/// An entry of the state that differs between two points.
+#[derive(Debug, Clone)]
+pub(crate) struct Changed {
+    /// At the earlier point.
+    pub(crate) old: Option<Arc<Event>>,
+    /// At the later point.
+    pub(crate) new: Option<Arc<Event>>,
+}
+
+/// What a client is told of the members without being told the members.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Summary {
+    pub(crate) joined: u64,
+    pub(crate) invited: u64,
+    /// Users to name a nameless room after; unset for a room that has a name.
+    pub(crate) heroes: Option<Vec<OwnedUserId>>,
+}
+
+#[derive(Deserialize)]
+struct Named {
+    name: Option<String>,
+    alias: Option<String>,
+}
+
+impl RoomView {
+    /// An empty room of which timeline and changes will be known after this position.
+    pub(super) fn known_from(position: u64) -> Self {
+        Self { timeline_floor: position, changes_floor: position, ..Self::default() }
+    }
+
+    /// Applies a record; records come in order.
+    pub(crate) fn apply(&mut self, applied: &Applied) {
+        for change in &applied.changes {
+            let old = self.set(&change.kind, &change.state_key, change.event.clone());
+            if let (Some(new), Some(old)) = (&change.event, &old) {
+                new.replaces(old);
+            }
+            self.changes.push_back(Change {
+                seq: applied.seq,
+                kind: change.kind.clone(),
+                state_key: change.state_key.clone(),
+                old,
+                new: change.event.clone(),
+            });
+        }
+        match &applied.fact {
+            Fact::Event(event) => self.timeline.push_back(Arc::clone(event)),
+            Fact::Redacted { event_id, json } => self.redact(event_id, json),
+            Fact::Other => {}
+        }
+        self.trim();
+    }
+
+    /// Sets an entry of the current state; returns what it was.
+    pub(super) fn set(
+        &mut self,
+        kind: &str,
+        state_key: &str,
+        event: Option<Arc<Event>>,
+    ) -> Option<Arc<Event>> {
+        if kind != MEMBER {
+            let key = (kind.to_owned(), state_key.to_owned());
+            return match event {
+                Some(event) => self.others.insert(key, event),
+                None => self.others.remove(&key),
+            };
+        }
+        self.count(event.as_ref(), 1);
+        let old = match event {
+            Some(event) => self.members.insert(state_key.to_owned(), event),
+            None => self.members.remove(state_key),
+        };
+        self.count(old.as_ref(), -1);
+        old
+    }
+
+    fn count(&mut self, event: Option<&Arc<Event>>, by: i64) {
+        let counter = match event.and_then(|event| event.membership) {
+            Some(Membership::Join) => &mut self.joined,
+            Some(Membership::Invite) => &mut self.invited,
+            Some(Membership::Leave | Membership::Ban | Membership::Knock) | None => return,
+        };
+        *counter = counter.saturating_add_signed(by);
+    }
+
+    fn redact(&mut self, event_id: &ruma::EventId, json: &bytes::Bytes) {
+        let Some(index) = self.timeline.iter().rposition(|event| event.id == event_id) else {
+            let of_state = self.others.values().chain(self.members.values());
+            let event = of_state.into_iter().find(|event| event.id == event_id).cloned();
+            if let Some(event) = event {
+                self.replace(&event, json);
+            }
+            return;
+        };
+        let event = Arc::clone(&self.timeline[index]);
+        if let Some(redacted) = self.replace(&event, json) {
+            self.timeline[index] = redacted;
+        }
+    }
+
+    /// Puts the redacted form of an event where the event is in the state.
+    fn replace(&mut self, event: &Arc<Event>, json: &bytes::Bytes) -> Option<Arc<Event>> {
+        let redacted = match event.redacted(json.clone()) {
+            Ok(redacted) => Arc::new(redacted),
+            Err(failure) => {
+                error!(event.id = %event.id, error = %failure, "redacted event cannot be read");
+                return None;
+            }
+        };
+        let current = event.state_key.as_deref().and_then(|key| self.get(&event.kind, key));
+        if let (Some(state_key), Some(current)) = (&event.state_key, current)
+            && current.id == event.id
+        {
+            self.set(&event.kind, state_key, Some(Arc::clone(&redacted)));
+        }
+        for change in &mut self.changes {
+            for side in [&mut change.old, &mut change.new] {
+                if side.as_ref().is_some_and(|side| side.id == event.id) {
+                    *side = Some(Arc::clone(&redacted));
+                }
+            }
+        }
+        Some(redacted)
+    }
+
+    pub(super) fn trim(&mut self) {
+        while self.timeline.len() > limits::TIMELINE {
+            if let Some(event) = self.timeline.pop_front() {
+                self.timeline_floor = event.seq;
+            }
+        }
+        while self.changes.len() > limits::CHANGES {
+            if let Some(change) = self.changes.pop_front() {
+                self.changes_floor = change.seq;
+                // One record may have made several changes: they go together.
+                while self.changes.front().is_some_and(|next| next.seq == change.seq) {
+                    self.changes.pop_front();
+                }
+            }
+        }
+    }
+
+    /// An entry of the current state.
+    pub(crate) fn get(&self, kind: &str, state_key: &str) -> Option<&Arc<Event>> {
+        if kind == MEMBER {
+            return self.members.get(state_key);
+        }
+        // The map's keys are owned pairs; a lookup by borrowed parts costs two short strings.
+        self.others.get(&(kind.to_owned(), state_key.to_owned()))
+    }
+
+    /// Whether the state at a position can be told.
+    pub(crate) fn knows(&self, position: u64) -> bool {
+        position >= self.changes_floor
+    }
+
+    /// Changes after one position up to another, oldest first. Both must be known.
+    fn between(&self, from: u64, to: u64) -> impl DoubleEndedIterator<Item = &Change> {
+        let start = self.changes.partition_point(|change| change.seq <= from);
+        let end = self.changes.partition_point(|change| change.seq <= to);
+        self.changes.range(start..end.max(start))
+    }
+
+    /// An entry of the state at a position that is known.
+    pub(crate) fn get_at(&self, kind: &str, state_key: &str, position: u64) -> Option<&Arc<Event>> {
+        let mut later = self.between(position, u64::MAX);
+        match later.find(|change| change.kind == kind && change.state_key == state_key) {
+            Some(change) => change.old.as_ref(),
+            None => self.get(kind, state_key),
+        }
+    }
+
+    /// What changed between two positions that are known; entries that came back to what they were are included.
+    pub(crate) fn changed(&self, from: u64, to: u64) -> HashMap<(&str, &str), Changed> {
+        let mut changed: HashMap<(&str, &str), Changed> = HashMap::new();
+        for change in self.between(from, to) {
+            changed
+                .entry((&change.kind, &change.state_key))
+                .and_modify(|known| known.new.clone_from(&change.new))
+                .or_insert_with(|| Changed { old: change.old.clone(), new: change.new.clone() });
+        }
+        changed
+    }
+
+    /// The whole state at a position that is known, members only if they are wanted.
+    pub(crate) fn all_at(&self, position: u64, with_members: bool) -> Vec<Arc<Event>> {
+        let later = self.changed(position, u64::MAX);
+        let is_as_now = |event: &&Arc<Event>| {
+            let state_key = event.state_key.as_deref().unwrap_or_default();
+            !later.contains_key(&(event.kind.as_str(), state_key))
+        };
+        let mut state: Vec<_> = self.others.values().filter(is_as_now).cloned().collect();
+        if with_members {
+            state.extend(self.members.values().filter(is_as_now).cloned());
+        }
+        let undone = later.iter().filter(|((kind, _), _)| with_members || *kind != MEMBER);
+        state.extend(undone.filter_map(|(_, changed)| changed.old.clone()));
+        state.sort_unstable_by_key(|event| event.seq);
+        state
+    }
+
+    /// Counts and heroes at a position that is known.
+    pub(crate) fn summary_at(&self, position: u64, viewer: &UserId) -> Summary {
+        let later = self.changed(position, u64::MAX);
+        let (mut joined, mut invited) = (self.joined, self.invited);
+        for ((kind, _), change) in &later {
+            if *kind != MEMBER {
+                continue;
+            }
+            for (side, by) in [(&change.new, -1), (&change.old, 1)] {
+                match side.as_ref().and_then(|event| event.membership) {
+                    Some(Membership::Join) => joined = joined.saturating_add_signed(by),
+                    Some(Membership::Invite) => invited = invited.saturating_add_signed(by),
+                    Some(Membership::Leave | Membership::Ban | Membership::Knock) | None => {}
+                }
+            }
+        }
+        Summary { joined, invited, heroes: (!self.is_named(position)).then(|| self.heroes(position, viewer)) }
+    }
+
+    fn is_named(&self, position: u64) -> bool {
+        let is_filled = |text: Option<String>| text.is_some_and(|text| !text.is_empty());
+        ["m.room.name", "m.room.canonical_alias"].into_iter().any(|kind| {
+            let named = self.get_at(kind, "", position).and_then(|event| event.read_content::<Named>());
+            named.is_some_and(|named| is_filled(named.name) || is_filled(named.alias))
+        })
+    }
+
+    /// The members who have been there longest; if there are none beside the viewer, those who have left.
+    fn heroes(&self, position: u64, viewer: &UserId) -> Vec<OwnedUserId> {
+        let later = self.changed(position, u64::MAX);
+        let current = self.members.iter().map(|(user, event)| (user.as_str(), event));
+        let as_now = current.filter(|(user, _)| !later.contains_key(&(MEMBER, *user)));
+        let undone = later
+            .iter()
+            .filter(|((kind, _), _)| *kind == MEMBER)
+            .filter_map(|((_, user), changed)| changed.old.as_ref().map(|event| (*user, event)));
+        let (mut present, mut gone) = (Vec::new(), Vec::new());
+        for (user, event) in as_now.chain(undone).filter(|(user, _)| *user != viewer.as_str()) {
+            match event.membership {
+                Some(Membership::Join | Membership::Invite) => keep_first(&mut present, event.seq, user),
+                Some(Membership::Leave | Membership::Ban) => keep_first(&mut gone, event.seq, user),
+                Some(Membership::Knock) | None => {}
+            }
+        }
+        let first = if present.is_empty() { gone } else { present };
+        first.into_iter().filter_map(|(_, user)| OwnedUserId::try_from(user).ok()).collect()
+    }
+}
+
+/// Keeps the few with the smallest `seq`, in order.
+fn keep_first<'a>(first: &mut Vec<(u64, &'a str)>, seq: u64, user: &'a str) {
+    let place = first.partition_point(|known| *known < (seq, user));
+    if place < limits::HEROES {
+        first.insert(place, (seq, user));
+        first.truncate(limits::HEROES);
+    }
+}

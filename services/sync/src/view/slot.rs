@@ -1,0 +1,178 @@
+//! A room that somebody here has to do with, loaded or not.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Weak,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use parking_lot::{Mutex, RwLock};
+use plexus_log::partition_of;
+use ruma::{OwnedRoomId, OwnedUserId};
+use tracing::warn;
+
+use super::{Applied, RoomView, User, load};
+use crate::{
+    limits,
+    upstream::{Upstream, UpstreamError},
+};
+
+/// A room. While anybody holds it, every record of the room reaches it.
+#[derive(Debug)]
+pub(crate) struct Room {
+    pub(crate) id: OwnedRoomId,
+    pub(crate) partition: usize,
+    /// The room has no records after this one, as far as applied. It may be too high, never too low.
+    last_seq: AtomicU64,
+    last_used: AtomicU64,
+    slot: RwLock<Slot>,
+    /// Held by who loads.
+    loading: tokio::sync::Mutex<()>,
+    /// Members who sync here, to be woken.
+    watchers: Mutex<HashMap<OwnedUserId, Weak<User>>>,
+}
+
+#[derive(Debug)]
+enum Slot {
+    Absent,
+    /// Being loaded: records that arrive meanwhile.
+    Loading(Vec<Arc<Applied>>),
+    Loaded {
+        view: Box<RoomView>,
+        /// The view tells nothing of how the room was before this position, unless by its changes.
+        since: u64,
+    },
+}
+
+impl Room {
+    pub(super) fn new(id: OwnedRoomId) -> Self {
+        let partition = usize::try_from(partition_of(id.as_str())).unwrap_or_default();
+        Self {
+            id,
+            partition,
+            last_seq: AtomicU64::new(0),
+            last_used: AtomicU64::new(0),
+            slot: RwLock::new(Slot::Absent),
+            loading: tokio::sync::Mutex::new(()),
+            watchers: Mutex::new(HashMap::new()),
+        }
+    }
+
+    /// Whether the room may have records after this position.
+    pub(crate) fn moved_since(&self, position: u64) -> bool {
+        self.last_seq.load(Ordering::Acquire) > position
+    }
+
+    /// Notes that the room has a record with this `seq`.
+    pub(crate) fn heard_of(&self, seq: u64) {
+        self.last_seq.fetch_max(seq, Ordering::AcqRel);
+    }
+
+    pub(super) fn used(&self, at: u64) {
+        self.last_used.store(at, Ordering::Relaxed);
+    }
+
+    pub(super) fn last_used(&self) -> u64 {
+        self.last_used.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn is_loaded(&self) -> bool {
+        matches!(&*self.slot.read(), Slot::Loaded { .. })
+    }
+
+    /// Applies a record; records come in order.
+    pub(crate) fn apply(&self, record: Arc<Applied>) {
+        self.heard_of(record.seq);
+        let mut slot = self.slot.write();
+        match &mut *slot {
+            Slot::Absent => {}
+            Slot::Loading(pending) if pending.len() < limits::PENDING => pending.push(record),
+            Slot::Loading(_) => {
+                warn!(room.id = %self.id, "too much happens in a room while it is being loaded");
+                *slot = Slot::Absent;
+            }
+            Slot::Loaded { view, .. } => view.apply(&record),
+        }
+    }
+
+    /// Drops what is in memory.
+    pub(crate) fn unload(&self) {
+        *self.slot.write() = Slot::Absent;
+    }
+
+    /// Reads the room; `None` if it is not loaded. Never wait while reading.
+    pub(crate) fn read<T>(&self, reader: impl FnOnce(&RoomView) -> T) -> Option<T> {
+        match &*self.slot.read() {
+            Slot::Absent | Slot::Loading(_) => None,
+            Slot::Loaded { view, .. } => Some(reader(view)),
+        }
+    }
+
+    /// The position that the log must have been read to before the room can be shown; 0 if it is not loaded.
+    pub(crate) fn loaded_at(&self) -> u64 {
+        match &*self.slot.read() {
+            Slot::Absent | Slot::Loading(_) => 0,
+            Slot::Loaded { since, .. } => *since,
+        }
+    }
+
+    /// Loads the room unless it is; returns whether it did. Only one caller loads, the others wait for it.
+    pub(super) async fn load(&self, upstream: &Upstream) -> Result<bool, UpstreamError> {
+        if self.is_loaded() {
+            return Ok(false);
+        }
+        let _only = self.loading.lock().await;
+        if self.is_loaded() {
+            return Ok(false);
+        }
+        *self.slot.write() = Slot::Loading(Vec::new());
+        // If the caller goes away meanwhile, nobody is left to take the records.
+        let abandoned = Abandoned(self);
+        let (mut view, seq) = load::load(upstream, &self.id).await?;
+        let mut slot = self.slot.write();
+        let Slot::Loading(pending) = &mut *slot else {
+            let (call, what) = ("StreamRoomSnapshot", "while too much happened");
+            return Err(UpstreamError::Nonsense { call, what });
+        };
+        for record in pending.drain(..).filter(|record| record.seq > seq) {
+            view.apply(&record);
+        }
+        *slot = Slot::Loaded { view: Box::new(view), since: seq };
+        drop(slot);
+        std::mem::forget(abandoned);
+        Ok(true)
+    }
+
+    /// Has the user woken by what happens in the room.
+    pub(crate) fn watch(&self, user: &Arc<User>) {
+        self.watchers.lock().insert(user.id.clone(), Arc::downgrade(user));
+    }
+
+    pub(crate) fn unwatch(&self, user: &User) {
+        self.watchers.lock().remove(&user.id);
+    }
+
+    pub(super) fn wake(&self) {
+        self.watchers.lock().retain(|_, watcher| match watcher.upgrade() {
+            Some(user) => {
+                user.wake();
+                true
+            }
+            None => false,
+        });
+    }
+}
+
+/// Undoes the beginning of a load that did not end well.
+struct Abandoned<'a>(&'a Room);
+
+impl Drop for Abandoned<'_> {
+    fn drop(&mut self) {
+        let mut slot = self.0.slot.write();
+        if matches!(&*slot, Slot::Loading(_)) {
+            *slot = Slot::Absent;
+        }
+    }
+}

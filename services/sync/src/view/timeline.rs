@@ -1,0 +1,103 @@
+//! Reading the recent timeline of a room backwards, as a member may see it.
+
+use std::sync::Arc;
+
+use ruma::UserId;
+
+use super::{Event, MEMBER, Membership, RoomView};
+
+/// An event, and what the viewer was in the room then.
+#[derive(Debug, Clone)]
+pub(crate) struct Seen {
+    pub(crate) event: Arc<Event>,
+    pub(crate) membership: Membership,
+}
+
+/// What a walk back through a timeline found.
+#[derive(Debug)]
+pub(crate) struct Walk {
+    /// Oldest first.
+    pub(crate) events: Vec<Seen>,
+    pub(crate) rest: Rest,
+}
+
+/// What lies before the events of a walk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Rest {
+    /// Nothing: these are all.
+    Complete,
+    /// More.
+    Limited,
+    /// Only the room server knows: what is in memory ends here, or the viewer was not in the room, so that history
+    /// visibility decides. Events with a `seq` up to `from` are to be asked for.
+    Ask { from: u64, missing: usize },
+}
+
+impl RoomView {
+    /// Collects the last `limit` events in (`lower`, `upper`] that are wanted.
+    ///
+    /// Only for a viewer who is joined at `upper`.
+    pub(crate) fn walk(
+        &self,
+        viewer: &UserId,
+        (lower, upper): (u64, u64),
+        limit: usize,
+        wanted: impl Fn(&Event) -> bool,
+    ) -> Walk {
+        let mut events = Vec::with_capacity(limit.min(32));
+        let rest = self.collect(viewer, (lower, upper), limit, wanted, &mut events);
+        events.reverse();
+        Walk { events, rest }
+    }
+
+    fn collect(
+        &self,
+        viewer: &UserId,
+        (lower, upper): (u64, u64),
+        limit: usize,
+        wanted: impl Fn(&Event) -> bool,
+        events: &mut Vec<Seen>,
+    ) -> Rest {
+        let ask = |from, found: usize| match limit - found {
+            0 => Rest::Limited,
+            missing => Rest::Ask { from, missing },
+        };
+        if !self.knows(upper) {
+            return ask(upper, 0);
+        }
+        let membership_of = |event: Option<&Arc<Event>>| {
+            event.and_then(|event| event.membership).unwrap_or(Membership::Leave)
+        };
+        let mut membership = membership_of(self.get_at(MEMBER, viewer.as_str(), upper));
+        let mut own = self
+            .changes
+            .iter()
+            .rev()
+            .filter(|change| {
+                change.seq <= upper && change.kind == MEMBER && change.state_key == viewer.as_str()
+            })
+            .peekable();
+        let end = self.timeline.partition_point(|event| event.seq <= upper);
+        for event in self.timeline.range(..end).rev() {
+            if event.seq <= lower {
+                return Rest::Complete;
+            }
+            // The membership after the event.
+            while let Some(change) = own.next_if(|change| change.seq > event.seq) {
+                membership = membership_of(change.old.as_ref());
+            }
+            let visible = event.shared || membership == Membership::Join || event.is_membership_of(viewer);
+            if !visible || !self.knows(event.seq.saturating_sub(1)) {
+                return ask(event.seq, events.len());
+            }
+            if !wanted(event) {
+                continue;
+            }
+            if events.len() == limit {
+                return Rest::Limited;
+            }
+            events.push(Seen { event: Arc::clone(event), membership });
+        }
+        if self.timeline_floor <= lower { Rest::Complete } else { ask(self.timeline_floor, events.len()) }
+    }
+}
