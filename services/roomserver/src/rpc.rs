@@ -20,6 +20,8 @@ use crate::{app::App, store::StoreError};
 pub(crate) fn routes(app: &App) -> Routes {
     let mut routes = Routes::builder();
     routes.add_service(input::service(app));
+    routes.add_service(room_stream::service(app));
+    routes.add_service(user_stream::service(app));
     routes.add_service(rooms::service(app));
     routes.add_service(directory::service(app));
     routes.add_service(users::service(app));
@@ -56,3 +58,6 @@ pub(crate) fn unavailable(error: &StoreError) -> Status {
     tracing::warn!(%error, source, "the database did not answer a request");
     Status::new(Code::Unavailable, "the database is not available")
 }
+
+#[cfg(test)]
+mod tests;

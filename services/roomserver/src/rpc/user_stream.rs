@@ -1,1 +1,152 @@
-//! What readers of the output log of users need beside the log itself.
+//! `UserStreamService`: what readers of `OutputUserEvent` need beside the log itself.
+
+use std::collections::VecDeque;
+
+use futures::{StreamExt as _, stream, stream::BoxStream};
+use plexus_log::{PARTITIONS, partition_of};
+use plexus_proto::{
+    common::v1::{AsOf, PartitionHead},
+    log::v1::OutputUserEvent,
+    user::v1::{
+        AccountData, GetHeadsRequest, GetHeadsResponse, GetUserSnapshotRequest, GetUserSnapshotResponse,
+        StreamRangeRequest, StreamRangeResponse,
+        user_stream_service_server::{UserStreamService, UserStreamServiceServer},
+    },
+};
+use prost::Message as _;
+use tonic::{Request, Response, Status};
+use tracing::{error, instrument};
+
+use super::{
+    check::{self, failed, invalid, position, unsigned},
+    room_stream::{CHUNK_BYTES, PAGE},
+};
+use crate::{
+    app::App,
+    store::{StoreError, output, pool, reads},
+};
+
+struct Service {
+    app: App,
+}
+
+/// Makes the service.
+pub(super) fn service(app: &App) -> UserStreamServiceServer<impl UserStreamService> {
+    UserStreamServiceServer::new(Service { app: app.clone() })
+}
+
+#[tonic::async_trait]
+impl UserStreamService for Service {
+    #[instrument(name = "rpc.user.get_heads", skip_all)]
+    async fn get_heads(&self, _request: Request<GetHeadsRequest>) -> Result<Response<GetHeadsResponse>, Status> {
+        let partitions: Vec<i16> = (0..PARTITIONS).filter_map(|number| i16::try_from(number).ok()).collect();
+        let heads = heads(&self.app, &partitions).await.map_err(|error| failed(&error))?;
+        Ok(Response::new(GetHeadsResponse { heads }))
+    }
+
+    type StreamRangeStream = BoxStream<'static, Result<StreamRangeResponse, Status>>;
+
+    #[instrument(name = "rpc.user.stream_range", skip_all)]
+    async fn stream_range(
+        &self,
+        request: Request<StreamRangeRequest>,
+    ) -> Result<Response<Self::StreamRangeStream>, Status> {
+        let StreamRangeRequest { partition, after_seq, to_seq } = request.into_inner();
+        if partition >= PARTITIONS {
+            return Err(invalid("partition", "there is no such partition"));
+        }
+        let partition = i16::try_from(partition).map_err(|error| invalid("partition", error))?;
+        let heads = heads(&self.app, &[partition]).await.map_err(|error| failed(&error))?;
+        let head = heads.first().map_or(0, |head| position(head.seq));
+        let to = if to_seq == 0 { head } else { position(to_seq).min(head) };
+        let after = position(after_seq);
+        let range = Range { app: self.app.clone(), partition, after, to, ready: VecDeque::new() };
+        Ok(Response::new(stream::try_unfold(range, Range::next).boxed()))
+    }
+
+    #[instrument(name = "rpc.user.get_user_snapshot", skip_all)]
+    async fn get_user_snapshot(
+        &self,
+        request: Request<GetUserSnapshotRequest>,
+    ) -> Result<Response<GetUserSnapshotResponse>, Status> {
+        let GetUserSnapshotRequest { user_id } = request.into_inner();
+        check::user_id("user_id", &user_id)?;
+        check::storable("user_id", &user_id)?;
+        let snapshot = snapshot(&self.app, &user_id).await.map_err(|error| failed(&error))?;
+        Ok(Response::new(snapshot))
+    }
+}
+
+async fn heads(app: &App, partitions: &[i16]) -> Result<Vec<PartitionHead>, StoreError> {
+    let conn = pool::get(&app.pool).await?;
+    let rows = reads::snapshot::list_user_heads(&conn, partitions).await?;
+    let head = |row: reads::snapshot::UserHeadRow| PartitionHead {
+        partition: u32::try_from(row.partition).unwrap_or(0),
+        seq: unsigned(row.seq),
+    };
+    Ok(rows.into_iter().map(head).collect())
+}
+
+async fn snapshot(app: &App, user_id: &str) -> Result<GetUserSnapshotResponse, StoreError> {
+    let partition = partition_of(user_id);
+    let number = i16::try_from(partition).unwrap_or(i16::MAX);
+    let conn = pool::get(&app.pool).await?;
+    let rows = reads::snapshot::list_account_data(&conn, user_id, &number).await?;
+    let seq = rows.first().map_or(0, |row| unsigned(row.head_seq));
+    let epoch = app.board.epoch(partition).unwrap_or(0);
+    let account_data = rows.into_iter().filter_map(|row| {
+        Some(AccountData {
+            room_id: row.room_id?,
+            r#type: row.data_type?,
+            content: row.content?.into(),
+            seq: unsigned(row.seq?),
+        })
+    });
+    Ok(GetUserSnapshotResponse {
+        account_data: account_data.collect(),
+        as_of: Some(AsOf { partition, seq, epoch }),
+    })
+}
+
+struct Range {
+    app: App,
+    partition: i16,
+    after: i64,
+    to: i64,
+    ready: VecDeque<OutputUserEvent>,
+}
+
+impl Range {
+    async fn next(mut self) -> Result<Option<(StreamRangeResponse, Self)>, Status> {
+        if self.ready.is_empty() && self.after < self.to {
+            self.read().await?;
+        }
+        let mut records = Vec::with_capacity(self.ready.len());
+        let mut bytes = 0;
+        while bytes < CHUNK_BYTES
+            && let Some(record) = self.ready.pop_front()
+        {
+            bytes += record.encoded_len();
+            records.push(record);
+        }
+        Ok((!records.is_empty()).then_some((StreamRangeResponse { records }, self)))
+    }
+
+    async fn read(&mut self) -> Result<(), Status> {
+        let limit = i64::try_from(PAGE).unwrap_or(i64::MAX);
+        let mut conn = pool::get(&self.app.pool).await.map_err(|error| failed(&error))?;
+        let records = output::list_users(&mut conn, self.partition, self.after, self.to, limit)
+            .await
+            .map_err(|error| failed(&error))?;
+        for record in records {
+            // What was committed has no holes; readers rely on it.
+            if record.seq != unsigned(self.after) + 1 {
+                error!(partition = self.partition, after = self.after, found = record.seq, "user_output_log has a hole");
+                return Err(Status::data_loss("the output log has a hole"));
+            }
+            self.after += 1;
+            self.ready.push_back(record);
+        }
+        Ok(())
+    }
+}

@@ -7,6 +7,7 @@ pub(crate) mod heads;
 pub(crate) mod members;
 mod query;
 pub(crate) mod rooms;
+pub(crate) mod snapshot;
 pub(crate) mod state;
 pub(crate) mod timeline;
 pub(crate) mod users;

@@ -16,10 +16,10 @@ use super::{
 
 /// Most bytes of one piece of account data: it has to fit into a record of the output log.
 const MAX_CONTENT_BYTES: usize = 240 * 1024;
-/// Most bytes of all account data of a user.
-const MAX_TOTAL_BYTES: u64 = 32 * 1024 * 1024;
+/// Most bytes of all account data of a user: readers get it in one message.
+const MAX_TOTAL_BYTES: u64 = 3 * 1024 * 1024;
 /// Most pieces of account data of a user.
-const MAX_PIECES: usize = 20_000;
+const MAX_PIECES: usize = 10_000;
 /// Most bytes of a filter.
 const MAX_FILTER_BYTES: usize = 64 * 1024;
 /// Most filters of a user.

@@ -1,0 +1,170 @@
+//! `RoomStreamService.StreamRoomSnapshot`
+//!
+//! The room's row, its state and its timeline are settled by one statement: a trie never changes, and events are only
+//! added behind the point it tells. The events are then read chunk by chunk. One that is redacted meanwhile comes
+//! redacted; the reader is told of it once more by the log.
+
+use std::collections::VecDeque;
+
+use futures::{StreamExt as _, stream, stream::BoxStream};
+use plexus_proto::{
+    common::v1::AsOf,
+    log::v1::HistoryVisibility,
+    room::v1::{
+        RoomInfo, StreamRoomSnapshotRequest, StreamRoomSnapshotResponse, TimelineEvent,
+    },
+};
+use tonic::{Request, Response, Status};
+use tracing::instrument;
+
+use super::{CHUNK_BYTES, PAGE, event, size};
+use crate::{
+    app::App,
+    rpc::check::{self, failed, room_unknown, unsigned},
+    store::{
+        StoreError, pool,
+        reads::{self, events::HIDDEN, snapshot::RoomRow},
+    },
+};
+
+/// Most events of a timeline.
+const TIMELINE: u32 = 1000;
+
+#[instrument(name = "rpc.room.stream_room_snapshot", skip_all, fields(room.id = %request.get_ref().room_id))]
+pub(super) async fn answer(
+    app: &App,
+    request: Request<StreamRoomSnapshotRequest>,
+) -> Result<Response<BoxStream<'static, Result<StreamRoomSnapshotResponse, Status>>>, Status> {
+    let StreamRoomSnapshotRequest { room_id, timeline_limit } = request.into_inner();
+    check::room_id("room_id", &room_id)?;
+    check::storable("room_id", &room_id)?;
+    if timeline_limit > TIMELINE {
+        return Err(check::invalid("timeline_limit", format!("more than {TIMELINE}")));
+    }
+    let snapshot = begin(app, &room_id, timeline_limit).await.map_err(|error| failed(&error))?;
+    let snapshot = snapshot.ok_or_else(room_unknown)?;
+    Ok(Response::new(stream::try_unfold(snapshot, Snapshot::next).boxed()))
+}
+
+struct Snapshot {
+    app: App,
+    /// For the first chunk.
+    head: Option<(RoomInfo, AsOf)>,
+    /// Events of the state still to be sent.
+    state: VecDeque<i64>,
+    /// Events of the timeline still to be sent, oldest first.
+    timeline: VecDeque<i64>,
+    more_before: bool,
+    /// Whether the last chunk was sent.
+    ended: bool,
+}
+
+async fn begin(app: &App, room_id: &str, timeline_limit: u32) -> Result<Option<Snapshot>, StoreError> {
+    let conn = pool::get(&app.pool).await?;
+    let Some(room) = reads::snapshot::find_room(&conn, room_id).await?.into_iter().next() else {
+        return Ok(None);
+    };
+    let mut state = reads::state::list(&app.nodes, &conn, room.room_nid, room.members_root).await?;
+    state.extend(reads::state::list(&app.nodes, &conn, room.room_nid, room.other_root).await?);
+    state.sort_unstable();
+    let limit = i64::from(timeline_limit);
+    // One more than wanted tells whether there are more.
+    let scan_limit = limit + 1;
+    let rows = reads::timeline::scan_backward(&conn, &room.room_nid, &0, &room.head_seq, &scan_limit).await?;
+    let more_before = rows.len() > usize::try_from(limit).unwrap_or(usize::MAX);
+    let timeline = rows
+        .into_iter()
+        .take(usize::try_from(limit).unwrap_or(usize::MAX))
+        .filter(|row| row.flags & HIDDEN == 0)
+        .map(|row| row.event_nid)
+        .rev();
+    let timeline = timeline.collect();
+    Ok(Some(Snapshot {
+        app: app.clone(),
+        head: Some(head(app, room)),
+        state: state.into(),
+        timeline,
+        more_before,
+        ended: false,
+    }))
+}
+
+fn head(app: &App, room: RoomRow) -> (RoomInfo, AsOf) {
+    let partition = u32::try_from(room.partition).unwrap_or(0);
+    let as_of =
+        AsOf { partition, seq: unsigned(room.head_seq), epoch: app.board.epoch(partition).unwrap_or(0) };
+    let info = RoomInfo {
+        room_id: room.room_id,
+        room_version: room.version,
+        joined_members: unsigned(room.joined_members.into()),
+        invited_members: unsigned(room.invited_members.into()),
+        published: room.published,
+        latest_event_ids: room.latest_event_ids,
+        depth: unsigned(room.depth),
+        partition,
+        last_seq: unsigned(room.last_seq),
+    };
+    (info, as_of)
+}
+
+impl Snapshot {
+    async fn next(mut self) -> Result<Option<(StreamRoomSnapshotResponse, Self)>, Status> {
+        if self.ended {
+            return Ok(None);
+        }
+        let mut chunk = StreamRoomSnapshotResponse::default();
+        if let Some((info, as_of)) = self.head.take() {
+            chunk.info = Some(info);
+            chunk.as_of = Some(as_of);
+        }
+        let mut bytes = 0;
+        while bytes < CHUNK_BYTES && !self.state.is_empty() {
+            bytes += self.read_state(&mut chunk).await.map_err(|error| failed(&error))?;
+        }
+        while bytes < CHUNK_BYTES && self.state.is_empty() && !self.timeline.is_empty() {
+            bytes += self.read_timeline(&mut chunk).await.map_err(|error| failed(&error))?;
+        }
+        if self.state.is_empty() && self.timeline.is_empty() {
+            self.ended = true;
+            chunk.more_before = self.more_before;
+        }
+        Ok(Some((chunk, self)))
+    }
+
+    async fn read_state(&mut self, chunk: &mut StreamRoomSnapshotResponse) -> Result<usize, StoreError> {
+        let nids: Vec<i64> = take(&mut self.state);
+        let conn = pool::get(&self.app.pool).await?;
+        let mut rows = reads::events::list(&conn, &false, &nids).await?;
+        rows.sort_unstable_by_key(|row| row.event_nid);
+        let events: Vec<_> = rows.into_iter().map(event).collect();
+        let bytes = events.iter().map(size).sum();
+        chunk.state.extend(events);
+        Ok(bytes)
+    }
+
+    async fn read_timeline(&mut self, chunk: &mut StreamRoomSnapshotResponse) -> Result<usize, StoreError> {
+        let nids: Vec<i64> = take(&mut self.timeline);
+        let conn = pool::get(&self.app.pool).await?;
+        let mut rows = reads::events::list(&conn, &true, &nids).await?;
+        rows.sort_unstable_by_key(|row| row.seq);
+        let mut bytes = 0;
+        for row in rows {
+            let visibility = match row.visibility {
+                1 => HistoryVisibility::Joined,
+                2 => HistoryVisibility::Invited,
+                4 => HistoryVisibility::WorldReadable,
+                _ => HistoryVisibility::Shared,
+            };
+            let event = event(row);
+            bytes += size(&event);
+            chunk.timeline.push(TimelineEvent { event: Some(event), visibility: visibility.into() });
+        }
+        Ok(bytes)
+    }
+}
+
+/// Takes a page; few enough events that a chunk stays below what receivers take, whatever their size.
+fn take(nids: &mut VecDeque<i64>) -> Vec<i64> {
+    let count = nids.len().min(PAGE.min(CHUNK_BYTES / plexus_events::MAX_EVENT_BYTES));
+    nids.drain(..count).collect()
+}
