@@ -1,9 +1,10 @@
 //! Redaction.
 
-use ruma::canonical_json::{RedactedBecause, redact_in_place};
+use ruma::canonical_json::{CanonicalJsonValue, RedactedBecause, redact_in_place};
 
 use crate::{
     canonical::{self, CanonicalError},
+    hash,
     version::RoomRules,
 };
 
@@ -18,7 +19,8 @@ pub enum RedactError {
     Malformed(String),
 }
 
-/// Redacts an event and records why: the redaction event goes into `unsigned.redacted_because`, as its server sent it.
+/// Redacts an event and records why: the redaction event goes into `unsigned.redacted_because`, as its server sent it,
+/// but with its `event_id`, which clients want there and can no longer be computed by whoever does not know the version.
 ///
 /// # Errors
 ///
@@ -27,6 +29,9 @@ pub fn redact(event: &[u8], because: &[u8], rules: &RoomRules) -> Result<Vec<u8>
     let mut event = canonical::parse_object(event)?;
     let mut because = canonical::parse_object(because)?;
     because.remove("unsigned");
+    let event_id =
+        hash::event_id(&because, rules).map_err(|error| RedactError::Malformed(error.to_string()))?;
+    because.insert("event_id".to_owned(), CanonicalJsonValue::String(event_id.to_string()));
     redact_in_place(&mut event, &rules.rules.redaction, Some(RedactedBecause::from_json(because)))
         .map_err(|error| RedactError::Malformed(error.to_string()))?;
     Ok(canonical::object_to_vec(&event))

@@ -21,6 +21,8 @@ mod state;
 pub(crate) mod trie;
 mod txn;
 mod work;
+#[cfg(test)]
+mod tests;
 
 #[expect(unused_imports, reason = "the interface for the worker and the queries; parts of it are used as they come")]
 pub(crate) use self::{
@@ -32,6 +34,6 @@ pub(crate) use self::{
     },
     room::{Latest, Room, RoomParts},
     source::{AliasTarget, JOINED_LOCAL_LIMIT, Needs, Source},
-    trie::{Change, DecodeError, Key, Missing, Node, Nodes, Trie, diff},
+    trie::{Change, DecodeError, Key, Missing, NewNodes, Node, Nodes, Trie, diff},
     txn::txn_key,
 };

@@ -27,7 +27,7 @@ const RECORD_VERSION: u32 = 1;
 #[derive(Debug)]
 pub(super) enum Stop {
     /// Something has to be loaded.
-    Need(Needs),
+    Need(Box<Needs>),
     /// It is refused.
     Refuse(ErrorReason, String),
     /// It can never be processed.
@@ -72,7 +72,7 @@ impl<'a> Work<'a> {
 
     /// Stops here if anything was found lacking.
     pub(super) fn settle(&mut self) -> Result<(), Stop> {
-        if self.needs.is_empty() { Ok(()) } else { Err(Stop::Need(std::mem::take(&mut self.needs))) }
+        if self.needs.is_empty() { Ok(()) } else { Err(Stop::Need(Box::new(std::mem::take(&mut self.needs)))) }
     }
 
     /// Finds an event by numeric ID, also one that this input has made. Notes it as lacking if it is not loaded.

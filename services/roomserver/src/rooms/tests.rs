@@ -1,0 +1,365 @@
+//! Rooms in memory: a world that plays the worker and the database.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use plexus_events::{RoomRules, SigningKey, create::unsigned_create_event};
+use plexus_log::partition_of;
+use plexus_proto::{
+    common::v1::ErrorReason,
+    input::v1::{Verdict, verdict},
+    log::v1::{
+        AtomicBatch, InputRoomEvent, Intent, RoomControl, input_room_event::Body, output_room_event,
+        room_control::Action,
+    },
+};
+use ruma::{OwnedEventId, OwnedRoomAliasId, OwnedRoomId, OwnedUserId, RoomId, RoomVersionId, UserId};
+use serde_json::{Value, json};
+
+use super::{
+    AliasTarget, Applied, Counters, Env, EventNid, EventRow, Latest, Needs, Node, NodeNid, Outcome, Output, Room,
+    RoomInput, RoomParts, RoomRow, Source, StoredEvent, apply,
+};
+
+mod control;
+mod creation;
+mod hostile;
+mod invariants;
+mod membership;
+mod messages;
+mod redactions;
+
+pub(super) const ALICE: &str = "@alice:example.org";
+pub(super) const BOB: &str = "@bob:example.org";
+pub(super) const CAROL: &str = "@carol:example.org";
+
+/// What is expected of an input.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Answer {
+    Accepted { event_id: String, seq: u64 },
+    Refused(ErrorReason, String),
+    Poison(String),
+}
+
+impl Answer {
+    #[track_caller]
+    pub(super) fn event_id(&self) -> String {
+        match self {
+            Self::Accepted { event_id, .. } => event_id.clone(),
+            other => panic!("not accepted: {other:?}"),
+        }
+    }
+
+    #[track_caller]
+    pub(super) fn refused(&self) -> ErrorReason {
+        match self {
+            Self::Refused(reason, message) => {
+                assert!(!message.is_empty());
+                *reason
+            }
+            other => panic!("not refused: {other:?}"),
+        }
+    }
+}
+
+/// The tables, as far as `apply` looks at them.
+#[derive(Default)]
+pub(super) struct Tables {
+    pub(super) rooms: HashMap<OwnedRoomId, RoomRow>,
+    pub(super) events: HashMap<EventNid, EventRow>,
+    pub(super) nodes: HashMap<NodeNid, bytes::Bytes>,
+    pub(super) aliases: HashMap<OwnedRoomAliasId, AliasTarget>,
+    pub(super) members: BTreeMap<(OwnedRoomId, OwnedUserId), (String, bool)>,
+    pub(super) redactions: Vec<(OwnedEventId, bool)>,
+}
+
+pub(super) struct World {
+    pub(super) env: Env,
+    pub(super) tables: Tables,
+    /// Rooms kept in memory; empty when every input starts from the tables.
+    warm: HashMap<OwnedRoomId, Room>,
+    pub(super) cold: bool,
+    counters: HashMap<u32, Counters>,
+    pub(super) outputs: Vec<Output>,
+    inputs: u64,
+}
+
+impl World {
+    pub(super) fn new() -> Self {
+        let env = Env {
+            server_name: "example.org".try_into().unwrap(),
+            signing_key: SigningKey::from_seed("a_test", &[3; 32]).unwrap(),
+        };
+        Self {
+            env,
+            tables: Tables::default(),
+            warm: HashMap::new(),
+            cold: false,
+            counters: HashMap::new(),
+            outputs: Vec::new(),
+            inputs: 0,
+        }
+    }
+
+    pub(super) fn record(&mut self, room_id: &str, body: Option<Body>) -> InputRoomEvent {
+        self.inputs += 1;
+        InputRoomEvent {
+            version: 1,
+            input_id: u128::from(self.inputs).to_be_bytes().to_vec().into(),
+            room_id: room_id.to_owned(),
+            produced_ts: 1_700_000_000_000 + i64::try_from(self.inputs).unwrap(),
+            traceparent: String::new(),
+            body,
+        }
+    }
+
+    pub(super) fn submit(&mut self, room_id: &str, body: Body) -> Answer {
+        let record = self.record(room_id, Some(body));
+        let partition = partition_of(room_id);
+        self.submit_input(RoomInput { partition, record })
+    }
+
+    pub(super) fn submit_input(&mut self, input: RoomInput) -> Answer {
+        let counters =
+            *self.counters.entry(input.partition).or_insert_with(|| Counters::first(input.partition));
+        let id = RoomId::parse(&input.record.room_id).ok();
+        let room = id.and_then(|id| self.room(&id));
+        let mut source = Source::default();
+        for _ in 0..64 {
+            match apply(room.as_ref(), &input, &source, counters, &self.env) {
+                Outcome::Applied(applied) => {
+                    let answer = answer(&applied.verdict);
+                    self.commit(input.partition, *applied);
+                    return answer;
+                }
+                Outcome::Refused(verdict) => return answer(&verdict),
+                Outcome::Poison(why) => return Answer::Poison(why),
+                Outcome::Need(needs) => self.load(&needs, &mut source),
+            }
+        }
+        panic!("`apply` asks for more and more");
+    }
+
+    fn room(&self, id: &RoomId) -> Option<Room> {
+        if let (false, Some(room)) = (self.cold, self.warm.get(id)) {
+            return Some(room.clone());
+        }
+        let row = self.tables.rooms.get(id)?;
+        let latest = row.latest_nids.iter().map(|nid| {
+            let event = &self.tables.events[nid].event;
+            Latest { nid: *nid, event_id: event.event_id.clone(), depth: event.depth }
+        });
+        let parts = RoomParts {
+            nid: row.nid,
+            room_id: row.room_id.clone(),
+            partition: row.partition,
+            version: row.version.clone(),
+            create_nid: row.create_nid,
+            latest: latest.collect(),
+            members_root: NodeNid::from_column(row.members_root),
+            other_root: NodeNid::from_column(row.other_root),
+            depth: row.depth,
+            last_seq: row.last_seq,
+            joined_members: row.joined_members,
+            invited_members: row.invited_members,
+            published: row.published,
+        };
+        Some(Room::from_parts(parts).unwrap())
+    }
+
+    fn load(&self, needs: &Needs, source: &mut Source) {
+        let before = (source.nodes.len(), source.events.len(), source.events_by_id.len());
+        let before = (before, source.aliases.len(), source.memberships.len(), source.joined_local.len());
+        for nid in &needs.nodes {
+            source.nodes.insert(*nid, Arc::new(Node::decode(&self.tables.nodes[nid]).unwrap()));
+        }
+        for nid in &needs.events {
+            source.events.insert(*nid, Arc::clone(&self.tables.events[nid].event));
+        }
+        for id in &needs.event_ids {
+            source.events_by_id.insert(id.clone(), self.event(id.as_str()));
+        }
+        for alias in &needs.aliases {
+            source.aliases.insert(alias.clone(), self.tables.aliases.get(alias).cloned());
+        }
+        for key in &needs.memberships {
+            let membership = self.tables.members.get(key).map(|(membership, _)| membership.clone());
+            source.memberships.insert(key.clone(), membership);
+        }
+        for nid in &needs.joined_local {
+            let room = self.tables.rooms.values().find(|room| room.nid == *nid).unwrap();
+            let joined = self.tables.members.iter().filter(|((id, _), (membership, _))| {
+                *id == room.room_id && membership == "join"
+            });
+            source.joined_local.insert(*nid, joined.map(|((_, user), _)| user.clone()).collect());
+        }
+        let after = (source.nodes.len(), source.events.len(), source.events_by_id.len());
+        let after = (after, source.aliases.len(), source.memberships.len(), source.joined_local.len());
+        assert_ne!(before, after, "`apply` asks for what it has: {needs:?}");
+    }
+
+    fn commit(&mut self, partition: u32, applied: Applied) {
+        let Applied { room, rows, outputs, counters, .. } = applied;
+        let was = self.counters.insert(partition, counters).unwrap();
+        let seqs: Vec<_> = outputs.iter().map(|output| output.seq).collect();
+        assert_eq!(seqs, (was.next_seq..counters.next_seq).collect::<Vec<_>>(), "contiguous");
+        assert_eq!(rows.room.is_some(), !outputs.is_empty());
+        for output in &outputs {
+            assert_eq!(output.record.seq, u64::try_from(output.seq).unwrap());
+        }
+        if let Some(row) = rows.room {
+            assert!(!row.latest_nids.is_empty());
+            assert_eq!(rows.room_is_new, !self.tables.rooms.contains_key(&row.room_id));
+            self.tables.rooms.insert(row.room_id.clone(), row);
+        }
+        for row in rows.events {
+            assert!(self.tables.events.insert(row.event.nid, row).is_none());
+        }
+        for event in rows.rewritten {
+            let nid = event.nid;
+            self.tables.events.get_mut(&nid).unwrap().event = event;
+        }
+        for node in rows.nodes {
+            assert!(self.tables.nodes.insert(node.nid, node.body).is_none());
+        }
+        for member in rows.members {
+            let key = (room.room_id().to_owned(), member.user_id);
+            self.tables.members.insert(key, (member.membership, false));
+        }
+        for (_, user) in rows.forgotten {
+            self.tables.members.get_mut(&(room.room_id().to_owned(), user)).unwrap().1 = true;
+        }
+        for row in rows.redactions {
+            self.tables.redactions.push((row.redacts_id, row.applied));
+        }
+        for row in rows.aliases_set {
+            let target = AliasTarget { room_id: row.room_id, creator: row.creator };
+            assert!(self.tables.aliases.insert(row.alias, target).is_none());
+        }
+        for alias in rows.aliases_removed {
+            assert!(self.tables.aliases.remove(&alias).is_some());
+        }
+        self.outputs.extend(outputs);
+        self.warm.insert(room.room_id().to_owned(), room);
+    }
+
+    pub(super) fn event(&self, id: &str) -> Option<Arc<StoredEvent>> {
+        self.tables.events.values().map(|row| &row.event).find(|event| event.event_id == id).map(Arc::clone)
+    }
+
+    #[track_caller]
+    pub(super) fn json(&self, id: &str) -> Value {
+        serde_json::from_slice(&self.event(id).expect("stored").json).unwrap()
+    }
+
+    pub(super) fn row(&self, room_id: &str) -> &RoomRow {
+        &self.tables.rooms[<&RoomId>::try_from(room_id).unwrap()]
+    }
+
+    pub(super) fn membership(&self, room_id: &str, user: &str) -> Option<(String, bool)> {
+        let key = (RoomId::parse(room_id).unwrap(), UserId::parse(user).unwrap());
+        self.tables.members.get(&key).cloned()
+    }
+
+    /// The bodies of all output records.
+    pub(super) fn bodies(&self) -> Vec<output_room_event::Body> {
+        self.outputs.iter().map(|output| output.record.body.clone().unwrap()).collect()
+    }
+
+    pub(super) fn send(&mut self, room: &str, sender: &str, event_type: &str, content: Value) -> Answer {
+        self.submit(room, Body::Intent(intent(sender, event_type, None, content)))
+    }
+
+    pub(super) fn set(
+        &mut self,
+        room: &str,
+        sender: &str,
+        (event_type, state_key): (&str, &str),
+        content: Value,
+    ) -> Answer {
+        self.submit(room, Body::Intent(intent(sender, event_type, Some(state_key), content)))
+    }
+
+    pub(super) fn says(&mut self, room: &str, sender: &str, text: &str) -> Answer {
+        self.send(room, sender, "m.room.message", json!({ "msgtype": "m.text", "body": text }))
+    }
+
+    pub(super) fn member(&mut self, room: &str, sender: &str, user: &str, membership: &str) -> Answer {
+        self.set(room, sender, ("m.room.member", user), json!({ "membership": membership }))
+    }
+
+    pub(super) fn redact(&mut self, room: &str, sender: &str, target: &str) -> Answer {
+        let mut intent = intent(sender, "m.room.redaction", None, json!({ "reason": "spam" }));
+        intent.redacts = target.to_owned();
+        self.submit(room, Body::Intent(intent))
+    }
+
+    pub(super) fn control(&mut self, room: &str, action: Action) -> Answer {
+        self.submit(room, Body::Control(RoomControl { action: Some(action) }))
+    }
+
+    /// A room of Alice's with a join rule.
+    #[track_caller]
+    pub(super) fn creates(&mut self, version: &str, join_rule: Value) -> String {
+        let (room_id, batch) = new_room(version, ALICE, join_rule);
+        match self.submit(&room_id, Body::Batch(batch)) {
+            Answer::Accepted { .. } => room_id,
+            other => panic!("version {version}: {other:?}"),
+        }
+    }
+
+    pub(super) fn public_room(&mut self) -> String {
+        self.creates("12", json!({ "join_rule": "public" }))
+    }
+}
+
+fn answer(verdict: &Verdict) -> Answer {
+    match verdict.outcome.as_ref().unwrap() {
+        verdict::Outcome::Accepted(accepted) => {
+            Answer::Accepted { event_id: accepted.event_id.clone(), seq: accepted.seq }
+        }
+        verdict::Outcome::Rejected(rejected) => Answer::Refused(rejected.reason(), rejected.message.clone()),
+        other => panic!("unexpected {other:?}"),
+    }
+}
+
+pub(super) fn intent(sender: &str, event_type: &str, state_key: Option<&str>, content: Value) -> Intent {
+    Intent {
+        sender: sender.to_owned(),
+        r#type: event_type.to_owned(),
+        state_key: state_key.map(str::to_owned),
+        content: serde_json::to_vec(&content).unwrap().into(),
+        origin_server_ts: 1_700_000_000_000,
+        ..Intent::default()
+    }
+}
+
+/// The batch that `createRoom` makes, in short.
+pub(super) fn new_room(version: &str, creator: &str, join_rule: Value) -> (String, AtomicBatch) {
+    let rules = RoomRules::of(version).unwrap();
+    let room_id = RoomId::parse(format!("!r{}:example.org", join_rule.to_string().len())).unwrap();
+    let old_style = (!rules.room_id_is_create_hash()).then_some(&*room_id);
+    let content = json!({ "n": join_rule.to_string() });
+    let (room_id, create_pdu) = unsigned_create_event(
+        &RoomVersionId::try_from(version).unwrap(),
+        <&UserId>::try_from(creator).unwrap(),
+        old_style,
+        content.as_object().unwrap().clone(),
+        1_700_000_000_000,
+    )
+    .unwrap();
+    let users = if rules.room_id_is_create_hash() { json!({}) } else { json!({ creator: 100 }) };
+    let intents = vec![
+        intent(creator, "m.room.member", Some(creator), json!({ "membership": "join" })),
+        intent(creator, "m.room.power_levels", Some(""), json!({ "users": users })),
+        intent(creator, "m.room.join_rules", Some(""), join_rule),
+        intent(creator, "m.room.history_visibility", Some(""), json!({ "history_visibility": "shared" })),
+    ];
+    let batch = AtomicBatch {
+        create_pdu: create_pdu.into(),
+        room_version: version.to_owned(),
+        intents,
+        ..AtomicBatch::default()
+    };
+    (room_id.to_string(), batch)
+}
