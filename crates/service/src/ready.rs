@@ -6,9 +6,9 @@ use tokio::sync::watch;
 
 use crate::{metrics, run::Shutdown};
 
-/// How often a part is asked that cannot tell by itself: until it is ready, and from then on.
-const ASK_UNTIL_READY: Duration = Duration::from_millis(50);
-const ASK_WHEN_READY: Duration = Duration::from_secs(2);
+/// How often a part is asked that cannot tell by itself: until it is ready for the first time, and from then on.
+const ASK_AT_START: Duration = Duration::from_millis(50);
+const ASK_LATER: Duration = Duration::from_secs(1);
 
 /// What a process waits for before it is ready; cheap to clone.
 #[derive(Debug, Clone)]
@@ -87,10 +87,14 @@ impl Part {
     {
         let stopping = shutdown.clone();
         let ask = async move {
+            let mut pause = ASK_AT_START;
             loop {
                 let ready = probe().await;
                 self.set(ready);
-                tokio::time::sleep(if ready { ASK_WHEN_READY } else { ASK_UNTIL_READY }).await;
+                if ready {
+                    pause = ASK_LATER;
+                }
+                tokio::time::sleep(pause).await;
             }
         };
         shutdown.spawn(async move {

@@ -20,6 +20,9 @@ pub const COMMIT: &str = match option_env!("PLEXUS_COMMIT") {
     None => "unknown",
 };
 
+/// Libraries that tell at `info` what belongs at `debug`, several times for each event.
+const QUIET: &str = "ruma_state_res=warn";
+
 /// How often histograms fold in what was recorded; without it they grow until somebody reads the metrics.
 const UPKEEP: Duration = Duration::from_secs(5);
 
@@ -86,7 +89,8 @@ impl std::fmt::Debug for Telemetry {
 
 /// Starts logging and metrics; once in a process.
 pub fn init(config: &TelemetryConfig, service: &'static str) -> Result<Telemetry, TelemetryError> {
-    let filter = EnvFilter::try_new(&config.level)
+    // The configuration's own directives come later, and so win.
+    let filter = EnvFilter::try_new(format!("{QUIET},{}", config.level))
         .map_err(|source| TelemetryError::Level { level: config.level.clone(), source })?;
     let lines = tracing_subscriber::fmt::layer()
         .with_writer(std::io::stderr)

@@ -1,4 +1,4 @@
-"""Two people chat by matrix-nio, a client library that is not ours: nio.py URL
+"""Two people chat by matrix-nio, a client library that is not ours: matrix_nio.py URL
 
 Registers, logs in, creates, invites, joins, sends, syncs, redacts, pages, leaves and logs out, and checks each step.
 """
