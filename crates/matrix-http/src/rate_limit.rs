@@ -153,13 +153,18 @@ fn quota(limit: RateLimit) -> Quota {
         .allow_burst(burst)
 }
 
-/// Time in which a bucket gains one token: from a nanosecond to a day, whatever the configuration says.
+/// Time in which a bucket gains one token: from a nanosecond to a day, whatever the configuration says, and such that
+/// an empty bucket is full within a year, because governor counts in nanoseconds.
 fn refill_period(limit: RateLimit) -> Duration {
     const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+    const YEAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+    let longest = DAY.min(YEAR / limit.burst.max(1));
     if limit.per_second.is_nan() || limit.per_second <= 0.0 {
-        return DAY;
+        return longest;
     }
-    Duration::try_from_secs_f64(limit.per_second.recip()).unwrap_or(DAY).clamp(Duration::from_nanos(1), DAY)
+    Duration::try_from_secs_f64(limit.per_second.recip())
+        .unwrap_or(longest)
+        .clamp(Duration::from_nanos(1), longest)
 }
 
 /// Whoever has one IPv6 address has a /64 of them.

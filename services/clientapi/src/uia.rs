@@ -4,8 +4,6 @@
 mod request;
 mod sessions;
 mod stages;
-#[cfg(test)]
-mod tests;
 
 use std::borrow::Cow;
 

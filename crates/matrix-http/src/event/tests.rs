@@ -107,7 +107,7 @@ fn redacted_events_carry_the_redaction_in_client_format() {
 fn only_the_sending_device_sees_the_transaction() {
     let event = RoomEvent {
         event_id: "$e".to_owned(),
-        json: stored(json!({})),
+        json: stored(json!({})).into(),
         room_id: "!r:test".to_owned(),
         txn_device_id: "D".to_owned(),
         txn_id: "t".to_owned(),

@@ -3,9 +3,9 @@
 
 use axum::extract::State;
 use http::StatusCode;
-use plexus_matrix_http::{ClientAddress, Matrix, MatrixError, QueryArgs};
-use ruma::{OwnedDeviceId, api::client::account::register::v3::Response};
-use serde::Deserialize;
+use plexus_matrix_http::{ClientAddress, JsonObject, MatrixError, QueryArgs};
+use ruma::{OwnedDeviceId, OwnedUserId};
+use serde::{Deserialize, Serialize};
 use tracing::instrument;
 
 use super::{FirstSession, NewAccount};
@@ -44,13 +44,27 @@ struct Params {
     login_type: Option<String>,
 }
 
+// Not ruma's type: it says `"device_id": null` where there is no session.
+#[derive(Debug, Serialize)]
+struct Response {
+    user_id: OwnedUserId,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    device_id: Option<OwnedDeviceId>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    access_token: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    refresh_token: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expires_in_ms: Option<u64>,
+}
+
 #[instrument(name = "http.client.register", skip_all)]
 pub(crate) async fn handler(
     State(app): State<App>,
     address: ClientAddress,
     QueryArgs(query): QueryArgs<Query>,
     request: InteractiveRequest,
-) -> Result<Matrix<Response>, MatrixError> {
+) -> Result<JsonObject, MatrixError> {
     match query.kind {
         Kind::Guest => register_guest(&app, address, &request).await,
         Kind::User => register_user(&app, address, request).await,
@@ -61,7 +75,7 @@ async fn register_guest(
     app: &App,
     address: ClientAddress,
     request: &InteractiveRequest,
-) -> Result<Matrix<Response>, MatrixError> {
+) -> Result<JsonObject, MatrixError> {
     if !app.config.registration.guests {
         return Err(MatrixError::new(
             StatusCode::FORBIDDEN,
@@ -84,7 +98,7 @@ async fn register_user(
     app: &App,
     address: ClientAddress,
     request: InteractiveRequest,
-) -> Result<Matrix<Response>, MatrixError> {
+) -> Result<JsonObject, MatrixError> {
     let early: Params = uia::read_params(&request.params)?;
     if early.login_type.as_deref() == Some("m.login.application_service") {
         // There are no application services, so nobody can have a token of one.
@@ -135,14 +149,14 @@ fn flows(app: &App) -> Result<Vec<&'static [Stage]>, MatrixError> {
     Ok(flows)
 }
 
-async fn create(app: &App, account: NewAccount) -> Result<Matrix<Response>, MatrixError> {
+async fn create(app: &App, account: NewAccount) -> Result<JsonObject, MatrixError> {
     let (user_id, issued) = super::create(app, account).await?;
-    let mut response = Response::new(user_id);
-    if let Some(issued) = issued {
-        response.access_token = Some(issued.access_token);
-        response.device_id = Some(issued.device_id);
-        response.refresh_token = issued.refresh_token;
-        response.expires_in = issued.expires_in;
-    }
-    Ok(Matrix(response))
+    let (device_id, access_token, refresh_token, expires_in) = match issued {
+        Some(issued) => {
+            (Some(issued.device_id), Some(issued.access_token), issued.refresh_token, issued.expires_in)
+        }
+        None => (None, None, None, None),
+    };
+    let expires_in_ms = expires_in.map(|lifetime| u64::try_from(lifetime.as_millis()).unwrap_or(u64::MAX));
+    JsonObject::of(&Response { user_id, device_id, access_token, refresh_token, expires_in_ms })
 }
