@@ -75,7 +75,7 @@ impl Rooms {
         content::check(content)?;
         match event_type {
             "m.room.member" => self.check_member(state_key, content)?,
-            "m.room.canonical_alias" => self.check_canonical_alias(room_id, state_key, content).await?,
+            "m.room.canonical_alias" => self.check_remote_aliases(room_id, state_key, content).await?,
             _ => {}
         }
         let intent = Intent {

@@ -50,21 +50,6 @@ async fn refused_join_is_forbidden() {
 }
 
 #[tokio::test]
-async fn member_of_an_allowed_room_is_vouched_for() {
-    let world = World::with_room(&[("alice", "join")]);
-    world.add_room("!space:example.org", &[("bob", "join")]);
-    let allow = json!([{ "type": "m.room_membership", "room_id": "!space:example.org" }]);
-    world.add_state(ROOM, "m.room.create", "", json!({ "room_version": "11" }));
-    world.add_state(ROOM, "m.room.join_rules", "", json!({ "join_rule": "restricted", "allow": allow }));
-    let levels = json!({ "invite": 50, "users": { "@alice:example.org": 100, "@zoe:elsewhere.org": 100 } });
-    world.add_state(ROOM, "m.room.power_levels", "", levels);
-    assert_ok(&world.post("bob", &format!("/join/{ROOM}"), json!({})).await);
-    assert_eq!(content(&world.intent())["join_authorised_via_users_server"], "@alice:example.org");
-    assert_ok(&world.post("carol", &format!("/join/{ROOM}"), json!({})).await);
-    assert_eq!(content(&world.intent()), json!({ "membership": "join" }));
-}
-
-#[tokio::test]
 async fn guests_join_only_where_guests_may() {
     let world = World::with_room(&[("guest", "invite")]);
     let join = format!("/join/{ROOM}");
