@@ -155,4 +155,4 @@ fn joined_later(history: &MemberHistory, event: EventFacts) -> bool {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

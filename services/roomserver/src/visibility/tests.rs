@@ -4,7 +4,12 @@ use super::*;
 
 /// The specification's five rules, word by word, over a list of every event of a line.
 /// `memberships[n]` is the viewer's membership in the state after event `n`.
-fn oracle(memberships: &[Membership], n: usize, visibility: HistoryVisibility, own_member: bool) -> bool {
+pub(crate) fn oracle(
+    memberships: &[Membership],
+    n: usize,
+    visibility: HistoryVisibility,
+    own_member: bool,
+) -> bool {
     let before = if n == 0 { Membership::Leave } else { memberships[n - 1] };
     let rules = |membership: Membership| {
         visibility == WorldReadable
