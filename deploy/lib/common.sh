@@ -75,6 +75,7 @@ start() {
   local signal=$1
   shift
   setsid setpriv --pdeathsig "$signal" -- "$@" &
+  # shellcheck disable=SC2034 # for the caller
   started=$!
 }
 
