@@ -1,6 +1,9 @@
 //! The key that signs events: the one place that makes signatures.
 
-use base64::{Engine as _, engine::general_purpose::STANDARD_NO_PAD};
+use base64::{
+    Engine as _, alphabet,
+    engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig, general_purpose::STANDARD_NO_PAD},
+};
 use ed25519_dalek::Signer as _;
 use ruma::{AnyKeyName, OwnedSigningKeyId, ServerName, signatures};
 
@@ -25,6 +28,14 @@ pub fn sign_event(
     signatures::sign_event(server_name.as_str(), key, event, &rules.rules.redaction)
         .map_err(|error| SignError(error.to_string()))
 }
+
+/// Reads seeds as other homeservers write them: with or without padding, and with stray bits at the end.
+const SEED: GeneralPurpose = GeneralPurpose::new(
+    &alphabet::STANDARD,
+    GeneralPurposeConfig::new()
+        .with_decode_padding_mode(DecodePaddingMode::Indifferent)
+        .with_decode_allow_trailing_bits(true),
+);
 
 /// An Ed25519 key with its version.
 #[derive(Clone)]
@@ -73,7 +84,7 @@ impl SigningKey {
         else {
             return Err(KeyParseError::Format);
         };
-        let seed = STANDARD_NO_PAD.decode(seed.trim_end_matches('=')).map_err(|_| KeyParseError::Seed)?;
+        let seed = SEED.decode(seed).map_err(|_| KeyParseError::Seed)?;
         let seed: [u8; 32] = seed.try_into().map_err(|_| KeyParseError::Seed)?;
         Self::from_seed(version, &seed)
     }

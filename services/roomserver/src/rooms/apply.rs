@@ -54,7 +54,7 @@ pub(crate) fn apply(
 ) -> Outcome {
     match decide(room, input, source, counters, env) {
         Ok(outcome) => outcome,
-        Err(Stop::Need(needs)) => Outcome::Need(*needs),
+        Err(Stop::Need(needs)) => Outcome::Need(needs),
         Err(Stop::Refuse(reason, message)) => Outcome::Refused(rejected(reason, message)),
         Err(Stop::Poison(why)) => Outcome::Poison(why),
     }

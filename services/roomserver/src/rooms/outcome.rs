@@ -26,7 +26,7 @@ pub(crate) enum Outcome {
     /// It is refused; nothing changes.
     Refused(Verdict),
     /// Something has to be loaded first.
-    Need(Needs),
+    Need(Box<Needs>),
     /// It can never be processed: it belongs into `dead_letters`.
     Poison(String),
 }
