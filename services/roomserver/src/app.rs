@@ -4,6 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use plexus_log::Log;
 use plexus_service::Config;
+use tokio::task::AbortHandle;
 use tracing::{info, warn};
 
 use crate::{
@@ -34,6 +35,7 @@ pub(crate) struct App {
 #[derive(Clone)]
 pub struct RoomServer {
     app: App,
+    tasks: Vec<AbortHandle>,
 }
 
 /// Why a room server could not start.
@@ -80,8 +82,8 @@ pub(crate) async fn start(deps: Deps) -> Result<RoomServer, StartError> {
     let sessions = Arc::new(SessionCache::default());
     let board = Arc::new(Board::new(advertised(&config)));
     let app = App { config, log, pool, board, sessions, nodes: NodeCache::default() };
-    worker::start(&app, &shutdown)?;
-    Ok(RoomServer { app })
+    let tasks = worker::start(&app, &shutdown)?;
+    Ok(RoomServer { app, tasks })
 }
 
 /// Migrates the database; waits for it while it is away.
@@ -126,6 +128,13 @@ impl RoomServer {
     #[must_use]
     pub fn operator_routes(&self) -> tonic::service::Routes {
         rpc::operator_routes(&self.app)
+    }
+
+    /// Stops it on the spot, wherever it is, as a crash would. The orderly way is the `shutdown` it was started with.
+    pub fn abort(&self) {
+        for task in &self.tasks {
+            task.abort();
+        }
     }
 
     /// Whether it is at work: Postgres answers, and the group has told it what it owns (which may be nothing).

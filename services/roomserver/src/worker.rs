@@ -14,6 +14,8 @@ mod janitor;
 mod ownership;
 mod partition;
 mod publisher;
+#[cfg(test)]
+mod tests;
 mod work;
 
 use std::sync::Arc;
@@ -22,6 +24,7 @@ use plexus_events::key_file;
 use plexus_log::InputRoom;
 use plexus_service::Shutdown;
 use ruma::ServerName;
+use tokio::task::AbortHandle;
 
 pub(crate) use self::board::{Board, InputId, Lookup};
 use self::{engine::Engine, publisher::Publisher};
@@ -33,8 +36,8 @@ use crate::{
 /// Name of the group that shares the partitions.
 const GROUP: &str = "roomserver";
 
-/// Joins the group and begins to work.
-pub(crate) fn start(app: &App, shutdown: &Shutdown) -> Result<(), StartError> {
+/// Joins the group and begins to work. Returns the tasks, which run until shutdown.
+pub(crate) fn start(app: &App, shutdown: &Shutdown) -> Result<Vec<AbortHandle>, StartError> {
     let path = &app.config.server.signing_key;
     let signing_key = key_file::load_or_create(path)
         .map_err(|source| StartError::SigningKey { path: path.clone(), source: Box::new(source) })?;
@@ -44,8 +47,9 @@ pub(crate) fn start(app: &App, shutdown: &Shutdown) -> Result<(), StartError> {
     let (publisher, publishing) = Publisher::new(app.log.clone());
     let ownership = app.log.join_group::<InputRoom>(GROUP)?;
     let engine = Engine::open(app.clone(), Arc::new(env), publisher, ownership)?;
-    shutdown.spawn(publishing);
-    shutdown.spawn(engine.run(shutdown.clone()));
-    shutdown.spawn(janitor::run(app.clone(), shutdown.clone()));
-    Ok(())
+    Ok(vec![
+        shutdown.spawn(publishing).abort_handle(),
+        shutdown.spawn(engine.run(shutdown.clone())).abort_handle(),
+        shutdown.spawn(janitor::run(app.clone(), shutdown.clone())).abort_handle(),
+    ])
 }

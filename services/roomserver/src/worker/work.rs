@@ -217,11 +217,11 @@ impl<'a> Work<'a> {
         for _ in 0..MAX_LOADS {
             let outcome = guard(|| rooms::apply(room.as_ref(), input, &self.source, counters, self.env));
             match outcome {
-                Ok(Outcome::Need(needs)) => self.load(room.as_ref(), needs).await?,
+                Ok(Outcome::Need(needs)) => self.load(room.as_ref(), *needs).await?,
                 other => return Ok(other),
             }
         }
-        Ok(Ok(Outcome::Need(Needs::default())))
+        Ok(Ok(Outcome::Need(Box::default())))
     }
 
     fn room(&self, id: &RoomId) -> Option<Room> {

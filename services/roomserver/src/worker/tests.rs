@@ -1,0 +1,7 @@
+//! The worker on a real Postgres and the in-process log.
+
+mod fixture;
+mod hostile;
+mod ownership;
+mod sends;
+mod users;
