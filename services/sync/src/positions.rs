@@ -97,7 +97,7 @@ mod tests {
         target.users[63] = 1;
         assert!(!positions.reach(&target, Duration::from_millis(5)).await);
         let waiting = {
-            let (positions, target) = (std::sync::Arc::clone(&positions), target.clone());
+            let (positions, target) = (std::sync::Arc::clone(&positions), target);
             tokio::spawn(async move { positions.reach(&target, Duration::from_secs(10)).await })
         };
         positions.rooms.set(3, 8);

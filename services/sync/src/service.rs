@@ -55,7 +55,10 @@ impl SyncService {
                 loop {
                     tokio::select! {
                         now = both.changed_from(known) => known = now,
-                        () = shutdown.requested() => return,
+                        () = shutdown.requested() => {
+                            ready.set(false);
+                            return;
+                        }
                     }
                     ready.set(known);
                 }

@@ -4,5 +4,6 @@ mod filter;
 mod follow;
 mod incremental;
 mod initial;
+mod load;
 mod members;
 mod world;

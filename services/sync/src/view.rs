@@ -31,7 +31,7 @@ pub(crate) use applied::{Applied, Completed, RecordError};
 pub(crate) use event::{Event, Viewer};
 pub(crate) use membership::{Membership, MembershipChange};
 pub(crate) use room::{Changed, MEMBER, RoomView};
-pub(crate) use slot::Room;
+pub(crate) use slot::{Pin, Room};
 pub(crate) use timeline::{Rest, Seen, Walk};
 pub(crate) use user::{AccountChange, At, Candidate, Reading, User};
 pub(crate) use wake::Woken;
@@ -109,7 +109,7 @@ impl View {
     fn evict_rooms(&self) {
         // Counting costs a walk over all rooms, so it is done once for every so many loads.
         let step = (self.max_rooms / 16).clamp(1, 256) as u64;
-        if self.loaded.fetch_add(1, Ordering::Relaxed) % step != 0 {
+        if !self.loaded.fetch_add(1, Ordering::Relaxed).is_multiple_of(step) {
             return;
         }
         let mut loaded: Vec<(u64, Arc<Room>)> = self
@@ -123,7 +123,7 @@ impl View {
             let keep = self.max_rooms - self.max_rooms / 8;
             loaded.sort_unstable_by_key(|(used, _)| *used);
             for (_, room) in loaded.drain(..loaded.len() - keep) {
-                room.unload();
+                room.evict();
             }
         }
         drop(loaded);

@@ -1,9 +1,9 @@
 //! Making the answer: at once if there is something to tell, else when there is, or when the client's time is up.
 
-use std::sync::Arc;
+use std::{collections::HashSet, sync::Arc};
 
 use futures::{StreamExt as _, TryStreamExt as _};
-use plexus_matrix_http::MatrixError;
+use plexus_matrix_http::{MatrixError, token::SyncToken};
 use plexus_service::Shutdown;
 use tokio::{
     sync::watch,
@@ -21,7 +21,7 @@ use super::{
 };
 use crate::{
     SyncService, limits, metrics as names,
-    view::{Candidate, Membership, Reading, User},
+    view::{Candidate, Membership, Pin, Reading, User},
 };
 
 /// Answers a request.
@@ -36,11 +36,12 @@ pub(crate) async fn answer(service: &SyncService, request: &Request) -> Result<R
         .lazy_members()
         .map(|redundant| (service.lazy_members.device(&request.user, request.since.as_ref()), redundant));
     let mut user = service.view.user(&request.user.id).await?;
+    let mut since = request.since;
     loop {
         // Before looking, so that nothing slips in between looking and waiting.
         let mut news = user.news();
         let begun = Instant::now();
-        let (answer, sent) = attempt(service, request, &mut user, &mut news, device.as_ref()).await?;
+        let (answer, sent) = attempt(service, request, since, &mut user, &mut news, device.as_ref()).await?;
         metrics::histogram!(names::ANSWER).record(begun.elapsed().as_secs_f64());
         let is_final = request.since.is_none() || request.full_state || !answer.is_empty();
         if is_final || !wait(&mut news, deadline, &service.shutdown).await {
@@ -49,6 +50,8 @@ pub(crate) async fn answer(service: &SyncService, request: &Request) -> Result<R
             }
             return Ok(answer);
         }
+        // There was nothing to tell up to here, so nobody need look there again.
+        since = Some(answer.next_batch);
     }
 }
 
@@ -81,18 +84,21 @@ impl Drop for Waiting {
 async fn attempt(
     service: &SyncService,
     request: &Request,
+    since: Option<SyncToken>,
     user: &mut Arc<User>,
     news: &mut watch::Receiver<u64>,
     device: Option<&(Device, super::filter::Redundant)>,
 ) -> Result<(Response, Vec<Sent>), MatrixError> {
+    // What one attempt loads is there for the next.
+    let mut pins = Vec::new();
     for _ in 0..limits::ATTEMPTS {
         // What a token has told counts as read, even where this process has not got there; but nobody waits for it.
         let mut cut = service.positions.cut();
         let mut target = cut;
-        if let Some(since) = &request.since {
+        if let Some(since) = &since {
             cut = cut.max(since);
         }
-        match user.read(request.since.as_ref(), &mut cut, request.full_state) {
+        match user.read(since.as_ref(), &target.rooms, &mut cut, request.full_state) {
             None => {
                 *user = service.view.user(&request.user.id).await?;
                 *news = user.news();
@@ -103,19 +109,16 @@ async fn attempt(
                 let context = Context {
                     service,
                     request,
+                    since,
                     cut,
                     now: now(),
                     ignored: Arc::clone(&reading.ignored),
                     lazy: device.cloned(),
                 };
-                match make(&context, reading).await {
+                match make(&context, reading, &mut pins).await {
                     Ok(answer) => return Ok(answer),
                     Err(Problem::Gone) => continue,
-                    Err(Problem::Behind { partition, seq }) => {
-                        if let Some(position) = target.rooms.get_mut(partition) {
-                            *position = seq;
-                        }
-                    }
+                    Err(Problem::Behind(ahead)) => target.rooms = *ahead,
                     Err(Problem::Upstream(failure)) => return Err(failure.into()),
                 }
             }
@@ -136,11 +139,16 @@ enum Section {
     Left(LeftRoom),
 }
 
-async fn make(context: &Context<'_>, reading: Reading) -> Result<(Response, Vec<Sent>), Problem> {
+async fn make(
+    context: &Context<'_>,
+    mut reading: Reading,
+    pins: &mut Vec<Pin>,
+) -> Result<(Response, Vec<Sent>), Problem> {
+    reading.candidates.retain(|candidate| is_wanted(context, candidate));
+    load(context, &mut reading.candidates, pins).await?;
     let mut response = Response::new(context.cut);
     let mut sent = Vec::new();
-    let candidates = reading.candidates.into_iter();
-    let mut sections = futures::stream::iter(candidates.filter(|candidate| is_wanted(context, candidate)))
+    let mut sections = futures::stream::iter(reading.candidates)
         .map(|candidate| async move { (section(context, &candidate).await, candidate) })
         .buffer_unordered(limits::CONCURRENCY)
         .map(|(section, candidate)| match section {
@@ -170,6 +178,49 @@ async fn make(context: &Context<'_>, reading: Reading) -> Result<(Response, Vec<
     response.account_data =
         Events { events: data.filter_map(|(kind, content)| data_event(kind, content)).collect() };
     Ok((response, sent))
+}
+
+/// Loads the rooms that the user is in, all before any is read: what is loaded may be ahead of the cut, and then the
+/// answer begins again, once.
+async fn load(
+    context: &Context<'_>,
+    candidates: &mut Vec<Candidate>,
+    pins: &mut Vec<Pin>,
+) -> Result<(), Problem> {
+    let is_joined = |candidate: &Candidate| candidate.now.membership == Membership::Join;
+    let mut rooms = Vec::new();
+    for candidate in candidates.iter() {
+        if is_joined(candidate) {
+            pins.push(candidate.room.pin());
+            rooms.push(Arc::clone(&candidate.room));
+        }
+    }
+    let view = Arc::clone(&context.service.view);
+    let mut loads = futures::stream::iter(rooms)
+        .map(move |room| {
+            let view = Arc::clone(&view);
+            async move { (view.load(&room).await, room) }
+        })
+        .buffer_unordered(limits::CONCURRENCY);
+    let mut target = context.cut.rooms;
+    let mut unknown = HashSet::new();
+    while let Some((loaded, room)) = loads.next().await {
+        match loaded {
+            Ok(()) => {}
+            // One room that the room server does not know any more must not take the others with it.
+            Err(refused) if refused.is_refusal() => {
+                error!(room.id = %room.id, error = %refused, "room cannot be read, leaving it out");
+                unknown.insert(room.id.clone());
+            }
+            Err(failure) => return Err(failure.into()),
+        }
+        if let Some(position) = target.get_mut(room.partition) {
+            *position = (*position).max(room.loaded_at());
+        }
+    }
+    drop(loads);
+    candidates.retain(|candidate| !(is_joined(candidate) && unknown.contains(&candidate.room.id)));
+    if target == context.cut.rooms { Ok(()) } else { Err(Problem::Behind(Box::new(target))) }
 }
 
 /// Whether the answer shows the room at all.

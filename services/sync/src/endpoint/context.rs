@@ -15,6 +15,7 @@ use super::{
 };
 use crate::{
     SyncService,
+    positions::Vector,
     upstream::UpstreamError,
     view::{Event, Membership, Room, Viewer},
 };
@@ -23,6 +24,8 @@ use crate::{
 pub(crate) struct Context<'a> {
     pub(crate) service: &'a SyncService,
     pub(crate) request: &'a Request,
+    /// What the client knows: its token, moved on over what it need not be told.
+    pub(crate) since: Option<SyncToken>,
     /// What the answer reflects: nothing after it is shown.
     pub(crate) cut: SyncToken,
     /// Now, in milliseconds since the Unix epoch.
@@ -35,8 +38,8 @@ pub(crate) struct Context<'a> {
 /// Why an attempt did not end in an answer.
 #[derive(Debug)]
 pub(crate) enum Problem {
-    /// Something was loaded that is ahead of the cut: try again when the log has been read so far.
-    Behind { partition: usize, seq: u64 },
+    /// Something was loaded that is ahead of the cut: try again when the log has been read so far. Positions of rooms.
+    Behind(Box<Vector>),
     /// What was to be read is gone from memory: try again.
     Gone,
     /// The room server failed.
@@ -63,7 +66,7 @@ impl<'a> Context<'a> {
 
     /// Position of the token in the room's partition; `None` without a token.
     pub(crate) fn since(&self, room: &Room) -> Option<u64> {
-        let since = self.request.since.as_ref()?;
+        let since = self.since.as_ref()?;
         Some(since.rooms.get(room.partition).copied().unwrap_or_default())
     }
 

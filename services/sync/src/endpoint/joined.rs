@@ -12,18 +12,13 @@ use super::{
 };
 use crate::view::{At, Candidate, MEMBER, Membership, Room, RoomView};
 
-/// Makes the section of a room; `None` if there is nothing to tell.
+/// Makes the section of a room that is loaded; `None` if there is nothing to tell.
 pub(crate) async fn joined(
     context: &Context<'_>,
     candidate: &Candidate,
 ) -> Result<Option<Told<JoinedRoom>>, Problem> {
     let room = &candidate.room;
     let end = context.upto(room);
-    context.service.view.load(room).await?;
-    let loaded_at = room.loaded_at();
-    if loaded_at > end {
-        return Err(Problem::Behind { partition: room.partition, seq: loaded_at });
-    }
     // A client that was not in the room knows nothing of it.
     let known = match context.since(room) {
         Some(since) if was_joined(context, room, &candidate.then, since).await? => Some(since),

@@ -85,9 +85,12 @@ impl World {
 
     /// Starts a replica and waits until it is ready.
     pub(super) async fn replica(&self) -> Replica {
+        self.replica_with(SyncConfig::default()).await
+    }
+
+    pub(super) async fn replica_with(&self, config: SyncConfig) -> Replica {
         let (readiness, shutdown) = (Readiness::new(), Shutdown::new());
         let channel = RpcChannel::in_process(self.routes());
-        let config = SyncConfig::default();
         let part = readiness.part("sync");
         let service = SyncService::start(self.log.clone(), channel, &config, part, shutdown.clone());
         tokio::time::timeout(Duration::from_secs(5), readiness.ready()).await.expect("it becomes ready");

@@ -196,10 +196,10 @@ impl Event {
                 return self.render(room_id, membership, own, viewer.now).map(Arc::from);
             }
         };
-        if let Some(shown) = &*cache.lock() {
-            if (0..=AGE_SLACK).contains(&(viewer.now - shown.at)) {
-                return Ok(Arc::clone(&shown.json));
-            }
+        if let Some(shown) = &*cache.lock()
+            && (0..=AGE_SLACK).contains(&(viewer.now - shown.at))
+        {
+            return Ok(Arc::clone(&shown.json));
         }
         let json: Arc<RawValue> = Arc::from(self.render(room_id, membership, None, viewer.now)?);
         *cache.lock() = Some(Shown { at: viewer.now, json: Arc::clone(&json) });

@@ -4,7 +4,7 @@ use std::{
     collections::HashMap,
     sync::{
         Arc, Weak,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
 };
 
@@ -27,6 +27,8 @@ pub(crate) struct Room {
     /// The room has no records after this one, as far as applied. It may be too high, never too low.
     last_seq: AtomicU64,
     last_used: AtomicU64,
+    /// Answers under way that read the room: while there are any, it stays in memory.
+    pins: AtomicUsize,
     slot: RwLock<Slot>,
     /// Held by who loads.
     loading: tokio::sync::Mutex<()>,
@@ -41,7 +43,7 @@ enum Slot {
     Loading(Vec<Arc<Applied>>),
     Loaded {
         view: Box<RoomView>,
-        /// The view tells nothing of how the room was before this position, unless by its changes.
+        /// What the view reflected when it was loaded, which may be ahead of the log.
         since: u64,
     },
 }
@@ -54,6 +56,7 @@ impl Room {
             partition,
             last_seq: AtomicU64::new(0),
             last_used: AtomicU64::new(0),
+            pins: AtomicUsize::new(0),
             slot: RwLock::new(Slot::Absent),
             loading: tokio::sync::Mutex::new(()),
             watchers: Mutex::new(HashMap::new()),
@@ -93,13 +96,29 @@ impl Room {
                 warn!(room.id = %self.id, "too much happens in a room while it is being loaded");
                 *slot = Slot::Absent;
             }
-            Slot::Loaded { view, .. } => view.apply(&record),
+            // A snapshot may be ahead of the log.
+            Slot::Loaded { view, since } if record.seq > *since => view.apply(&record),
+            Slot::Loaded { .. } => {}
         }
     }
 
-    /// Drops what is in memory.
+    /// Drops what is in memory, and what is being loaded: it lacks a fact.
     pub(crate) fn unload(&self) {
         *self.slot.write() = Slot::Absent;
+    }
+
+    /// Drops what is in memory to make room.
+    pub(super) fn evict(&self) {
+        let mut slot = self.slot.write();
+        if matches!(&*slot, Slot::Loaded { .. }) && self.pins.load(Ordering::Acquire) == 0 {
+            *slot = Slot::Absent;
+        }
+    }
+
+    /// Keeps the room in memory, once it is there, until the pin is dropped.
+    pub(crate) fn pin(self: &Arc<Self>) -> Pin {
+        self.pins.fetch_add(1, Ordering::AcqRel);
+        Pin(Arc::clone(self))
     }
 
     /// Reads the room; `None` if it is not loaded. Never wait while reading.
@@ -133,8 +152,8 @@ impl Room {
         let (mut view, seq) = load::load(upstream, &self.id).await?;
         let mut slot = self.slot.write();
         let Slot::Loading(pending) = &mut *slot else {
-            let (call, what) = ("StreamRoomSnapshot", "while too much happened");
-            return Err(UpstreamError::Nonsense { call, what });
+            // It was unloaded meanwhile. Whoever wants to read it tries again.
+            return Ok(false);
         };
         for record in pending.drain(..).filter(|record| record.seq > seq) {
             view.apply(&record);
@@ -162,6 +181,16 @@ impl Room {
             }
             None => false,
         });
+    }
+}
+
+/// Keeps a room in memory.
+#[derive(Debug)]
+pub(crate) struct Pin(Arc<Room>);
+
+impl Drop for Pin {
+    fn drop(&mut self) {
+        self.0.pins.fetch_sub(1, Ordering::AcqRel);
     }
 }
 

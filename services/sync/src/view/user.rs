@@ -207,8 +207,8 @@ impl User {
         let (mut loaded, joined) = UserView::load(view, upstream, &self.id).await?;
         let mut slot = self.slot.lock();
         let Slot::Loading(pending) = &mut *slot else {
-            let (call, what) = ("ListRoomsForUser", "while too much happened");
-            return Err(UpstreamError::Nonsense { call, what });
+            // It was too much. Whoever wants to read it tries again.
+            return Ok(());
         };
         for room in joined {
             room.watch(self);
@@ -225,13 +225,14 @@ impl User {
         Ok(())
     }
 
-    /// Reads what an answer begins with. `None` if the user is not loaded any more; an error names positions that the
-    /// logs must have been read to first.
+    /// Reads what an answer begins with, when the log was read up to `read`. `None` if the user is not loaded any more;
+    /// an error names positions that the log must have been read to first.
     ///
     /// The user's part of `cut` moves up to what the account data reflect, which is all of the user's up to there.
     pub(crate) fn read(
         &self,
         since: Option<&SyncToken>,
+        read: &Vector,
         cut: &mut SyncToken,
         all_joined: bool,
     ) -> Option<Result<Reading, Vector>> {
@@ -239,13 +240,12 @@ impl User {
         let Slot::Loaded(view) = &mut *slot else {
             return None;
         };
-        if let Some(loaded_at) = view.loaded_at.take() {
-            if loaded_at.iter().zip(&cut.rooms).any(|(loaded, cut)| loaded > cut) {
-                let target = *loaded_at;
-                view.loaded_at = Some(loaded_at);
-                return Some(Err(target));
-            }
+        if let Some(loaded_at) = &view.loaded_at
+            && loaded_at.iter().zip(read).any(|(loaded, read)| loaded > read)
+        {
+            return Some(Err(**loaded_at));
         }
+        view.loaded_at = None;
         if let Some(position) = cut.users.get_mut(self.partition) {
             *position = (*position).max(view.account_seq);
         }
