@@ -113,13 +113,6 @@ impl SessionCache {
         }
     }
 
-    /// Whether this instance owns a partition, as far as it knows.
-    pub(crate) fn owns(&self, partition: u32) -> bool {
-        index(partition)
-            .and_then(|index| self.shared.owned.get(index))
-            .is_some_and(|owned| owned.load(Ordering::SeqCst))
-    }
-
     /// Drops the sessions of a user. To be called after a commit that touched the user, before its verdict is told.
     pub(crate) fn evict_user(&self, user: &UserId) {
         // The order matters: see `insert`.
@@ -140,14 +133,6 @@ impl SessionCache {
         if let Some(generation) = self.shared.partitions.get(index) {
             generation.fetch_add(1, Ordering::SeqCst);
         }
-    }
-
-    /// Drops all sessions and holds none from now on.
-    pub(crate) fn clear(&self) {
-        for partition in 0..PARTITIONS {
-            self.evict_partition(partition);
-        }
-        self.shared.entries.invalidate_all();
     }
 
     /// Finds a session.
@@ -191,7 +176,7 @@ fn index(partition: u32) -> Option<usize> {
 
 #[cfg(test)]
 mod tests {
-    use ruma::{user_id, UserId};
+    use ruma::{UserId, user_id};
 
     use super::*;
 
@@ -243,23 +228,17 @@ mod tests {
         cache.insert(cache.ticket(), TOKEN, session(alice));
         assert_eq!(cache.find(&TOKEN), None);
         cache.own_partition(partition);
-        assert!(cache.owns(partition));
         cache.insert(cache.ticket(), TOKEN, session(alice));
         assert!(cache.find(&TOKEN).is_some());
         cache.evict_partition(partition);
         assert_eq!(cache.find(&TOKEN), None);
-        assert!(!cache.owns(partition));
     }
 
     #[test]
-    fn clear_drops_everything() {
-        let alice = user_id!("@alice:example.org");
-        let cache = owner_of(alice);
-        cache.insert(cache.ticket(), TOKEN, session(alice));
-        cache.clear();
+    fn partitions_that_do_not_exist_are_ignored() {
+        let cache = SessionCache::new();
+        cache.own_partition(PARTITIONS);
+        cache.evict_partition(u32::MAX);
         assert_eq!(cache.find(&TOKEN), None);
-        cache.own_partition(64);
-        cache.own_partition(u32::MAX);
-        assert!(!cache.owns(u32::MAX));
     }
 }

@@ -98,11 +98,6 @@ impl MemberHistory {
         self.in_force(self.changes.partition_point(|(change, _)| *change < seq))
     }
 
-    /// The present membership.
-    pub(crate) fn now(&self) -> Membership {
-        self.in_force(self.changes.len())
-    }
-
     /// When the viewer was last in the room and ceased to be: the `seq` of the event that ended it.
     /// `None` for somebody who is in the room, or never was.
     pub(crate) fn departure(&self) -> Option<i64> {

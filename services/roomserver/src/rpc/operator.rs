@@ -3,8 +3,8 @@
 use bytes::Bytes;
 use plexus_log::{InputRoom, InputUser, LogError, Offset, RawRecord, Topic};
 use plexus_proto::operator::v1::{
-    DeadLetter, ListDeadLettersRequest, ListDeadLettersResponse, ListPartitionsRequest, ListPartitionsResponse,
-    PartitionStatus, ReplayDeadLetterRequest, ReplayDeadLetterResponse,
+    DeadLetter, ListDeadLettersRequest, ListDeadLettersResponse, ListPartitionsRequest,
+    ListPartitionsResponse, PartitionStatus, ReplayDeadLetterRequest, ReplayDeadLetterResponse,
     partition_service_server::{PartitionService, PartitionServiceServer},
 };
 use tonic::{Code, Request, Response, Status};
@@ -14,10 +14,7 @@ use super::check::{failed, not_found, unsigned};
 use crate::{
     app::App,
     store::{
-        StoreError, partitions,
-        partitions::PartitionState,
-        pool, reads,
-        reads::dead_letters::DeadLetterRow,
+        StoreError, partitions, partitions::PartitionState, pool, reads, reads::dead_letters::DeadLetterRow,
     },
 };
 

@@ -2,22 +2,25 @@
 
 use std::{
     sync::Arc,
-    time::{SystemTime, UNIX_EPOCH},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use bytes::Bytes;
+use plexus_log::InputUser;
 use plexus_proto::{
     common::v1::ErrorReason,
+    log::v1::{ConfirmTokens, InputUserEvent, input_user_event::Command},
     user::v1::{
         AuthenticateRequest, AuthenticateResponse, Device, FindRefreshTokenRequest, FindRefreshTokenResponse,
-        GetAccountDataRequest, GetAccountDataResponse, GetAccountRequest, GetAccountResponse, GetFilterRequest,
-        GetFilterResponse, GetProfileRequest, GetProfileResponse, ListDevicesRequest, ListDevicesResponse,
+        GetAccountDataRequest, GetAccountDataResponse, GetAccountRequest, GetAccountResponse,
+        GetFilterRequest, GetFilterResponse, GetProfileRequest, GetProfileResponse, ListDevicesRequest,
+        ListDevicesResponse,
         user_query_service_server::{UserQueryService, UserQueryServiceServer},
     },
 };
 use plexus_service::refusal::refusal;
 use tonic::{Code, Request, Response, Status};
-use tracing::instrument;
+use tracing::{instrument, warn};
 
 use super::check::{self, failed, invalid, not_found, storable};
 use crate::{
@@ -28,6 +31,10 @@ use crate::{
 
 /// Most devices that one request may name.
 const DEVICES: usize = 1000;
+/// Format version of records.
+const RECORD_VERSION: u32 = 1;
+/// How long a request waits for the log because of it.
+const CONFIRM_WITHIN: Duration = Duration::from_millis(500);
 
 struct Service {
     app: App,
@@ -57,7 +64,11 @@ impl UserQueryService for Service {
             None => self.read_session(token).await?,
         };
         if session.expires_ts != 0 && session.expires_ts <= now() {
-            return Err(refusal(Code::Unauthenticated, ErrorReason::ExpiredToken, "the access token has expired"));
+            return Err(refusal(
+                Code::Unauthenticated,
+                ErrorReason::ExpiredToken,
+                "the access token has expired",
+            ));
         }
         Ok(Response::new(AuthenticateResponse {
             user_id: session.user_id.clone(),
@@ -186,8 +197,33 @@ impl Service {
             admin: row.admin,
             expires_ts: row.expires_ts,
         });
+        if row.replaces && !self.confirm(token, &session.user_id).await {
+            // Not held, so that the next request tries again.
+            return Ok(session);
+        }
         self.app.sessions.insert(ticket, token, Arc::clone(&session));
         Ok(session)
+    }
+
+    /// Notes that a client uses the tokens that a refresh gave it: the owner of the user revokes those they replaced.
+    /// Returns whether it is noted; the session is as good without.
+    async fn confirm(&self, token: TokenHash, user_id: &str) -> bool {
+        let record = InputUserEvent {
+            version: RECORD_VERSION,
+            input_id: Bytes::copy_from_slice(uuid::Uuid::now_v7().as_bytes()),
+            user_id: user_id.to_owned(),
+            produced_ts: now(),
+            traceparent: String::new(),
+            command: Some(Command::ConfirmTokens(ConfirmTokens {
+                access_token_hash: Bytes::copy_from_slice(&token),
+            })),
+        };
+        let appended = tokio::time::timeout(CONFIRM_WITHIN, self.app.log.append::<InputUser>(&record)).await;
+        let noted = matches!(appended, Ok(Ok(_)));
+        if !noted {
+            warn!(user.id = user_id, "could not note the use of refreshed tokens yet");
+        }
+        noted
     }
 }
 

@@ -53,11 +53,14 @@ fn verdicts_equal_the_rules_for_all_short_histories() {
                     && matches!(memberships[n], Membership::Leave | Membership::Ban)
                     && matches!(before, Membership::Invite | Membership::Knock);
                 let expected = removed || oracle(&memberships, n, visibility, own_member);
-                assert_eq!(may_see(&history, facts), expected, "event {n} of {memberships:?}, {visibility:?}");
+                assert_eq!(
+                    may_see(&history, facts),
+                    expected,
+                    "event {n} of {memberships:?}, {visibility:?}"
+                );
                 assert_eq!(history.at(facts.seq), memberships[n]);
             }
         }
-        assert_eq!(history.now(), memberships[7]);
     }
 }
 

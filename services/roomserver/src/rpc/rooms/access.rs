@@ -109,9 +109,11 @@ pub(crate) async fn view(
     }
     check::user_id("viewer", viewer)?;
     check::storable("viewer", viewer)?;
-    let (rooms, changes) =
-        futures::try_join!(reads::rooms::find(conn, viewer, room_id), reads::members::list_changes(conn, viewer, room_id))
-            .map_err(|error| failed(&error))?;
+    let (rooms, changes) = futures::try_join!(
+        reads::rooms::find(conn, viewer, room_id),
+        reads::members::list_changes(conn, viewer, room_id)
+    )
+    .map_err(|error| failed(&error))?;
     let Some(room) = rooms.into_iter().next() else { return Err(nothing_to_see()) };
     let forgotten = room.forgotten.unwrap_or(false);
     let history = if forgotten { MemberHistory::default() } else { history_of(&changes) };
@@ -155,9 +157,10 @@ async fn is_world_readable(app: &App, conn: &AsyncPgConnection, room: &RoomRow) 
     }
     let events = reads::events::list(conn, &false, &nids).await?;
     // A value of another type counts as none, and none as shared.
-    Ok(events.first().and_then(|row| serde_json::from_slice::<Event>(&row.json).ok()).is_some_and(|event| {
-        event.content.history_visibility.as_deref() == Some("world_readable")
-    }))
+    Ok(events
+        .first()
+        .and_then(|row| serde_json::from_slice::<Event>(&row.json).ok())
+        .is_some_and(|event| event.content.history_visibility.as_deref() == Some("world_readable")))
 }
 
 fn nothing_to_see() -> Status {

@@ -6,12 +6,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::access::View;
-use crate::{
-    app::App,
-    rpc::check::unsigned,
-    store::reads::events::EventRow,
-    visibility::MemberHistory,
-};
+use crate::{app::App, rpc::check::unsigned, store::reads::events::EventRow, visibility::MemberHistory};
 
 /// A user on whose behalf events are read.
 #[derive(Debug, Clone, Copy)]
@@ -45,7 +40,11 @@ pub(super) fn event(row: EventRow, reader: Option<Reader<'_>>) -> RoomEvent {
         viewer_membership: viewer_membership.to_owned(),
         replaces_event_id: row.prev_event_id.unwrap_or_default(),
         prev_content: row.prev_json.as_deref().and_then(content_of).unwrap_or_default(),
-        prev_sender: if row.prev_json.is_some() { row.prev_sender.unwrap_or_default() } else { String::new() },
+        prev_sender: if row.prev_json.is_some() {
+            row.prev_sender.unwrap_or_default()
+        } else {
+            String::new()
+        },
     }
 }
 

@@ -23,7 +23,8 @@ impl Filter {
     /// Checks a filter; none wants everything.
     pub(super) fn new(filter: Option<TimelineFilter>) -> Result<Self, Status> {
         let Some(filter) = filter else { return Ok(Self::default()) };
-        let TimelineFilter { types, has_types, not_types, senders, has_senders, not_senders, contains_url } = filter;
+        let TimelineFilter { types, has_types, not_types, senders, has_senders, not_senders, contains_url } =
+            filter;
         for list in [&types, &not_types, &senders, &not_senders] {
             check::at_most("filter", list.len(), LIMIT)?;
         }

@@ -19,10 +19,7 @@ use crate::{
         check::{self, failed},
         freshness,
     },
-    store::{
-        StoreError, pool, reads,
-        reads::events::EventRow,
-    },
+    store::{StoreError, pool, reads, reads::events::EventRow},
     visibility::MemberHistory,
 };
 
@@ -42,7 +39,8 @@ pub(super) async fn answer(
         check::storable("viewer", &viewer)?;
     }
     let conn = pool::get(&app.pool).await.map_err(|error| failed(&error))?;
-    let mut rows = reads::events::list_by_id(&conn, &true, &event_ids).await.map_err(|error| failed(&error))?;
+    let mut rows =
+        reads::events::list_by_id(&conn, &true, &event_ids).await.map_err(|error| failed(&error))?;
     rows.retain(|row| room_id.is_empty() || row.room_id == room_id);
     let histories = if viewer.is_empty() {
         rows.retain(|row| row.flags & flags::REJECTED == 0);

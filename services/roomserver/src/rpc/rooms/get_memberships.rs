@@ -31,7 +31,10 @@ pub(super) async fn answer(
     let conn = pool::get(&app.pool).await.map_err(|error| failed(&error))?;
     let rows = reads::members::list(&conn, &user_ids, &room_id).await.map_err(|error| failed(&error))?;
     let room_exists = !rows.is_empty();
-    Ok(Response::new(GetMembershipsResponse { members: rows.into_iter().filter_map(member).collect(), room_exists }))
+    Ok(Response::new(GetMembershipsResponse {
+        members: rows.into_iter().filter_map(member).collect(),
+        room_exists,
+    }))
 }
 
 fn member(row: MemberRow) -> Option<Member> {

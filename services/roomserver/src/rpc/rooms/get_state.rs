@@ -6,10 +6,7 @@ use plexus_proto::room::v1::{GetStateRequest, GetStateResponse};
 use tonic::{Request, Response, Status};
 use tracing::instrument;
 
-use super::{
-    LIMIT, encode, point,
-    access::view,
-};
+use super::{LIMIT, access::view, encode, point};
 use crate::{
     app::App,
     rpc::{

@@ -25,7 +25,8 @@ pub(super) async fn answer(
     request: Request<ListRoomsForUserRequest>,
 ) -> Result<Response<ListRoomsForUserResponse>, Status> {
     freshness::wait(app, &request, |request| request.at_least).await?;
-    let ListRoomsForUserRequest { user_id, memberships, include_forgotten, at_least: _ } = request.into_inner();
+    let ListRoomsForUserRequest { user_id, memberships, include_forgotten, at_least: _ } =
+        request.into_inner();
     check::user_id("user_id", &user_id)?;
     check::storable("user_id", &user_id)?;
     check::at_most("memberships", memberships.len(), MEMBERSHIPS)?;

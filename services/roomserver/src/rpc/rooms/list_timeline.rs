@@ -45,7 +45,9 @@ pub(super) async fn answer(
     let backward = match Direction::try_from(direction) {
         Ok(Direction::Backward) => true,
         Ok(Direction::Forward) => false,
-        Ok(Direction::Unspecified) | Err(_) => return Err(invalid("direction", "must be backward or forward")),
+        Ok(Direction::Unspecified) | Err(_) => {
+            return Err(invalid("direction", "must be backward or forward"));
+        }
     };
     let limit = usize::try_from(limit).unwrap_or(usize::MAX);
     if !(1..=LIMIT).contains(&limit) {
@@ -91,7 +93,12 @@ struct Span {
 }
 
 impl Span {
-    async fn scan(&self, conn: &AsyncPgConnection, room_nid: i64, limit: usize) -> Result<Vec<ScanRow>, StoreError> {
+    async fn scan(
+        &self,
+        conn: &AsyncPgConnection,
+        room_nid: i64,
+        limit: usize,
+    ) -> Result<Vec<ScanRow>, StoreError> {
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
         if self.backward {
             reads::timeline::scan_backward(conn, &room_nid, &self.after, &self.up_to, &limit).await
@@ -146,7 +153,9 @@ async fn read(
         let chosen = rows.into_iter().filter(|row| {
             row.flags & HIDDEN == 0 && filter.wants(&row.event_type, &row.sender) && view.may_see(&facts(row))
         });
-        if let Some(next) = fill(conn, view, filter, span, limit, &mut page, &chosen.collect::<Vec<_>>()).await? {
+        if let Some(next) =
+            fill(conn, view, filter, span, limit, &mut page, &chosen.collect::<Vec<_>>()).await?
+        {
             page.next = Some(next);
             return Ok(page);
         }

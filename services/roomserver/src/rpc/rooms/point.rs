@@ -79,7 +79,9 @@ pub(super) async fn resolve(
 }
 
 async fn point_at(conn: &AsyncPgConnection, view: &View, seq: i64) -> Result<Option<PointRow>, Status> {
-    let found = reads::timeline::find_point_at(conn, &view.room.room_nid, &seq).await.map_err(|error| failed(&error))?;
+    let found = reads::timeline::find_point_at(conn, &view.room.room_nid, &seq)
+        .await
+        .map_err(|error| failed(&error))?;
     let point = found.into_iter().next();
     let visible = match &point {
         Some(point) => view.may_see(&facts(point)),
@@ -92,9 +94,9 @@ async fn point_of(conn: &AsyncPgConnection, view: &View, event_id: &str) -> Resu
     check::event_id("at", event_id)?;
     let found = reads::timeline::find_point(conn, event_id).await.map_err(|error| failed(&error))?;
     // The state around an outlier is not known.
-    let point = found.into_iter().find(|point| {
-        point.room_nid == view.room.room_nid && point.flags & flags::OUTLIER == 0
-    });
+    let point = found
+        .into_iter()
+        .find(|point| point.room_nid == view.room.room_nid && point.flags & flags::OUTLIER == 0);
     match point {
         Some(point) if view.may_see(&facts(&point)) => Ok(Some(point)),
         Some(_) => Err(out_of_sight()),
@@ -126,7 +128,8 @@ impl State {
         keys: &[(&str, &str)],
     ) -> Result<Vec<Option<i64>>, StoreError> {
         let (members, others) = keys.iter().partition::<Vec<_>, _>(|(event_type, _)| *event_type == MEMBER);
-        let members = reads::state::find(&app.nodes, conn, self.room_nid, self.members_root, &members).await?;
+        let members =
+            reads::state::find(&app.nodes, conn, self.room_nid, self.members_root, &members).await?;
         let others = reads::state::find(&app.nodes, conn, self.room_nid, self.other_root, &others).await?;
         let (mut members, mut others) = (members.into_iter(), others.into_iter());
         let found = keys.iter().map(|(event_type, _)| {
@@ -144,7 +147,9 @@ impl State {
         others: bool,
     ) -> Result<Vec<i64>, StoreError> {
         let mut events = Vec::new();
-        for root in [members.then_some(self.members_root), others.then_some(self.other_root)].into_iter().flatten() {
+        for root in
+            [members.then_some(self.members_root), others.then_some(self.other_root)].into_iter().flatten()
+        {
             events.extend(reads::state::list(&app.nodes, conn, self.room_nid, root).await?);
         }
         let mut events = events.into_iter().filter_map(|event| self.put_back(event)).collect::<Vec<_>>();

@@ -55,7 +55,8 @@ pub(super) async fn answer(
     let conn = pool::get(&app.pool).await.map_err(|error| failed(&error))?;
     let mut view = view(app, &conn, &room_id, &viewer).await?;
     let state = point::resolve(&conn, &view, at).await?;
-    let chosen = choose(app, &conn, &mut view, &state, &types, members).await.map_err(|error| failed(&error))?;
+    let chosen =
+        choose(app, &conn, &mut view, &state, &types, members).await.map_err(|error| failed(&error))?;
     let chunks = Chunks {
         app: app.clone(),
         as_of: encode::as_of(app, &view),

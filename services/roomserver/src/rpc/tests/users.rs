@@ -1,10 +1,11 @@
 use bytes::Bytes;
-use plexus_log::partition_of;
+use plexus_log::{InputUser, StartAt, partition_of};
 use plexus_proto::{
     common::v1::ErrorReason,
+    log::v1::input_user_event::Command,
     user::v1::{
-        AuthenticateRequest, FindRefreshTokenRequest, GetAccountDataRequest, GetAccountRequest, GetFilterRequest,
-        GetProfileRequest, ListDevicesRequest,
+        AuthenticateRequest, FindRefreshTokenRequest, GetAccountDataRequest, GetAccountRequest,
+        GetFilterRequest, GetProfileRequest, ListDevicesRequest,
     },
 };
 use ruma::user_id;
@@ -86,10 +87,39 @@ async fn session_ends_with_the_commit_that_ends_it() {
 }
 
 #[tokio::test]
+async fn first_use_of_refreshed_tokens_is_noted() {
+    let mut fixture = accounts().await;
+    fixture
+        .sql(
+            "UPDATE refresh_tokens SET next_token_hash = decode(repeat('06', 32), 'hex') WHERE device_id = 'B'; \
+             UPDATE access_tokens SET expires_ts = 0, refresh_token_hash = decode(repeat('06', 32), 'hex') \
+               WHERE device_id = 'B'",
+        )
+        .await;
+    let partition = partition_of(ALICE);
+    let mut reader = fixture.app.log.reader::<InputUser>().expect("reader opens");
+    reader.assign(partition, StartAt::Oldest).await.expect("partition is read");
+    fixture.app.sessions.own_partition(partition);
+    for _ in 0..3 {
+        authenticate(&fixture, 2).await.expect("a session");
+    }
+    let entries = reader.next_batch(10).await.expect("records are read");
+    let [entry] = entries.as_slice() else { panic!("it is noted once: {entries:?}") };
+    let record = entry.record.as_ref().expect("it can be decoded");
+    assert_eq!((record.user_id.as_str(), record.input_id.len(), record.version), (ALICE, 16, 1));
+    let Some(Command::ConfirmTokens(confirm)) = &record.command else { panic!("it confirms: {record:?}") };
+    assert_eq!(confirm.access_token_hash.as_ref(), [2; 32]);
+}
+
+#[tokio::test]
 async fn accounts_and_what_belongs_to_them_are_read() {
     let fixture = accounts().await;
     let mut users = fixture.users();
-    let account = users.get_account(GetAccountRequest { user_id: ALICE.to_owned() }).await.expect("it exists").into_inner();
+    let account = users
+        .get_account(GetAccountRequest { user_id: ALICE.to_owned() })
+        .await
+        .expect("it exists")
+        .into_inner();
     assert_eq!((account.password_hash.as_str(), account.admin, account.created_ts), ("phc", true, 5));
     let request = GetAccountRequest { user_id: "@nobody:example.org".to_owned() };
     assert_eq!(reason(users.get_account(request).await), ErrorReason::NotFound);
@@ -110,14 +140,20 @@ async fn accounts_and_what_belongs_to_them_are_read() {
         let request = GetProfileRequest { user_id: user_id.to_owned() };
         fixture.users().get_profile(request).await.map(|answer| answer.into_inner().fields)
     };
-    assert_eq!(profile(ALICE).await.expect("it exists").get("displayname").expect("it is set").as_ref(), b"\"Alice\"");
+    assert_eq!(
+        profile(ALICE).await.expect("it exists").get("displayname").expect("it is set").as_ref(),
+        b"\"Alice\""
+    );
     assert!(profile("@bare:example.org").await.expect("it exists").is_empty());
     assert_eq!(reason(profile("@gone:example.org").await), ErrorReason::NotFound);
     assert_eq!(reason(profile("@nobody:example.org").await), ErrorReason::NotFound);
 
     let data = async |room_id: &str, kind: &str| {
-        let request =
-            GetAccountDataRequest { user_id: ALICE.to_owned(), room_id: room_id.to_owned(), r#type: kind.to_owned() };
+        let request = GetAccountDataRequest {
+            user_id: ALICE.to_owned(),
+            room_id: room_id.to_owned(),
+            r#type: kind.to_owned(),
+        };
         fixture.users().get_account_data(request).await.map(|answer| answer.into_inner().content)
     };
     assert_eq!(data("", "m.direct").await.expect("it is set").as_ref(), b"{}");

@@ -17,8 +17,6 @@ pub(crate) struct RoomRow {
     pub(crate) last_seq: i64,
     /// Last committed `seq` of the partition: what the row reflects.
     pub(crate) head_seq: i64,
-    /// Ownership epoch of the partition.
-    pub(crate) epoch: i64,
     /// Current membership of the user asked for.
     pub(crate) membership: Option<String>,
     /// Whether that user has forgotten the room.
@@ -28,8 +26,8 @@ pub(crate) struct RoomRow {
 query! {
     /// Finds a room, with the current membership of a user. An empty user has none.
     fn find<'a>(user_id: str as Text, room_id: str as Text) -> RoomRow as (
-        Int8, SmallInt, Int8, Int8, Int8, Int8, Int8, Nullable<Text>, Nullable<Bool>
-    ) = "SELECT r.room_nid, r.partition, r.members_root, r.other_root, r.last_seq, p.next_room_seq - 1, p.epoch, \
+        Int8, SmallInt, Int8, Int8, Int8, Int8, Nullable<Text>, Nullable<Bool>
+    ) = "SELECT r.room_nid, r.partition, r.members_root, r.other_root, r.last_seq, p.next_room_seq - 1, \
          m.membership, m.forgotten \
          FROM rooms r \
          JOIN partition_state p ON p.partition = r.partition \
@@ -66,7 +64,6 @@ query! {
 pub(crate) struct ChosenMembersRow {
     pub(crate) other_root: i64,
     pub(crate) head_seq: i64,
-    pub(crate) epoch: i64,
     /// Member events, in numeric order.
     pub(crate) member_nids: Vec<i64>,
 }
@@ -79,9 +76,9 @@ query! {
         memberships: [String] as Array<Text>,
         not_memberships: [String] as Array<Text>,
         room_nid: i64 as BigInt,
-    ) -> ChosenMembersRow as (Int8, Int8, Int8, Array<Int8>) =
+    ) -> ChosenMembersRow as (Int8, Int8, Array<Int8>) =
         "WITH chosen AS (SELECT ?::text[] AS memberships, ?::text[] AS not_memberships) \
-         SELECT r.other_root, p.next_room_seq - 1, p.epoch, \
+         SELECT r.other_root, p.next_room_seq - 1, \
          ARRAY(SELECT m.event_nid FROM current_members m, chosen c WHERE m.room_nid = r.room_nid \
                AND (cardinality(c.memberships) = 0 OR m.membership = ANY(c.memberships)) \
                AND m.membership <> ALL(c.not_memberships) ORDER BY m.event_nid) \

@@ -12,11 +12,11 @@ use diesel::{
 };
 use diesel_async::AsyncPgConnection;
 
+use super::query::query;
 use crate::{
     rooms::{Key, Missing, Node, NodeNid, Trie},
     store::StoreError,
 };
-use super::query::query;
 
 /// Bytes of nodes kept in memory.
 const CACHED_BYTES: u64 = 16 * 1024 * 1024;
@@ -76,7 +76,9 @@ impl NodeCache {
         for nids in absent.chunks(NODES) {
             let rows = list_nodes(conn, &room_nid, nids).await?;
             if rows.len() != nids.len() {
-                return Err(StoreError::Corrupt { what: format!("state of room {room_nid}: nodes are missing") });
+                return Err(StoreError::Corrupt {
+                    what: format!("state of room {room_nid}: nodes are missing"),
+                });
             }
             for row in rows {
                 let nid = NodeNid(row.node_nid);

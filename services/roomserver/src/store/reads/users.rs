@@ -16,12 +16,16 @@ pub(crate) struct SessionRow {
     pub(crate) guest: bool,
     pub(crate) admin: bool,
     pub(crate) deactivated: bool,
+    /// Whether the tokens it came to replace are still valid.
+    pub(crate) replaces: bool,
 }
 
 query! {
     /// Finds the session of an access token.
-    fn find_session<'a>(token_hash: [u8] as Binary) -> SessionRow as (Text, Text, Int8, Bool, Bool, Bool) =
-        "SELECT t.user_id, t.device_id, t.expires_ts, a.guest, a.admin, a.deactivated \
+    fn find_session<'a>(token_hash: [u8] as Binary) -> SessionRow as (Text, Text, Int8, Bool, Bool, Bool, Bool) =
+        "SELECT t.user_id, t.device_id, t.expires_ts, a.guest, a.admin, a.deactivated, \
+         EXISTS (SELECT FROM refresh_tokens r WHERE r.user_id = t.user_id AND r.device_id = t.device_id \
+           AND r.next_token_hash = t.refresh_token_hash) \
          FROM access_tokens t JOIN accounts a ON a.user_id = t.user_id WHERE t.token_hash = ?";
 }
 
