@@ -77,9 +77,7 @@ fn decide(
         return Err(Stop::Poison("the record has no body that this version knows".to_owned()));
     };
     match (body, room) {
-        (Body::Batch(_), Some(_)) => {
-            Err(Stop::Refuse(ErrorReason::RoomInUse, "the room exists".to_owned()))
-        }
+        (Body::Batch(_), Some(_)) => Err(Stop::Refuse(ErrorReason::RoomInUse, "the room exists".to_owned())),
         (Body::Batch(batch), None) => create::apply(batch, room_id, input, source, counters, env),
         (Body::Intent(intent), Some(room)) => intent::apply(work(room), intent),
         (Body::Control(control), Some(room)) => control::apply(work(room), control),

@@ -50,7 +50,9 @@ impl Authors {
         let found = self.entries.iter().find(|(held, key, _)| held == event_type && key == state_key);
         match found {
             Some((.., event)) => Some(&event.pdu),
-            None if *event_type == StateEventType::RoomCreate && state_key.is_empty() => Some(&self.create.pdu),
+            None if *event_type == StateEventType::RoomCreate && state_key.is_empty() => {
+                Some(&self.create.pdu)
+            }
             None => None,
         }
     }
@@ -146,7 +148,9 @@ impl Work<'_> {
         let Some(member) = self.state(MEMBER, user.as_str())? else { return self.settle() };
         match member.as_ref().and_then(|member| member.membership.as_deref()) {
             Some("join") => Ok(()),
-            Some("ban") => Err(Stop::Refuse(ErrorReason::Banned, "the user is banned from the room".to_owned())),
+            Some("ban") => {
+                Err(Stop::Refuse(ErrorReason::Banned, "the user is banned from the room".to_owned()))
+            }
             Some(_) | None => {
                 Err(Stop::Refuse(ErrorReason::NotJoined, "the user is not joined to the room".to_owned()))
             }

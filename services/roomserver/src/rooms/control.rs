@@ -24,7 +24,9 @@ pub(super) fn apply(mut work: Work<'_>, control: &RoomControl) -> Result<Outcome
         Some(Action::DeleteAlias(request)) => delete_alias(&mut work, request)?,
         Some(Action::SetVisibility(request)) => set_visibility(&mut work, request)?,
         Some(Action::Forget(request)) => forget(&mut work, request)?,
-        None => return Err(Stop::Poison("the control record asks nothing that this version knows".to_owned())),
+        None => {
+            return Err(Stop::Poison("the control record asks nothing that this version knows".to_owned()));
+        }
     };
     Ok(work.applied(accepted(None, seq)))
 }
@@ -56,7 +58,10 @@ fn delete_alias(work: &mut Work<'_>, request: &DeleteAlias) -> Result<i64, Stop>
     let alias = local_alias(work, &request.alias)?;
     let target = find_alias(work, &alias)?.filter(|target| target.room_id == work.room_id());
     let Some(target) = target else {
-        return Err(Stop::Refuse(ErrorReason::NotFound, format!("the alias {alias} does not point at the room")));
+        return Err(Stop::Refuse(
+            ErrorReason::NotFound,
+            format!("the alias {alias} does not point at the room"),
+        ));
     };
     if target.creator != user {
         require_directory_power(work, user)?;
@@ -104,7 +109,11 @@ fn require_directory_power(work: &mut Work<'_>, user: &UserId) -> Result<(), Sto
     let able = work.with_power(|power| {
         Ok(power.of_user(user)? >= power.to_send_state(&TimelineEventType::RoomCanonicalAlias)?)
     })?;
-    if able { Ok(()) } else { Err(Stop::forbidden("user does not have enough power over the room's directory entry")) }
+    if able {
+        Ok(())
+    } else {
+        Err(Stop::forbidden("user does not have enough power over the room's directory entry"))
+    }
 }
 
 /// Reads an alias of this server.

@@ -1,6 +1,7 @@
 //! Numeric IDs: they stay inside the room server.
 
 /// Bits of the counter below the partition.
+#[cfg(test)]
 const COUNTER_BITS: u32 = 51;
 
 macro_rules! nid {

@@ -118,7 +118,8 @@ pub(super) fn send(work: &mut Work<'_>, intent: &Intent) -> Result<Sent, Stop> {
         work.check_message(&intent.r#type, &authors, pdu)?;
     } else {
         let pdu = pdu()?;
-        work.check(&pdu, &authors).map_err(|stop| explain_member(stop, &intent.r#type, replaced.as_deref(), &pdu))?;
+        work.check(&pdu, &authors)
+            .map_err(|stop| explain_member(stop, &intent.r#type, replaced.as_deref(), &pdu))?;
     }
     let built = hashed.sign(&work.env.server_name, &work.env.signing_key).map_err(refuse_build)?;
     let prev_nids = prev_events.iter().map(|latest| latest.nid).collect();
@@ -220,14 +221,17 @@ fn insert(work: &mut Work<'_>, draft: StoredDraft<'_>, intent: Option<&Intent>) 
             r#type: draft.event_type.to_owned(),
             state_key: state_key.to_owned(),
             event_id: draft.event_id.to_string(),
-            replaces_event_id: draft.replaced.as_ref().map(|old| old.event_id.to_string()).unwrap_or_default(),
+            replaces_event_id: draft
+                .replaced
+                .as_ref()
+                .map(|old| old.event_id.to_string())
+                .unwrap_or_default(),
         });
     }
     event.members_root = work.room.members.root();
     event.other_root = work.room.other.root();
     work.room.depth = work.room.depth.max(draft.depth);
-    work.room.latest =
-        vec![Latest { nid: draft.nid, event_id: draft.event_id.clone(), depth: draft.depth }];
+    work.room.latest = vec![Latest { nid: draft.nid, event_id: draft.event_id.clone(), depth: draft.depth }];
     let txn = intent.and_then(|intent| intent.txn.clone());
     let (txn_device_id, txn_id) = match &txn {
         Some(txn) => (Some(txn.device_id.clone()), Some(txn.txn_id.clone())),
@@ -367,7 +371,8 @@ pub(super) fn chain(error: &dyn std::error::Error) -> String {
 }
 
 fn raw(json: Vec<u8>) -> Result<Box<RawValue>, Stop> {
-    let text = String::from_utf8(json).map_err(|error| Stop::Refuse(ErrorReason::BadJson, error.to_string()))?;
+    let text =
+        String::from_utf8(json).map_err(|error| Stop::Refuse(ErrorReason::BadJson, error.to_string()))?;
     RawValue::from_string(text).map_err(|error| Stop::Refuse(ErrorReason::BadJson, error.to_string()))
 }
 

@@ -91,8 +91,9 @@ pub(super) fn carry_out(work: &mut Work<'_>, plan: Plan, redaction: EventNid) ->
     let because = work.event(redaction);
     work.settle()?;
     let Some(because) = because else { return Ok(()) };
-    let json = redact::redact(&target.json, &because.json, work.rules())
-        .map_err(|error| Stop::Poison(format!("event {} cannot be redacted: {}", target.nid, chain(&error))))?;
+    let json = redact::redact(&target.json, &because.json, work.rules()).map_err(|error| {
+        Stop::Poison(format!("event {} cannot be redacted: {}", target.nid, chain(&error)))
+    })?;
     let json = bytes(json);
     let redacted = Arc::new(StoredEvent {
         flags: target.flags | flags::REDACTED,
@@ -100,8 +101,9 @@ pub(super) fn carry_out(work: &mut Work<'_>, plan: Plan, redaction: EventNid) ->
         ..StoredEvent::clone(&target)
     });
     if let Some(state_key) = &redacted.state_key {
-        let parsed = StateEvent::parse(&redacted)
-            .map_err(|error| Stop::Poison(format!("redacted event {} is malformed: {error}", redacted.nid)))?;
+        let parsed = StateEvent::parse(&redacted).map_err(|error| {
+            Stop::Poison(format!("redacted event {} is malformed: {error}", redacted.nid))
+        })?;
         work.refresh_state(&redacted.event_type, state_key, parsed);
     }
     let record = Redacted {

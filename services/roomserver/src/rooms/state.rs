@@ -68,14 +68,23 @@ impl Work<'_> {
     }
 
     /// Reads a state entry that is there if there is one: everything was loaded before.
-    pub(super) fn state_now(&mut self, event_type: &str, state_key: &str) -> Result<Option<Arc<StateEvent>>, Stop> {
+    pub(super) fn state_now(
+        &mut self,
+        event_type: &str,
+        state_key: &str,
+    ) -> Result<Option<Arc<StateEvent>>, Stop> {
         let found = self.state(event_type, state_key)?;
         self.settle()?;
         Ok(found.flatten())
     }
 
     /// Puts an event into the current state.
-    pub(super) fn set_state(&mut self, event_type: &str, state_key: &str, event: StateEvent) -> Result<(), Stop> {
+    pub(super) fn set_state(
+        &mut self,
+        event_type: &str,
+        state_key: &str,
+        event: StateEvent,
+    ) -> Result<(), Stop> {
         let key = key_of(event_type, state_key);
         let trie = if event_type == MEMBER { &self.room.members } else { &self.room.other };
         let mut new = NewNodes::new(&mut self.counters);

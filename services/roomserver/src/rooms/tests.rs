@@ -17,8 +17,8 @@ use ruma::{OwnedEventId, OwnedRoomAliasId, OwnedRoomId, OwnedUserId, RoomId, Roo
 use serde_json::{Value, json};
 
 use super::{
-    AliasTarget, Applied, Counters, Env, EventNid, EventRow, Latest, Needs, Node, NodeNid, Outcome, Output, Room,
-    RoomInput, RoomParts, RoomRow, Source, StoredEvent, apply,
+    AliasTarget, Applied, Counters, Env, EventNid, EventRow, Latest, Needs, Node, NodeNid, Outcome, Output,
+    Room, RoomInput, RoomParts, RoomRow, Source, StoredEvent, apply,
 };
 
 mod control;
@@ -188,9 +188,11 @@ impl World {
         }
         for nid in &needs.joined_local {
             let room = self.tables.rooms.values().find(|room| room.nid == *nid).unwrap();
-            let joined = self.tables.members.iter().filter(|((id, _), (membership, _))| {
-                *id == room.room_id && membership == "join"
-            });
+            let joined = self
+                .tables
+                .members
+                .iter()
+                .filter(|((id, _), (membership, _))| *id == room.room_id && membership == "join");
             source.joined_local.insert(*nid, joined.map(|((_, user), _)| user.clone()).collect());
         }
         let after = (source.nodes.len(), source.events.len(), source.events_by_id.len());

@@ -17,15 +17,23 @@ use super::ids::{EventNid, NodeNid};
 mod codec;
 mod diff;
 mod node;
+#[cfg_attr(
+    not(test),
+    expect(
+        dead_code,
+        reason = "only state resolution takes entries away; it comes with the receipt of events of other servers"
+    )
+)]
+mod remove;
 mod update;
 
+use self::node::Body;
 pub(crate) use self::{
     codec::DecodeError,
     diff::{Change, diff},
     node::Node,
     update::NewNodes,
 };
-use self::node::Body;
 
 /// Most entries of a leaf.
 pub(crate) const LEAF_MAX: usize = 64;
@@ -149,6 +157,7 @@ impl Trie {
     }
 
     /// Calls `visit` for every entry, in order of the keys.
+    #[cfg(test)]
     pub(crate) fn for_each(
         &self,
         nodes: &impl Nodes,

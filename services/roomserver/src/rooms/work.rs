@@ -72,7 +72,11 @@ impl<'a> Work<'a> {
 
     /// Stops here if anything was found lacking.
     pub(super) fn settle(&mut self) -> Result<(), Stop> {
-        if self.needs.is_empty() { Ok(()) } else { Err(Stop::Need(Box::new(std::mem::take(&mut self.needs)))) }
+        if self.needs.is_empty() {
+            Ok(())
+        } else {
+            Err(Stop::Need(Box::new(std::mem::take(&mut self.needs))))
+        }
     }
 
     /// Finds an event by numeric ID, also one that this input has made. Notes it as lacking if it is not loaded.

@@ -60,7 +60,9 @@ fn canonical_alias_must_point_at_the_room() {
     world.control(&other, delete("#a:example.org", ALICE)).event_id();
     world.control(&room, set("#a:example.org", ALICE)).event_id();
     name(&mut world, alias.clone()).event_id();
-    for wrong in [json!({ "alias": 5 }), json!({ "alt_aliases": ["x"] }), json!({ "alt_aliases": "#a:example.org" })] {
+    for wrong in
+        [json!({ "alias": 5 }), json!({ "alt_aliases": ["x"] }), json!({ "alt_aliases": "#a:example.org" })]
+    {
         assert_eq!(name(&mut world, wrong).refused(), ErrorReason::InvalidParam);
     }
     // What was named before may stay, also when it points nowhere by now.

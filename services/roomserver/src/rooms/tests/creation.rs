@@ -71,7 +71,10 @@ fn one_bad_event_refuses_the_whole_batch() {
     let mut world = World::new();
     for (bad, reason) in [
         (intent(BOB, "m.room.topic", Some(""), json!({ "topic": "x" })), ErrorReason::InvalidRoomState),
-        (intent(ALICE, "m.room.power_levels", Some(""), json!({ "ban": "x" })), ErrorReason::InvalidRoomState),
+        (
+            intent(ALICE, "m.room.power_levels", Some(""), json!({ "ban": "x" })),
+            ErrorReason::InvalidRoomState,
+        ),
         (intent(ALICE, "m", None, json!({ "x": 1.5 })), ErrorReason::BadJson),
         (intent(ALICE, "m", None, json!({ "x": "y".repeat(70_000) })), ErrorReason::TooLarge),
         (intent("@eve:elsewhere.org", "m", None, json!({})), ErrorReason::InvalidParam),

@@ -34,8 +34,18 @@ fn deep_and_odd_contents_are_refused() {
     let room = world.public_room();
     let deep = format!("{}1{}", "{\"a\":".repeat(5000), "}".repeat(5000));
     for content in [
-        "", "null", "[]", "5", "{", "{\"a\":1.0}", "{\"a\":-0}", "{\"a\":1e2}", "{\"a\":9007199254740992}",
-        "{\"a\":\"\\ud800\"}", "{} {}", &deep,
+        "",
+        "null",
+        "[]",
+        "5",
+        "{",
+        "{\"a\":1.0}",
+        "{\"a\":-0}",
+        "{\"a\":1e2}",
+        "{\"a\":9007199254740992}",
+        "{\"a\":\"\\ud800\"}",
+        "{} {}",
+        &deep,
     ] {
         let intent = Intent {
             sender: ALICE.to_owned(),

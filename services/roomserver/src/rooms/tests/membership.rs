@@ -45,9 +45,12 @@ fn malformed_member_events_are_refused() {
 
 #[test]
 fn knocks_need_their_rule() {
-    for (version, rule, allowed) in
-        [("6", "knock", false), ("7", "knock", true), ("9", "knock_restricted", false), ("10", "knock_restricted", true)]
-    {
+    for (version, rule, allowed) in [
+        ("6", "knock", false),
+        ("7", "knock", true),
+        ("9", "knock_restricted", false),
+        ("10", "knock_restricted", true),
+    ] {
         let mut world = World::new();
         let room = world.creates(version, json!({ "join_rule": rule }));
         let answer = world.member(&room, BOB, BOB, "knock");
@@ -85,7 +88,8 @@ fn restricted_room_lets_in_members_of_the_other_room() {
 fn any_joined_member_vouches_where_anybody_may_invite() {
     let mut world = World::new();
     let lobby = world.creates("11", json!({ "join_rule": "public" }));
-    let rule = json!({ "join_rule": "restricted", "allow": [{ "type": "m.room_membership", "room_id": lobby }] });
+    let rule =
+        json!({ "join_rule": "restricted", "allow": [{ "type": "m.room_membership", "room_id": lobby }] });
     let room = world.creates("11", rule);
     world.member(&lobby, BOB, BOB, "join").event_id();
     world.member(&lobby, CAROL, CAROL, "join").event_id();

@@ -59,7 +59,8 @@ fn users_redact_their_own_events_and_moderators_any() {
     let mut world = World::new();
     let room = world.public_room();
     world.member(&room, BOB, BOB, "join").event_id();
-    let (by_alice, by_bob) = (world.says(&room, ALICE, "a").event_id(), world.says(&room, BOB, "b").event_id());
+    let (by_alice, by_bob) =
+        (world.says(&room, ALICE, "a").event_id(), world.says(&room, BOB, "b").event_id());
     assert_eq!(world.redact(&room, BOB, &by_alice).refused(), ErrorReason::Forbidden);
     let missing = world.redact(&room, BOB, "$2bYrT7jcxKn0Q2nQ5xk3S1fLFM5C6wr8o0mTPvHzXaA");
     assert_eq!(missing.refused(), ErrorReason::NotFound);

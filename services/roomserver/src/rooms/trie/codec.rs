@@ -6,9 +6,9 @@
 use bytes::{Buf as _, Bytes};
 
 use super::{
+    super::ids::{EventNid, NodeNid},
     BITS, Key, LEAF_MAX, Link, Node,
     node::{Body, Child, Children},
-    super::ids::{EventNid, NodeNid},
 };
 
 const LEAF: u8 = 0;

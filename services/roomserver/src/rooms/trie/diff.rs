@@ -1,9 +1,10 @@
 //! How two tries differ: only what differs is looked at.
 
 use super::{
-    BITS, Key, Link, Missing, Nodes, Trie, walk,
-    node::{Body, Child},
     super::ids::EventNid,
+    BITS, Key, Link, Missing, Nodes, Trie,
+    node::{Body, Child},
+    walk,
 };
 
 /// One difference.

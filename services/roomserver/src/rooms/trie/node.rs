@@ -3,8 +3,8 @@
 use sha2::{Digest as _, Sha256};
 
 use super::{
-    Key, Link, first_half,
     super::ids::{EventNid, NodeNid},
+    Key, Link, first_half,
 };
 
 /// A node of a trie. It never changes.
