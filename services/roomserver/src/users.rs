@@ -10,6 +10,8 @@ mod devices;
 mod profile;
 mod session;
 mod state;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use self::{
     apply::{Applied, At, Outcome, apply},

@@ -32,7 +32,10 @@ pub(super) fn service(app: &App) -> RoomStreamServiceServer<impl RoomStreamServi
 
 #[tonic::async_trait]
 impl RoomStreamService for Service {
-    async fn get_heads(&self, _request: Request<GetHeadsRequest>) -> Result<Response<GetHeadsResponse>, Status> {
+    async fn get_heads(
+        &self,
+        _request: Request<GetHeadsRequest>,
+    ) -> Result<Response<GetHeadsResponse>, Status> {
         heads::answer(&self.app).await
     }
 

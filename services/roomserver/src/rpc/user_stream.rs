@@ -38,7 +38,10 @@ pub(super) fn service(app: &App) -> UserStreamServiceServer<impl UserStreamServi
 #[tonic::async_trait]
 impl UserStreamService for Service {
     #[instrument(name = "rpc.user.get_heads", skip_all)]
-    async fn get_heads(&self, _request: Request<GetHeadsRequest>) -> Result<Response<GetHeadsResponse>, Status> {
+    async fn get_heads(
+        &self,
+        _request: Request<GetHeadsRequest>,
+    ) -> Result<Response<GetHeadsResponse>, Status> {
         let partitions: Vec<i16> = (0..PARTITIONS).filter_map(|number| i16::try_from(number).ok()).collect();
         let heads = heads(&self.app, &partitions).await.map_err(|error| failed(&error))?;
         Ok(Response::new(GetHeadsResponse { heads }))
@@ -141,7 +144,12 @@ impl Range {
         for record in records {
             // What was committed has no holes; readers rely on it.
             if record.seq != unsigned(self.after) + 1 {
-                error!(partition = self.partition, after = self.after, found = record.seq, "user_output_log has a hole");
+                error!(
+                    partition = self.partition,
+                    after = self.after,
+                    found = record.seq,
+                    "user_output_log has a hole"
+                );
                 return Err(Status::data_loss("the output log has a hole"));
             }
             self.after += 1;

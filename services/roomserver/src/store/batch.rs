@@ -7,9 +7,11 @@ mod rooms;
 mod shared;
 mod users;
 
-
-
-use diesel::{QueryResult, pg::Pg, query_builder::{QueryFragment, QueryId}};
+use diesel::{
+    QueryResult,
+    pg::Pg,
+    query_builder::{QueryFragment, QueryId},
+};
 use diesel_async::{AsyncPgConnection, RunQueryDsl as _, SimpleAsyncConnection as _};
 use futures::future::{BoxFuture, FutureExt as _, join_all};
 
@@ -64,9 +66,7 @@ impl<'c> Pipeline<'c> {
     /// Adds a bare command.
     fn command(&mut self, name: &'static str, sql: &'static str) {
         let mut conn = self.conn;
-        let sent = async move {
-            conn.batch_execute(sql).await.map(|()| 0).map_err(StoreError::query(name))
-        };
+        let sent = async move { conn.batch_execute(sql).await.map(|()| 0).map_err(StoreError::query(name)) };
         self.under_way.push(sent.boxed());
     }
 
@@ -77,7 +77,8 @@ impl<'c> Pipeline<'c> {
     {
         let mut conn = self.conn;
         let sent = statement.execute(&mut conn);
-        self.under_way.push(sent.map(move |done: QueryResult<usize>| done.map_err(StoreError::query(name))).boxed());
+        self.under_way
+            .push(sent.map(move |done: QueryResult<usize>| done.map_err(StoreError::query(name))).boxed());
     }
 
     /// Sends everything in order and waits for all answers. Of several failures the first in order is told: the others
@@ -111,4 +112,3 @@ impl Batch {
         Ok(())
     }
 }
-

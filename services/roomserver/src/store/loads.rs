@@ -121,10 +121,7 @@ pub(crate) async fn find_rooms(
         .collect()
 }
 
-async fn find_latest(
-    mut conn: &AsyncPgConnection,
-    nids: &[i64],
-) -> Result<HashMap<i64, Latest>, StoreError> {
+async fn find_latest(mut conn: &AsyncPgConnection, nids: &[i64]) -> Result<HashMap<i64, Latest>, StoreError> {
     let rows: Vec<(i64, String, i64)> = events::table
         .filter(events::event_nid.eq_any(nids))
         .select((events::event_nid, events::event_id, events::depth))

@@ -29,7 +29,8 @@ pub(crate) async fn run(url: &str) -> Result<(), StoreError> {
 
 fn apply(connection: AsyncPgConnection) -> Result<(), StoreError> {
     let mut harness = AsyncMigrationHarness::new(connection);
-    let versions = harness.run_pending_migrations(MIGRATIONS).map_err(|source| StoreError::Connect { source })?;
+    let versions =
+        harness.run_pending_migrations(MIGRATIONS).map_err(|source| StoreError::Connect { source })?;
     for version in versions {
         tracing::info!(%version, "migrated the database");
     }

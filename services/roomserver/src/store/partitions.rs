@@ -1,6 +1,9 @@
 //! `partition_state`: who owns a partition, how far it is, and what it hands out next.
 
-use diesel::{ExpressionMethods as _, OptionalExtension as _, QueryDsl as _, Queryable, Selectable, SelectableHelper as _};
+use diesel::{
+    ExpressionMethods as _, OptionalExtension as _, QueryDsl as _, Queryable, Selectable,
+    SelectableHelper as _,
+};
 use diesel_async::{AsyncPgConnection, RunQueryDsl as _};
 
 use super::{StoreError, schema::partition_state};

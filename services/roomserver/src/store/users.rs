@@ -95,9 +95,7 @@ async fn load_devices(
         .map_err(StoreError::query("users.devices"))?;
     Ok(rows
         .into_iter()
-        .map(|(id, device_id, display_name, created_ts)| {
-            (id, device_id, Device { display_name, created_ts })
-        })
+        .map(|(id, device_id, display_name, created_ts)| (id, device_id, Device { display_name, created_ts }))
         .collect())
 }
 

@@ -41,8 +41,7 @@ pub(super) fn set_account_data(work: &mut Work<'_>, command: &SetAccountData) ->
     let size = u64::try_from(content.len()).unwrap_or(u64::MAX);
     let others: u64 = work.user.account_data.iter().filter(|(other, _)| **other != key).map(|(_, n)| n).sum();
     let is_new = !work.user.account_data.contains_key(&key);
-    if others.saturating_add(size) > MAX_TOTAL_BYTES
-        || (is_new && work.user.account_data.len() >= MAX_PIECES)
+    if others.saturating_add(size) > MAX_TOTAL_BYTES || (is_new && work.user.account_data.len() >= MAX_PIECES)
     {
         return refuse(ErrorReason::LimitExceeded, "the user has too much account data");
     }

@@ -131,13 +131,7 @@ impl Board {
     }
 
     /// Asks what became of an input.
-    pub(crate) fn look_up(
-        &self,
-        log: InputLog,
-        partition: u32,
-        offset: Offset,
-        input_id: InputId,
-    ) -> Lookup {
+    pub(crate) fn look_up(&self, log: InputLog, partition: u32, offset: Offset, input_id: InputId) -> Lookup {
         let Some(slot) = self.slot(partition) else { return Lookup::NotOwner };
         let mut slot = slot.lock();
         if slot.epoch.is_none() {

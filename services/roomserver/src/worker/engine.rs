@@ -80,6 +80,16 @@ pub(super) enum EngineError {
     Log(#[from] LogError),
 }
 
+/// What to do with a record that was read.
+pub(super) enum Checked {
+    /// It is to be processed.
+    Process,
+    /// It is not ours, or was read before.
+    Skip,
+    /// Its lane is read from its beginning from now on.
+    Restarted,
+}
+
 /// What a batch came to.
 enum Step {
     /// It is committed.
@@ -180,10 +190,17 @@ impl Engine {
 
     /// Takes records from the logs, but for those that only tell whether a log is still the one it was.
     async fn accept(&mut self, inputs: Vec<Input>) -> Result<(), EngineError> {
+        let mut restarted: Vec<(InputLog, u32)> = Vec::new();
         for input in inputs {
+            // What was read of a lane before it was started again does not follow on what comes from it now.
+            let lane = (input.log, input.partition);
+            if restarted.contains(&lane) {
+                continue;
+            }
             match self.check(&input).await {
-                Ok(true) => self.intake.pending.push_back(input),
-                Ok(false) => {}
+                Ok(Checked::Process) => self.intake.pending.push_back(input),
+                Ok(Checked::Skip) => {}
+                Ok(Checked::Restarted) => restarted.push(lane),
                 Err(failure) => {
                     // What was read and not looked at would be missing: begin everything again from the database.
                     self.intake.pending.clear();

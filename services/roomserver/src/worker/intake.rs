@@ -67,7 +67,12 @@ impl Intake {
     }
 
     /// Starts reading a lane, or starts it again elsewhere. What was read of it and is not yet committed is dropped.
-    pub(super) async fn assign(&mut self, log: InputLog, partition: u32, start: StartAt) -> Result<(), LogError> {
+    pub(super) async fn assign(
+        &mut self,
+        log: InputLog,
+        partition: u32,
+        start: StartAt,
+    ) -> Result<(), LogError> {
         self.drop_pending(|input| input.log == log && input.partition == partition);
         match log {
             InputLog::User => self.users.assign(partition, start).await,

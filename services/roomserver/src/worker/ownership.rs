@@ -7,7 +7,7 @@ use plexus_proto::input::v1::InputLog;
 use tracing::{info, warn};
 
 use super::{
-    engine::{CONTEST_PAUSE, Engine, EngineError, connect, report_corrupt},
+    engine::{CONTEST_PAUSE, Checked, Engine, EngineError, connect, report_corrupt},
     intake::Input,
     partition::{Check, Partition},
     publisher::{Lane, Record},
@@ -156,9 +156,9 @@ impl Engine {
     }
 
     /// Looks at a record before it is processed: whether its partition is ours, and whether it only shows that the log
-    /// is still the one it was. `true` if it is to be processed.
-    pub(super) async fn check(&mut self, input: &Input) -> Result<bool, EngineError> {
-        let Some(partition) = self.partitions.get_mut(&input.partition) else { return Ok(false) };
+    /// is still the one it was.
+    pub(super) async fn check(&mut self, input: &Input) -> Result<Checked, EngineError> {
+        let Some(partition) = self.partitions.get_mut(&input.partition) else { return Ok(Checked::Skip) };
         let lane = match input.log {
             InputLog::User => &mut partition.user,
             InputLog::Room | InputLog::Unspecified => &mut partition.room,
@@ -166,7 +166,7 @@ impl Engine {
         let (log, number) = (input.log, input.partition);
         let Some(Check { offset, input_id }) = lane.check.take() else {
             if input.offset < lane.read {
-                return Ok(false);
+                return Ok(Checked::Skip);
             }
             if input.offset > lane.read {
                 warn!(
@@ -178,23 +178,27 @@ impl Engine {
                 );
             }
             lane.read = input.offset + 1;
-            return Ok(true);
+            return Ok(Checked::Process);
         };
         if input.offset == offset && input.input_id == input_id {
             self.app.board.set_position(log, number, lane.read);
-            return Ok(false);
+            return Ok(Checked::Skip);
         }
         if input.offset > offset {
             // The record has expired since; what follows is to be processed, and the fence tells if that was wrong.
             self.app.board.set_position(log, number, input.offset);
             lane.read = input.offset + 1;
-            return Ok(true);
+            return Ok(Checked::Process);
         }
-        warn!(partition = number, log = log.as_str_name(), "the input log is another one now; reading it from its beginning");
+        warn!(
+            partition = number,
+            log = log.as_str_name(),
+            "the input log is another one now; reading it from its beginning"
+        );
         lane.read = 0;
         self.app.board.set_position(log, number, 0);
         self.intake.assign(log, number, StartAt::Oldest).await?;
-        Ok(false)
+        Ok(Checked::Restarted)
     }
 
     /// Looks whether partitions are still ours, and lets go of those that are not; `true` if anything was amiss. The
@@ -238,20 +242,20 @@ impl Engine {
         let lane = |log| Lane { log, partition: number };
         let mut after = row.room_published_seq;
         while after < row.next_room_seq - 1 {
-            let records =
-                output::list_rooms(conn, row.partition, after, row.next_room_seq - 1, PAGE).await?;
+            let records = output::list_rooms(conn, row.partition, after, row.next_room_seq - 1, PAGE).await?;
             let Some(last) = records.last() else { break };
             after = i64::try_from(last.seq).unwrap_or(i64::MAX);
-            self.publisher.push(lane(InputLog::Room), records.into_iter().map(|record| Record::Room(Box::new(record))));
+            self.publisher
+                .push(lane(InputLog::Room), records.into_iter().map(|record| Record::Room(Box::new(record))));
             self.publisher.has_room().await;
         }
         let mut after = row.user_published_seq;
         while after < row.next_user_seq - 1 {
-            let records =
-                output::list_users(conn, row.partition, after, row.next_user_seq - 1, PAGE).await?;
+            let records = output::list_users(conn, row.partition, after, row.next_user_seq - 1, PAGE).await?;
             let Some(last) = records.last() else { break };
             after = i64::try_from(last.seq).unwrap_or(i64::MAX);
-            self.publisher.push(lane(InputLog::User), records.into_iter().map(|record| Record::User(Box::new(record))));
+            self.publisher
+                .push(lane(InputLog::User), records.into_iter().map(|record| Record::User(Box::new(record))));
             self.publisher.has_room().await;
         }
         Ok(())
@@ -269,12 +273,7 @@ async fn watermarks(log: &Log, number: u32) -> Result<(Watermarks, Watermarks), 
 
 /// Decides where reading starts. The log may have been made anew since: then its offsets mean something else, and
 /// everything in it is read. Nothing is applied twice, since the verdicts on all inputs are kept.
-fn place(
-    number: u32,
-    log: InputLog,
-    lane: &mut super::partition::Lane,
-    marks: Watermarks,
-) -> StartAt {
+fn place(number: u32, log: InputLog, lane: &mut super::partition::Lane, marks: Watermarks) -> StartAt {
     if lane.read > marks.high {
         warn!(
             partition = number,

@@ -247,9 +247,9 @@ impl<'a> Work<'a> {
             }
         };
         let server_name = self.env.server_name.as_str();
-        let joined = joined_local.iter().map(|room| {
-            loads::find_joined_local(conn, *room, server_name).map_ok(|users| (*room, users))
-        });
+        let joined = joined_local
+            .iter()
+            .map(|room| loads::find_joined_local(conn, *room, server_name).map_ok(|users| (*room, users)));
         let (found_nodes, found_events, by_id, found_aliases, found_memberships, found_joined) = futures::try_join!(
             found_nodes,
             loads::find_events(conn, &events),

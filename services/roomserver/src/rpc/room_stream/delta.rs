@@ -83,7 +83,9 @@ async fn compare(
             Err(Missing(nid)) => {
                 let found = loads::find_nodes(conn, RoomNid(room_nid), &[nid]).await?;
                 if found.is_empty() {
-                    return Err(StoreError::Corrupt { what: format!("state of room {room_nid}: a node is missing") });
+                    return Err(StoreError::Corrupt {
+                        what: format!("state of room {room_nid}: a node is missing"),
+                    });
                 }
                 nodes.extend(found);
             }

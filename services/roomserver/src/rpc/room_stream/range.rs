@@ -74,7 +74,12 @@ impl Range {
         for record in records {
             // What was committed has no holes; readers rely on it.
             if record.seq != unsigned(self.after) + 1 {
-                error!(partition = self.partition, after = self.after, found = record.seq, "output_log has a hole");
+                error!(
+                    partition = self.partition,
+                    after = self.after,
+                    found = record.seq,
+                    "output_log has a hole"
+                );
                 return Err(Status::data_loss("the output log has a hole"));
             }
             self.after += 1;

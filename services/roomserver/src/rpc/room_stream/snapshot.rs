@@ -10,9 +10,7 @@ use futures::{StreamExt as _, stream, stream::BoxStream};
 use plexus_proto::{
     common::v1::AsOf,
     log::v1::HistoryVisibility,
-    room::v1::{
-        RoomInfo, StreamRoomSnapshotRequest, StreamRoomSnapshotResponse, TimelineEvent,
-    },
+    room::v1::{RoomInfo, StreamRoomSnapshotRequest, StreamRoomSnapshotResponse, TimelineEvent},
 };
 use tonic::{Request, Response, Status};
 use tracing::instrument;

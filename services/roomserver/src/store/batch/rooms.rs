@@ -1,6 +1,11 @@
 //! Rooms, events, state, members, redactions, aliases.
 
-use std::{collections::{BTreeMap, BTreeSet, HashMap}, fmt::Write as _, marker::PhantomData, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    fmt::Write as _,
+    marker::PhantomData,
+    sync::Arc,
+};
 
 use diesel::sql_types::{Array, Binary, Bool, Int2, Int4, Int8, Nullable, Text};
 use indexmap::IndexMap;
@@ -104,37 +109,47 @@ impl RoomRows {
     fn write_rooms(&self, pipeline: &mut Pipeline<'_>) {
         let new: Vec<&RoomRow> = self.rooms.values().filter(|(_, new)| *new).map(|(row, _)| row).collect();
         if !new.is_empty() {
-            pipeline.add(InsertRooms::NAME, InsertRooms {
-                room_nid: new.iter().map(|row| row.nid.0).collect(),
-                room_id: new.iter().map(|row| row.room_id.as_str()).collect(),
-                partition: new.iter().map(|row| i16::try_from(row.partition).unwrap_or(i16::MAX)).collect(),
-                version: new.iter().map(|row| row.version.as_str()).collect(),
-                create_nid: new.iter().map(|row| row.create_nid.0).collect(),
-                latest_nids: new.iter().map(|row| array(&row.latest_nids)).collect(),
-                members_root: new.iter().map(|row| row.members_root).collect(),
-                other_root: new.iter().map(|row| row.other_root).collect(),
-                depth: new.iter().map(|row| row.depth).collect(),
-                last_seq: new.iter().map(|row| row.last_seq).collect(),
-                joined_members: new.iter().map(|row| row.joined_members).collect(),
-                invited_members: new.iter().map(|row| row.invited_members).collect(),
-                published: new.iter().map(|row| row.published).collect(),
-                lifetime: PhantomData,
-            });
+            pipeline.add(
+                InsertRooms::NAME,
+                InsertRooms {
+                    room_nid: new.iter().map(|row| row.nid.0).collect(),
+                    room_id: new.iter().map(|row| row.room_id.as_str()).collect(),
+                    partition: new
+                        .iter()
+                        .map(|row| i16::try_from(row.partition).unwrap_or(i16::MAX))
+                        .collect(),
+                    version: new.iter().map(|row| row.version.as_str()).collect(),
+                    create_nid: new.iter().map(|row| row.create_nid.0).collect(),
+                    latest_nids: new.iter().map(|row| array(&row.latest_nids)).collect(),
+                    members_root: new.iter().map(|row| row.members_root).collect(),
+                    other_root: new.iter().map(|row| row.other_root).collect(),
+                    depth: new.iter().map(|row| row.depth).collect(),
+                    last_seq: new.iter().map(|row| row.last_seq).collect(),
+                    joined_members: new.iter().map(|row| row.joined_members).collect(),
+                    invited_members: new.iter().map(|row| row.invited_members).collect(),
+                    published: new.iter().map(|row| row.published).collect(),
+                    lifetime: PhantomData,
+                },
+            );
         }
-        let changed: Vec<&RoomRow> = self.rooms.values().filter(|(_, new)| !new).map(|(row, _)| row).collect();
+        let changed: Vec<&RoomRow> =
+            self.rooms.values().filter(|(_, new)| !new).map(|(row, _)| row).collect();
         if !changed.is_empty() {
-            pipeline.add(UpdateRooms::NAME, UpdateRooms {
-                room_nid: changed.iter().map(|row| row.nid.0).collect(),
-                latest_nids: changed.iter().map(|row| array(&row.latest_nids)).collect(),
-                members_root: changed.iter().map(|row| row.members_root).collect(),
-                other_root: changed.iter().map(|row| row.other_root).collect(),
-                depth: changed.iter().map(|row| row.depth).collect(),
-                last_seq: changed.iter().map(|row| row.last_seq).collect(),
-                joined_members: changed.iter().map(|row| row.joined_members).collect(),
-                invited_members: changed.iter().map(|row| row.invited_members).collect(),
-                published: changed.iter().map(|row| row.published).collect(),
-                lifetime: PhantomData,
-            });
+            pipeline.add(
+                UpdateRooms::NAME,
+                UpdateRooms {
+                    room_nid: changed.iter().map(|row| row.nid.0).collect(),
+                    latest_nids: changed.iter().map(|row| array(&row.latest_nids)).collect(),
+                    members_root: changed.iter().map(|row| row.members_root).collect(),
+                    other_root: changed.iter().map(|row| row.other_root).collect(),
+                    depth: changed.iter().map(|row| row.depth).collect(),
+                    last_seq: changed.iter().map(|row| row.last_seq).collect(),
+                    joined_members: changed.iter().map(|row| row.joined_members).collect(),
+                    invited_members: changed.iter().map(|row| row.invited_members).collect(),
+                    published: changed.iter().map(|row| row.published).collect(),
+                    lifetime: PhantomData,
+                },
+            );
         }
     }
 
@@ -143,83 +158,104 @@ impl RoomRows {
         if rows.is_empty() {
             return;
         }
-        pipeline.add(InsertEvents::NAME, InsertEvents {
-            event_nid: rows.iter().map(|row| row.event.nid.0).collect(),
-            room_nid: rows.iter().map(|row| row.event.room_nid.0).collect(),
-            event_id: rows.iter().map(|row| row.event.event_id.as_str()).collect(),
-            event_type: rows.iter().map(|row| row.event.event_type.as_str()).collect(),
-            state_key: rows.iter().map(|row| row.event.state_key.as_deref()).collect(),
-            sender: rows.iter().map(|row| row.event.sender.as_str()).collect(),
-            depth: rows.iter().map(|row| row.event.depth).collect(),
-            origin_server_ts: rows.iter().map(|row| row.origin_server_ts).collect(),
-            received_ts: rows.iter().map(|row| row.received_ts).collect(),
-            flags: rows.iter().map(|row| row.event.flags).collect(),
-            visibility: rows.iter().map(|row| row.visibility).collect(),
-            auth_generation: rows.iter().map(|row| row.event.auth_generation).collect(),
-            auth_nids: rows.iter().map(|row| array(&row.auth_nids)).collect(),
-            prev_nids: rows.iter().map(|row| array(&row.prev_nids)).collect(),
-            members_root: rows.iter().map(|row| row.event.members_root.map_or(0, |nid| nid.0)).collect(),
-            other_root: rows.iter().map(|row| row.event.other_root.map_or(0, |nid| nid.0)).collect(),
-            replaces_nid: rows.iter().map(|row| row.replaces_nid.map(|nid| nid.0)).collect(),
-            seq: rows.iter().map(|row| row.event.seq).collect(),
-            txn_device_id: rows.iter().map(|row| row.txn_device_id.as_deref()).collect(),
-            txn_id: rows.iter().map(|row| row.txn_id.as_deref()).collect(),
-            lifetime: PhantomData,
-        });
-        pipeline.add(InsertEventJson::NAME, InsertEventJson {
-            event_nid: rows.iter().map(|row| row.event.nid.0).collect(),
-            json: rows.iter().map(|row| row.event.json.as_ref()).collect(),
-            lifetime: PhantomData,
-        });
+        pipeline.add(
+            InsertEvents::NAME,
+            InsertEvents {
+                event_nid: rows.iter().map(|row| row.event.nid.0).collect(),
+                room_nid: rows.iter().map(|row| row.event.room_nid.0).collect(),
+                event_id: rows.iter().map(|row| row.event.event_id.as_str()).collect(),
+                event_type: rows.iter().map(|row| row.event.event_type.as_str()).collect(),
+                state_key: rows.iter().map(|row| row.event.state_key.as_deref()).collect(),
+                sender: rows.iter().map(|row| row.event.sender.as_str()).collect(),
+                depth: rows.iter().map(|row| row.event.depth).collect(),
+                origin_server_ts: rows.iter().map(|row| row.origin_server_ts).collect(),
+                received_ts: rows.iter().map(|row| row.received_ts).collect(),
+                flags: rows.iter().map(|row| row.event.flags).collect(),
+                visibility: rows.iter().map(|row| row.visibility).collect(),
+                auth_generation: rows.iter().map(|row| row.event.auth_generation).collect(),
+                auth_nids: rows.iter().map(|row| array(&row.auth_nids)).collect(),
+                prev_nids: rows.iter().map(|row| array(&row.prev_nids)).collect(),
+                members_root: rows.iter().map(|row| row.event.members_root.map_or(0, |nid| nid.0)).collect(),
+                other_root: rows.iter().map(|row| row.event.other_root.map_or(0, |nid| nid.0)).collect(),
+                replaces_nid: rows.iter().map(|row| row.replaces_nid.map(|nid| nid.0)).collect(),
+                seq: rows.iter().map(|row| row.event.seq).collect(),
+                txn_device_id: rows.iter().map(|row| row.txn_device_id.as_deref()).collect(),
+                txn_id: rows.iter().map(|row| row.txn_id.as_deref()).collect(),
+                lifetime: PhantomData,
+            },
+        );
+        pipeline.add(
+            InsertEventJson::NAME,
+            InsertEventJson {
+                event_nid: rows.iter().map(|row| row.event.nid.0).collect(),
+                json: rows.iter().map(|row| row.event.json.as_ref()).collect(),
+                lifetime: PhantomData,
+            },
+        );
     }
 
     fn write_rewritten(&self, pipeline: &mut Pipeline<'_>) {
         if self.rewritten.is_empty() {
             return;
         }
-        pipeline.add(UpdateEventFlags::NAME, UpdateEventFlags {
-            event_nid: self.rewritten.values().map(|event| event.nid.0).collect(),
-            flags: self.rewritten.values().map(|event| event.flags).collect(),
-            lifetime: PhantomData,
-        });
-        pipeline.add(UpdateEventJson::NAME, UpdateEventJson {
-            event_nid: self.rewritten.values().map(|event| event.nid.0).collect(),
-            json: self.rewritten.values().map(|event| event.json.as_ref()).collect(),
-            lifetime: PhantomData,
-        });
+        pipeline.add(
+            UpdateEventFlags::NAME,
+            UpdateEventFlags {
+                event_nid: self.rewritten.values().map(|event| event.nid.0).collect(),
+                flags: self.rewritten.values().map(|event| event.flags).collect(),
+                lifetime: PhantomData,
+            },
+        );
+        pipeline.add(
+            UpdateEventJson::NAME,
+            UpdateEventJson {
+                event_nid: self.rewritten.values().map(|event| event.nid.0).collect(),
+                json: self.rewritten.values().map(|event| event.json.as_ref()).collect(),
+                lifetime: PhantomData,
+            },
+        );
     }
 
     fn write_nodes(&self, pipeline: &mut Pipeline<'_>) {
         if self.nodes.is_empty() {
             return;
         }
-        pipeline.add(InsertNodes::NAME, InsertNodes {
-            room_nid: self.nodes.iter().map(|row| row.room_nid.0).collect(),
-            node_nid: self.nodes.iter().map(|row| row.nid.0).collect(),
-            body: self.nodes.iter().map(|row| row.body.as_ref()).collect(),
-            lifetime: PhantomData,
-        });
+        pipeline.add(
+            InsertNodes::NAME,
+            InsertNodes {
+                room_nid: self.nodes.iter().map(|row| row.room_nid.0).collect(),
+                node_nid: self.nodes.iter().map(|row| row.nid.0).collect(),
+                body: self.nodes.iter().map(|row| row.body.as_ref()).collect(),
+                lifetime: PhantomData,
+            },
+        );
     }
 
     fn write_members(&self, pipeline: &mut Pipeline<'_>) {
         if !self.members.is_empty() {
             let rows = || self.members.values().map(|(row, _)| row);
-            pipeline.add(UpsertMembers::NAME, UpsertMembers {
-                room_nid: rows().map(|row| row.room_nid.0).collect(),
-                user_id: rows().map(|row| row.user_id.as_str()).collect(),
-                membership: rows().map(|row| row.membership.as_str()).collect(),
-                event_nid: rows().map(|row| row.event_nid.0).collect(),
-                seq: rows().map(|row| row.seq).collect(),
-                forgotten: self.members.values().map(|(_, forgotten)| *forgotten).collect(),
-                lifetime: PhantomData,
-            });
+            pipeline.add(
+                UpsertMembers::NAME,
+                UpsertMembers {
+                    room_nid: rows().map(|row| row.room_nid.0).collect(),
+                    user_id: rows().map(|row| row.user_id.as_str()).collect(),
+                    membership: rows().map(|row| row.membership.as_str()).collect(),
+                    event_nid: rows().map(|row| row.event_nid.0).collect(),
+                    seq: rows().map(|row| row.seq).collect(),
+                    forgotten: self.members.values().map(|(_, forgotten)| *forgotten).collect(),
+                    lifetime: PhantomData,
+                },
+            );
         }
         if !self.forgotten.is_empty() {
-            pipeline.add(ForgetRooms::NAME, ForgetRooms {
-                room_nid: self.forgotten.keys().map(|(room, _)| room.0).collect(),
-                user_id: self.forgotten.keys().map(|(_, user)| user.as_str()).collect(),
-                lifetime: PhantomData,
-            });
+            pipeline.add(
+                ForgetRooms::NAME,
+                ForgetRooms {
+                    room_nid: self.forgotten.keys().map(|(room, _)| room.0).collect(),
+                    user_id: self.forgotten.keys().map(|(_, user)| user.as_str()).collect(),
+                    lifetime: PhantomData,
+                },
+            );
         }
     }
 
@@ -227,32 +263,41 @@ impl RoomRows {
         if self.redactions.is_empty() {
             return;
         }
-        pipeline.add(UpsertRedactions::NAME, UpsertRedactions {
-            redacts_id: self.redactions.values().map(|row| row.redacts_id.as_str()).collect(),
-            redaction_nid: self.redactions.values().map(|row| row.redaction_nid.0).collect(),
-            room_nid: self.redactions.values().map(|row| row.room_nid.0).collect(),
-            applied: self.redactions.values().map(|row| row.applied).collect(),
-            lifetime: PhantomData,
-        });
+        pipeline.add(
+            UpsertRedactions::NAME,
+            UpsertRedactions {
+                redacts_id: self.redactions.values().map(|row| row.redacts_id.as_str()).collect(),
+                redaction_nid: self.redactions.values().map(|row| row.redaction_nid.0).collect(),
+                room_nid: self.redactions.values().map(|row| row.room_nid.0).collect(),
+                applied: self.redactions.values().map(|row| row.applied).collect(),
+                lifetime: PhantomData,
+            },
+        );
     }
 
     fn write_aliases(&self, pipeline: &mut Pipeline<'_>) {
         // The one table here that owners of different partitions share: touched in sorted order, lest they deadlock.
         if !self.aliases_removed.is_empty() {
-            pipeline.add(DeleteAliases::NAME, DeleteAliases {
-                alias: self.aliases_removed.iter().map(|alias| alias.as_str()).collect(),
-                lifetime: PhantomData,
-            });
+            pipeline.add(
+                DeleteAliases::NAME,
+                DeleteAliases {
+                    alias: self.aliases_removed.iter().map(|alias| alias.as_str()).collect(),
+                    lifetime: PhantomData,
+                },
+            );
         }
         if !self.aliases_set.is_empty() {
             let rows = || self.aliases_set.values();
-            pipeline.add(InsertAliases::NAME, InsertAliases {
-                alias: rows().map(|row| row.alias.as_str()).collect(),
-                room_id: rows().map(|row| row.room_id.as_str()).collect(),
-                creator: rows().map(|row| row.creator.as_str()).collect(),
-                created_ts: rows().map(|row| row.created_ts).collect(),
-                lifetime: PhantomData,
-            });
+            pipeline.add(
+                InsertAliases::NAME,
+                InsertAliases {
+                    alias: rows().map(|row| row.alias.as_str()).collect(),
+                    room_id: rows().map(|row| row.room_id.as_str()).collect(),
+                    creator: rows().map(|row| row.creator.as_str()).collect(),
+                    created_ts: rows().map(|row| row.created_ts).collect(),
+                    lifetime: PhantomData,
+                },
+            );
         }
     }
 }

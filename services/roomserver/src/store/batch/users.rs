@@ -71,36 +71,45 @@ impl UserRows {
             return;
         }
         let rows = || self.accounts.values();
-        pipeline.add(UpsertAccounts::NAME, UpsertAccounts {
-            user_id: self.accounts.keys().map(String::as_str).collect(),
-            password_hash: rows().map(|row| row.password_hash.as_deref()).collect(),
-            guest: rows().map(|row| row.guest).collect(),
-            admin: rows().map(|row| row.admin).collect(),
-            deactivated: rows().map(|row| row.deactivated).collect(),
-            erased: rows().map(|row| row.erased).collect(),
-            created_ts: rows().map(|row| row.created_ts).collect(),
-            lifetime: PhantomData,
-        });
+        pipeline.add(
+            UpsertAccounts::NAME,
+            UpsertAccounts {
+                user_id: self.accounts.keys().map(String::as_str).collect(),
+                password_hash: rows().map(|row| row.password_hash.as_deref()).collect(),
+                guest: rows().map(|row| row.guest).collect(),
+                admin: rows().map(|row| row.admin).collect(),
+                deactivated: rows().map(|row| row.deactivated).collect(),
+                erased: rows().map(|row| row.erased).collect(),
+                created_ts: rows().map(|row| row.created_ts).collect(),
+                lifetime: PhantomData,
+            },
+        );
     }
 
     fn write_devices(&self, pipeline: &mut Pipeline<'_>) {
         let gone: Vec<_> = self.devices.iter().filter(|(_, row)| row.is_none()).map(|(key, _)| key).collect();
         if !gone.is_empty() {
-            pipeline.add(DeleteDevices::NAME, DeleteDevices {
-                user_id: gone.iter().map(|key| key.0.as_str()).collect(),
-                device_id: gone.iter().map(|key| key.1.as_str()).collect(),
-                lifetime: PhantomData,
-            });
+            pipeline.add(
+                DeleteDevices::NAME,
+                DeleteDevices {
+                    user_id: gone.iter().map(|key| key.0.as_str()).collect(),
+                    device_id: gone.iter().map(|key| key.1.as_str()).collect(),
+                    lifetime: PhantomData,
+                },
+            );
         }
         let set: Vec<_> = self.devices.iter().filter_map(|(key, row)| Some((key, row.as_ref()?))).collect();
         if !set.is_empty() {
-            pipeline.add(UpsertDevices::NAME, UpsertDevices {
-                user_id: set.iter().map(|(key, _)| key.0.as_str()).collect(),
-                device_id: set.iter().map(|(key, _)| key.1.as_str()).collect(),
-                display_name: set.iter().map(|(_, row)| row.display_name.as_deref()).collect(),
-                created_ts: set.iter().map(|(_, row)| row.created_ts).collect(),
-                lifetime: PhantomData,
-            });
+            pipeline.add(
+                UpsertDevices::NAME,
+                UpsertDevices {
+                    user_id: set.iter().map(|(key, _)| key.0.as_str()).collect(),
+                    device_id: set.iter().map(|(key, _)| key.1.as_str()).collect(),
+                    display_name: set.iter().map(|(_, row)| row.display_name.as_deref()).collect(),
+                    created_ts: set.iter().map(|(_, row)| row.created_ts).collect(),
+                    lifetime: PhantomData,
+                },
+            );
         }
     }
 
@@ -108,25 +117,31 @@ impl UserRows {
         let rows = &self.access_tokens;
         let gone: Vec<_> = rows.iter().filter(|(_, row)| row.1.is_none()).map(|(hash, _)| hash).collect();
         if !gone.is_empty() {
-            pipeline.add(DeleteAccessTokens::NAME, DeleteAccessTokens {
-                token_hash: gone.iter().map(|hash| hash.as_slice()).collect(),
-                lifetime: PhantomData,
-            });
+            pipeline.add(
+                DeleteAccessTokens::NAME,
+                DeleteAccessTokens {
+                    token_hash: gone.iter().map(|hash| hash.as_slice()).collect(),
+                    lifetime: PhantomData,
+                },
+            );
         }
         let set: Vec<_> =
             rows.iter().filter_map(|(hash, row)| Some((hash, &row.0, row.1.as_ref()?))).collect();
         if !set.is_empty() {
-            pipeline.add(InsertAccessTokens::NAME, InsertAccessTokens {
-                token_hash: set.iter().map(|(hash, _, _)| hash.as_slice()).collect(),
-                user_id: set.iter().map(|(_, user, _)| user.as_str()).collect(),
-                device_id: set.iter().map(|(_, _, row)| row.device_id.as_str()).collect(),
-                expires_ts: set.iter().map(|(_, _, row)| row.expires_ts).collect(),
-                refresh_token_hash: set
-                    .iter()
-                    .map(|(_, _, row)| row.refresh.as_ref().map(|hash| hash.as_slice()))
-                    .collect(),
-                lifetime: PhantomData,
-            });
+            pipeline.add(
+                InsertAccessTokens::NAME,
+                InsertAccessTokens {
+                    token_hash: set.iter().map(|(hash, _, _)| hash.as_slice()).collect(),
+                    user_id: set.iter().map(|(_, user, _)| user.as_str()).collect(),
+                    device_id: set.iter().map(|(_, _, row)| row.device_id.as_str()).collect(),
+                    expires_ts: set.iter().map(|(_, _, row)| row.expires_ts).collect(),
+                    refresh_token_hash: set
+                        .iter()
+                        .map(|(_, _, row)| row.refresh.as_ref().map(|hash| hash.as_slice()))
+                        .collect(),
+                    lifetime: PhantomData,
+                },
+            );
         }
     }
 
@@ -134,44 +149,57 @@ impl UserRows {
         let rows = &self.refresh_tokens;
         let gone: Vec<_> = rows.iter().filter(|(_, row)| row.1.is_none()).map(|(hash, _)| hash).collect();
         if !gone.is_empty() {
-            pipeline.add(DeleteRefreshTokens::NAME, DeleteRefreshTokens {
-                token_hash: gone.iter().map(|hash| hash.as_slice()).collect(),
-                lifetime: PhantomData,
-            });
+            pipeline.add(
+                DeleteRefreshTokens::NAME,
+                DeleteRefreshTokens {
+                    token_hash: gone.iter().map(|hash| hash.as_slice()).collect(),
+                    lifetime: PhantomData,
+                },
+            );
         }
         let set: Vec<_> =
             rows.iter().filter_map(|(hash, row)| Some((hash, &row.0, row.1.as_ref()?))).collect();
         if !set.is_empty() {
-            pipeline.add(UpsertRefreshTokens::NAME, UpsertRefreshTokens {
-                token_hash: set.iter().map(|(hash, _, _)| hash.as_slice()).collect(),
-                user_id: set.iter().map(|(_, user, _)| user.as_str()).collect(),
-                device_id: set.iter().map(|(_, _, row)| row.device_id.as_str()).collect(),
-                next_token_hash: set
-                    .iter()
-                    .map(|(_, _, row)| row.next.as_ref().map(|hash| hash.as_slice()))
-                    .collect(),
-                lifetime: PhantomData,
-            });
+            pipeline.add(
+                UpsertRefreshTokens::NAME,
+                UpsertRefreshTokens {
+                    token_hash: set.iter().map(|(hash, _, _)| hash.as_slice()).collect(),
+                    user_id: set.iter().map(|(_, user, _)| user.as_str()).collect(),
+                    device_id: set.iter().map(|(_, _, row)| row.device_id.as_str()).collect(),
+                    next_token_hash: set
+                        .iter()
+                        .map(|(_, _, row)| row.next.as_ref().map(|hash| hash.as_slice()))
+                        .collect(),
+                    lifetime: PhantomData,
+                },
+            );
         }
     }
 
     fn write_profiles(&self, pipeline: &mut Pipeline<'_>) {
-        let gone: Vec<_> = self.profiles.iter().filter(|(_, row)| row.is_none()).map(|(key, _)| key).collect();
+        let gone: Vec<_> =
+            self.profiles.iter().filter(|(_, row)| row.is_none()).map(|(key, _)| key).collect();
         if !gone.is_empty() {
-            pipeline.add(DeleteProfiles::NAME, DeleteProfiles {
-                user_id: gone.iter().map(|key| key.0.as_str()).collect(),
-                field: gone.iter().map(|key| key.1.as_str()).collect(),
-                lifetime: PhantomData,
-            });
+            pipeline.add(
+                DeleteProfiles::NAME,
+                DeleteProfiles {
+                    user_id: gone.iter().map(|key| key.0.as_str()).collect(),
+                    field: gone.iter().map(|key| key.1.as_str()).collect(),
+                    lifetime: PhantomData,
+                },
+            );
         }
         let set: Vec<_> = self.profiles.iter().filter_map(|(key, row)| Some((key, row.as_ref()?))).collect();
         if !set.is_empty() {
-            pipeline.add(UpsertProfiles::NAME, UpsertProfiles {
-                user_id: set.iter().map(|(key, _)| key.0.as_str()).collect(),
-                field: set.iter().map(|(key, _)| key.1.as_str()).collect(),
-                value: set.iter().map(|(_, value)| value.as_ref()).collect(),
-                lifetime: PhantomData,
-            });
+            pipeline.add(
+                UpsertProfiles::NAME,
+                UpsertProfiles {
+                    user_id: set.iter().map(|(key, _)| key.0.as_str()).collect(),
+                    field: set.iter().map(|(key, _)| key.1.as_str()).collect(),
+                    value: set.iter().map(|(_, value)| value.as_ref()).collect(),
+                    lifetime: PhantomData,
+                },
+            );
         }
     }
 
@@ -179,24 +207,30 @@ impl UserRows {
         let gone: Vec<_> =
             self.account_data.iter().filter(|(_, row)| row.is_none()).map(|(key, _)| key).collect();
         if !gone.is_empty() {
-            pipeline.add(DeleteAccountData::NAME, DeleteAccountData {
-                user_id: gone.iter().map(|key| key.0.as_str()).collect(),
-                room_id: gone.iter().map(|key| key.1.as_str()).collect(),
-                data_type: gone.iter().map(|key| key.2.as_str()).collect(),
-                lifetime: PhantomData,
-            });
+            pipeline.add(
+                DeleteAccountData::NAME,
+                DeleteAccountData {
+                    user_id: gone.iter().map(|key| key.0.as_str()).collect(),
+                    room_id: gone.iter().map(|key| key.1.as_str()).collect(),
+                    data_type: gone.iter().map(|key| key.2.as_str()).collect(),
+                    lifetime: PhantomData,
+                },
+            );
         }
         let set: Vec<_> =
             self.account_data.iter().filter_map(|(key, row)| Some((key, row.as_ref()?))).collect();
         if !set.is_empty() {
-            pipeline.add(UpsertAccountData::NAME, UpsertAccountData {
-                user_id: set.iter().map(|(key, _)| key.0.as_str()).collect(),
-                room_id: set.iter().map(|(key, _)| key.1.as_str()).collect(),
-                data_type: set.iter().map(|(key, _)| key.2.as_str()).collect(),
-                content: set.iter().map(|(_, row)| row.0.as_ref()).collect(),
-                seq: set.iter().map(|(_, row)| row.1).collect(),
-                lifetime: PhantomData,
-            });
+            pipeline.add(
+                UpsertAccountData::NAME,
+                UpsertAccountData {
+                    user_id: set.iter().map(|(key, _)| key.0.as_str()).collect(),
+                    room_id: set.iter().map(|(key, _)| key.1.as_str()).collect(),
+                    data_type: set.iter().map(|(key, _)| key.2.as_str()).collect(),
+                    content: set.iter().map(|(_, row)| row.0.as_ref()).collect(),
+                    seq: set.iter().map(|(_, row)| row.1).collect(),
+                    lifetime: PhantomData,
+                },
+            );
         }
     }
 
@@ -204,12 +238,15 @@ impl UserRows {
         if self.filters.is_empty() {
             return;
         }
-        pipeline.add(InsertFilters::NAME, InsertFilters {
-            user_id: self.filters.keys().map(|key| key.0.as_str()).collect(),
-            filter_id: self.filters.keys().map(|key| key.1.as_str()).collect(),
-            filter: self.filters.values().map(AsRef::as_ref).collect(),
-            lifetime: PhantomData,
-        });
+        pipeline.add(
+            InsertFilters::NAME,
+            InsertFilters {
+                user_id: self.filters.keys().map(|key| key.0.as_str()).collect(),
+                filter_id: self.filters.keys().map(|key| key.1.as_str()).collect(),
+                filter: self.filters.values().map(AsRef::as_ref).collect(),
+                lifetime: PhantomData,
+            },
+        );
     }
 }
 

@@ -213,10 +213,8 @@ pub(super) async fn insist(
                     outcome @ Some(_) => return Verdict { outcome },
                 },
                 Err(status) => {
-                    let known = matches!(
-                        reason_of(&status),
-                        Some(ErrorReason::NotOwner | ErrorReason::TimedOut)
-                    );
+                    let known =
+                        matches!(reason_of(&status), Some(ErrorReason::NotOwner | ErrorReason::TimedOut));
                     assert!(known, "unexpected failure: {status:?}");
                     tokio::time::sleep(Duration::from_millis(5)).await;
                 }

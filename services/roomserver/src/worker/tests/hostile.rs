@@ -29,13 +29,18 @@ async fn poison_goes_to_dead_letters_and_the_partition_goes_on() {
         short_id.encode_to_vec(),
     ];
     for payload in &payloads {
-        let record =
-            RawRecord { key: Bytes::from(room_id.clone()), headers: Vec::new(), payload: payload.clone().into() };
+        let record = RawRecord {
+            key: Bytes::from(room_id.clone()),
+            headers: Vec::new(),
+            payload: payload.clone().into(),
+        };
         world.log.append_raw::<InputRoom>(partition, record).await.unwrap();
     }
     let sent = server.accepted(&world.write_room(&message(&room_id, ALICE, "after it")).await).await;
     assert_eq!(sent.seq, 5);
-    let count = world.number("SELECT count(*) FROM dead_letters WHERE topic = 'InputRoomEvent' AND error <> ''").await;
+    let count = world
+        .number("SELECT count(*) FROM dead_letters WHERE topic = 'InputRoomEvent' AND error <> ''")
+        .await;
     assert_eq!(count, 5);
 }
 
@@ -55,14 +60,12 @@ async fn a_record_that_the_database_refuses_stops_nobody_else() {
     let server = world.start().await;
     let hash = Bytes::from(vec![7; 32]);
     world
-        .sql("INSERT INTO access_tokens (token_hash, user_id, device_id, expires_ts) \
-              VALUES (decode(repeat('07', 32), 'hex'), '@other:example.org', 'D', 0)")
+        .sql(
+            "INSERT INTO access_tokens (token_hash, user_id, device_id, expires_ts) \
+              VALUES (decode(repeat('07', 32), 'hex'), '@other:example.org', 'D', 0)",
+        )
         .await;
-    let session = NewSession {
-        device_id: "D".to_owned(),
-        access_token_hash: hash,
-        ..NewSession::default()
-    };
+    let session = NewSession { device_id: "D".to_owned(), access_token_hash: hash, ..NewSession::default() };
     let register = |session| Command::Register(Register { session, ..Register::default() });
     let broken = world.write_user(&user_record(ALICE, register(Some(session)))).await;
     let fine = world.write_user(&user_record(BOB, register(None))).await;

@@ -83,8 +83,10 @@ async fn a_lost_connection_costs_no_record() {
     server.accepted(&world.write_room(&create).await).await;
     for number in 0..5_u64 {
         world
-            .sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
-                  WHERE datname = current_database() AND pid <> pg_backend_pid()")
+            .sql(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
+                  WHERE datname = current_database() AND pid <> pg_backend_pid()",
+            )
             .await;
         let sent = world.write_room(&message(&room_id, ALICE, "hello")).await;
         assert_eq!(server.accepted(&sent).await.seq, 5 + number);

@@ -1,17 +1,15 @@
 //! Users go the same way as rooms.
 
 use bytes::Bytes;
+use futures::StreamExt as _;
 use plexus_log::partition_of;
 use plexus_proto::{
     common::v1::ErrorReason,
-    log::v1::{
-        NewSession, Register, SetAccountData, input_user_event::Command, output_user_event::Fact,
-    },
+    log::v1::{NewSession, Register, SetAccountData, input_user_event::Command, output_user_event::Fact},
     user::v1::{
         GetUserSnapshotRequest, StreamRangeRequest, user_stream_service_client::UserStreamServiceClient,
     },
 };
-use futures::StreamExt as _;
 
 use super::fixture::{ALICE, World, user_record};
 
