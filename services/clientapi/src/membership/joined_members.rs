@@ -2,8 +2,9 @@
 //! [Spec](https://spec.matrix.org/v1.19/client-server-api/#get_matrixclientv3roomsroomidjoined_members)
 
 use axum::extract::State;
-use plexus_matrix_http::{AuthedUser, Matrix, MatrixError};
+use plexus_matrix_http::{AuthedUser, JsonObject, Matrix, MatrixError};
 use ruma::api::client::membership::joined_members;
+use serde_json::json;
 use tracing::instrument;
 
 use crate::App;
@@ -13,8 +14,8 @@ pub(crate) async fn handler(
     State(app): State<App>,
     user: AuthedUser,
     Matrix(request): Matrix<joined_members::v3::Request>,
-) -> Result<Matrix<joined_members::v3::Response>, MatrixError> {
+) -> Result<JsonObject, MatrixError> {
     user.not_guest()?;
     let joined = app.rooms.joined_members(&user.id, &request.room_id).await?;
-    Ok(Matrix(joined_members::v3::Response::new(joined)))
+    JsonObject::of(&json!({ "joined": joined }))
 }

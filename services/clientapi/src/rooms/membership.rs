@@ -8,11 +8,15 @@ use plexus_proto::{
     common::v1::ErrorReason,
     log::v1::{Forget, Intent, RoomControl, input_room_event::Body, room_control::Action},
 };
-use ruma::{OwnedRoomId, RoomId, RoomOrAliasId, UserId, api::client::membership::ThirdPartySigned};
+use ruma::{OwnedRoomId, RoomId, RoomOrAliasId, UserId};
 use serde_json::Value;
 
-use super::{Rooms, is_rejected, profile::membership_content, read::RoomMembers};
-use crate::clock::now_ms;
+use super::{Rooms, content, is_rejected, profile::membership_content, read::RoomMembers};
+use crate::{clock::now_ms, membership::join_body::JoinBody};
+
+/// What the server alone says in a join: who the user is, and who vouches for them.
+const SAID_BY_SERVER: [&str; 4] =
+    ["membership", "displayname", "avatar_url", "join_authorised_via_users_server"];
 
 impl Rooms {
     /// Joins the user to a room; a repeat changes nothing. Who vouches for a join to a restricted room is found by the
@@ -21,8 +25,7 @@ impl Rooms {
         &self,
         user: &AuthedUser,
         room_id: &RoomId,
-        reason: Option<&str>,
-        third_party_signed: Option<&ThirdPartySigned>,
+        body: JoinBody,
     ) -> Result<(), MatrixError> {
         let asked = [&*user.id];
         let (members, profile) = tokio::try_join!(self.memberships(room_id, &asked), self.profile(&user.id))?;
@@ -30,11 +33,17 @@ impl Rooms {
             return Ok(());
         }
         self.check_guest_access(user, room_id).await?;
-        let mut content = profile.member_content("join", reason);
-        if let Some(signed) = third_party_signed {
+        let mut content = profile.member_content("join", body.reason.as_deref());
+        if let Some(signed) = &body.third_party_signed {
             content["third_party_signed"] = serde_json::to_value(signed)
                 .map_err(|error| MatrixError::bad_json(format!("third_party_signed: {error}")))?;
         }
+        for (key, value) in body.rest {
+            if !SAID_BY_SERVER.contains(&key.as_str()) {
+                content[key] = value;
+            }
+        }
+        content::check(&content.to_string())?;
         self.send_member(room_id, &user.id, &user.id, content).await
     }
 

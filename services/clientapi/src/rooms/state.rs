@@ -8,10 +8,9 @@ use plexus_proto::{
     room::v1::{StatePoint, state_point::Point},
 };
 use ruma::{
-    OwnedEventId, OwnedMxcUri, OwnedUserId, RoomId, UserId,
-    api::client::membership::{get_member_events, joined_members::v3::RoomMember},
-    serde::Raw,
+    OwnedEventId, OwnedUserId, RoomId, UserId, api::client::membership::get_member_events, serde::Raw,
 };
+use serde::Serialize;
 use serde_json::{Value, value::RawValue};
 
 use super::{
@@ -19,6 +18,13 @@ use super::{
     read::{EventParts, StateQuery, state_key as key},
 };
 use crate::clock::now_ms;
+
+/// Who is in a room. Unlike ruma's, it has both fields in any case: clients know them as `null` from other servers.
+#[derive(Debug, Serialize)]
+pub(crate) struct JoinedMember {
+    display_name: Option<String>,
+    avatar_url: Option<String>,
+}
 
 /// What a client wants of a state event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -134,7 +140,7 @@ impl Rooms {
         &self,
         user: &UserId,
         room_id: &RoomId,
-    ) -> Result<BTreeMap<OwnedUserId, RoomMember>, MatrixError> {
+    ) -> Result<BTreeMap<OwnedUserId, JoinedMember>, MatrixError> {
         if self.memberships(room_id, &[user]).await?.of(user) != Some("join") {
             return Err(MatrixError::forbidden("You are not in this room"));
         }
@@ -160,10 +166,9 @@ fn either(memberships: Vec<String>, not_memberships: Vec<String>) -> (Vec<String
     }
 }
 
-fn member(parts: EventParts) -> Option<(OwnedUserId, RoomMember)> {
-    let mut member = RoomMember::new();
-    member.display_name = text(&parts, "displayname");
-    member.avatar_url = text(&parts, "avatar_url").map(OwnedMxcUri::from);
+fn member(parts: EventParts) -> Option<(OwnedUserId, JoinedMember)> {
+    let member =
+        JoinedMember { display_name: text(&parts, "displayname"), avatar_url: text(&parts, "avatar_url") };
     Some((parts.state_key?.try_into().ok()?, member))
 }
 

@@ -84,7 +84,8 @@ async fn check_password(
         return Ok(Err(("M_MISSING_PARAM", Cow::Borrowed("`auth.identifier` is missing"))));
     };
     if usernames::find_user_id(named, &app.server_name).as_deref() != Some(user) {
-        return Ok(Err(("M_FORBIDDEN", Cow::Borrowed("The password of another account is no proof"))));
+        // Not a stage to try again: whoever asks is not whom they claim to be.
+        return Err(MatrixError::forbidden("The password of another account is no proof"));
     }
     app.limits.check_failed_logins(user)?;
     let account = account::find(app, user).await?;

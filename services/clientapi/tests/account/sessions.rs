@@ -78,7 +78,7 @@ async fn the_password_of_another_user_proves_nothing() {
     let token = world.register("alice").await;
     world.register("bob").await;
     let body = json!({ "devices": ["B"], "auth": password_auth("bob", "pw") });
-    world.call("POST", "/delete_devices", &token, body).await.refused(401, "M_FORBIDDEN");
+    world.call("POST", "/delete_devices", &token, body).await.refused(403, "M_FORBIDDEN");
     let body = json!({ "devices": ["B"], "auth": { "type": "m.login.dummy" } });
     world.call("POST", "/delete_devices", &token, body).await.refused(401, "M_UNRECOGNIZED");
     let body = json!({ "devices": ["B"], "auth": 7 });

@@ -20,6 +20,31 @@ async fn join_carries_the_profile_and_the_reason() {
 }
 
 #[tokio::test]
+async fn joins_carry_what_else_the_client_says() {
+    let world = World::with_room(&[("alice", "join")]);
+    world.set_profile("bob", json!({ "displayname": "Bob" }));
+    let body = json!({
+        "foo": { "bar": 1 }, "membership": "ban", "displayname": "Alice", "avatar_url": "mxc://x/y",
+        "join_authorised_via_users_server": "@alice:example.org", "reason": null,
+    });
+    for path in [format!("/rooms/{ROOM}/join"), format!("/join/{ROOM}")] {
+        assert_ok(&world.post("bob", &path, body.clone()).await);
+        let expected = json!({ "membership": "join", "displayname": "Bob", "foo": { "bar": 1 } });
+        assert_eq!(content(&world.intent()), expected);
+        for (broken, errcode) in [
+            ("{", "M_NOT_JSON"),
+            ("[]", "M_BAD_JSON"),
+            (r#"{"reason":1}"#, "M_BAD_JSON"),
+            (r#"{"foo":1.5}"#, "M_BAD_JSON"),
+        ] {
+            let answer = world.call_raw("bob", Method::POST, &path, broken.to_owned()).await;
+            assert_error(&answer, 400, errcode);
+        }
+        assert!(world.inputs().is_empty());
+    }
+}
+
+#[tokio::test]
 async fn joining_twice_writes_nothing() {
     let world = World::with_room(&[("alice", "join")]);
     assert_ok(&world.post("alice", &format!("/join/{ROOM}"), Value::Null).await);
@@ -175,6 +200,9 @@ async fn members_are_shown_to_members() {
     assert_error(&world.get("carol", "/rooms/!none:x/members").await, 403, "M_FORBIDDEN");
 
     let joined = world.get("alice", &format!("/rooms/{ROOM}/joined_members")).await;
-    assert_eq!(joined.1, json!({ "joined": { "@alice:example.org": { "display_name": "A" } } }));
+    assert_eq!(
+        joined.1,
+        json!({ "joined": { "@alice:example.org": { "display_name": "A", "avatar_url": null } } })
+    );
     assert_error(&world.get("bob", &format!("/rooms/{ROOM}/joined_members")).await, 403, "M_FORBIDDEN");
 }

@@ -78,14 +78,25 @@ async fn messages_are_paged() {
 }
 
 #[tokio::test]
+async fn messages_are_read_forward_unless_a_direction_is_given() {
+    let world = World::with_room(&[("alice", "join")]);
+    world.known.lock().unwrap().timeline = page(&[1, 2], None);
+    let messages = format!("/rooms/{ROOM}/messages");
+    assert_ok(&world.get("alice", &messages).await);
+    let requests = std::mem::take(&mut world.known.lock().unwrap().timeline_requests);
+    assert_eq!((requests[0].direction(), requests[0].limit), (Direction::Forward, 10));
+    assert_error(&world.get("bob", &messages).await, 403, "M_FORBIDDEN");
+}
+
+#[tokio::test]
 async fn wrong_paging_is_refused() {
     let world = World::with_room(&[("alice", "join")]);
     let cases = [
-        ("", "M_MISSING_PARAM"),
         ("?dir=x", "M_INVALID_PARAM"),
         ("?dir=b&from=nothing", "M_INVALID_PARAM"),
         ("?dir=b&to=s2_nothing", "M_INVALID_PARAM"),
         ("?dir=b&limit=x", "M_INVALID_PARAM"),
+        ("?dir=b&filter=x", "M_INVALID_PARAM"),
     ];
     for (query, errcode) in cases {
         let answer = world.get("alice", &format!("/rooms/{ROOM}/messages{query}")).await;
