@@ -228,10 +228,11 @@ fn is_wanted(context: &Context<'_>, candidate: &Candidate) -> bool {
     let shown = match candidate.now.membership {
         Membership::Join | Membership::Knock => true,
         Membership::Invite => !context.ignored.contains(&candidate.now.sender),
-        // A client that begins is told of rooms it left only if it asks.
+        // A client that begins is told of rooms it left only if it asks. One that goes on is told once, even if the room
+        // was forgotten at once: else the user's other devices would never learn that it was left.
         Membership::Leave | Membership::Ban => {
-            !candidate.forgotten
-                && (context.request.since.is_some() || context.request.filter.include_leave())
+            context.request.since.is_some()
+                || (!candidate.forgotten && context.request.filter.include_leave())
         }
     };
     shown && context.request.filter.wants_room(&candidate.room.id)

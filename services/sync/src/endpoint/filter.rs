@@ -124,6 +124,11 @@ impl Filter {
         limit.map_or(default, |limit| usize::try_from(u64::from(limit)).unwrap_or(most)).min(most)
     }
 
+    /// Whether a timeline of the room is wanted at all.
+    pub(crate) fn wants_timeline(&self, room_id: &RoomId) -> bool {
+        self.timeline_limit() > 0 && self.timeline.wants_room(room_id)
+    }
+
     /// Whether only those members are wanted that the timeline needs; then, whether also those that were sent before.
     pub(crate) fn lazy_members(&self) -> Option<Redundant> {
         let options = [

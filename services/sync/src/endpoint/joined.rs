@@ -24,7 +24,11 @@ pub(crate) async fn joined(
         Some(since) if was_joined(context, room, &candidate.then, since).await? => Some(since),
         Some(_) | None => None,
     };
-    let timeline = timeline::of_member(context, room, known.unwrap_or(0), end).await?;
+    let mut timeline = timeline::of_member(context, room, known.unwrap_or(0), end).await?;
+    if known.is_none() && context.since(room).is_some() {
+        // The timeline does not go on from what the client may have kept of an earlier stay.
+        timeline.limited = true;
+    }
     let since = known.filter(|_| !context.request.full_state);
     let summary = summary(context, room, since, end)?;
     let mut members = summary.heroes.clone().unwrap_or_default();

@@ -28,7 +28,7 @@ pub(crate) async fn left(
     let was_in = known.is_some() || was_joined(context, room, &At::Unknown, end.saturating_sub(1)).await?;
     let lower = context.since(room).unwrap_or(0);
     let mut timeline = timeline::of_other(context, room, lower, end).await?;
-    if timeline.events.is_empty() && !timeline.limited {
+    if timeline.events.is_empty() && !timeline.limited && context.request.filter.wants_timeline(&room.id) {
         // Nothing of the room may be seen but that one is out of it.
         let user = context.user_id().as_str();
         let keys = vec![StateKey { r#type: MEMBER.to_owned(), state_key: user.to_owned() }];

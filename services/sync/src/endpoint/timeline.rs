@@ -55,7 +55,7 @@ pub(crate) async fn of_other(
     upper: u64,
 ) -> Result<Timeline, Problem> {
     let missing = context.request.filter.timeline_limit();
-    if missing == 0 || !context.request.filter.timeline.wants_room(&room.id) {
+    if !context.request.filter.wants_timeline(&room.id) {
         return Ok(Timeline { events: Vec::new(), limited: false, start: lower });
     }
     let walk = Walk { events: Vec::new(), rest: Rest::Ask { from: upper, missing } };

@@ -74,4 +74,20 @@ async fn no_timeline_at_all_can_be_asked_for() {
     let room = &answer["rooms"]["join"][ROOM];
     assert_eq!(ids(&room["timeline"]), Vec::<&str>::new());
     assert_eq!(keys(&room["state"]).len(), 3);
+    // Of a room that was left too: there the state tells of the leave.
+    world.member(ROOM, BOB, BOB, "join").await;
+    let since = token(&replica.sync(&world, BOB, &[]).await);
+    world.member(ROOM, BOB, BOB, "leave").await;
+    world.set(ROOM, ALICE, "m.room.topic", "", json!({"topic": "unseen"})).await;
+    replica.settle(&world).await;
+    let filter = ("filter", r#"{"room":{"timeline":{"limit":0},"include_leave":true}}"#);
+    for (query, told) in [(&[filter][..], 4), (&[filter, ("since", &since)], 1)] {
+        let answer = replica.sync(&world, BOB, query).await;
+        let room = &answer["rooms"]["leave"][ROOM];
+        assert_eq!(ids(&room["timeline"]), Vec::<&str>::new());
+        assert_eq!(keys(&room["state"]).len(), told);
+        let events = room["state"]["events"].as_array().unwrap();
+        let own = events.iter().find(|event| event["state_key"] == BOB).unwrap();
+        assert_eq!(own["content"]["membership"], "leave");
+    }
 }

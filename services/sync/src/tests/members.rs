@@ -28,6 +28,7 @@ async fn a_room_that_one_joins_comes_with_its_state_and_what_one_may_see() {
     assert!(seen.ends_with(&[joined.as_str(), after.as_str()]), "{seen:?}");
     let timeline = room["timeline"]["events"].as_array().unwrap();
     assert!(timeline.iter().all(|event| event["content"]["body"] != "before"), "{timeline:?}");
+    assert_eq!(room["timeline"]["limited"], true);
     // Together they tell the whole state.
     let mut told = [keys(&room["state"]), keys(&room["timeline"])].concat();
     told.retain(|key| key != "m.room.message|");
@@ -105,6 +106,26 @@ async fn who_leaves_hears_of_it_once_and_nothing_after() {
     // A replica that knows nothing of it tells the same.
     let fresh = world.replica().await.sync(&world, BOB, &[("since", &since)]).await;
     assert_eq!(ids(&fresh["rooms"]["leave"][ROOM]["timeline"]), [kicked.as_str()]);
+}
+
+#[tokio::test]
+async fn a_room_that_is_forgotten_at_once_is_still_told_as_left() {
+    let world = World::new();
+    world.create(ROOM, ALICE).await;
+    world.member(ROOM, BOB, BOB, "join").await;
+    let replica = world.replica().await;
+    let since = token(&replica.sync(&world, BOB, &[]).await);
+    let left = world.member(ROOM, BOB, BOB, "leave").await;
+    world.forget(ROOM, BOB).await;
+    world.say(ROOM, ALICE, "unseen").await;
+    replica.settle(&world).await;
+    for replica in [&replica, &world.replica().await] {
+        let answer = replica.sync(&world, BOB, &[("since", &since)]).await;
+        assert_eq!(ids(&answer["rooms"]["leave"][ROOM]["timeline"]), [left.as_str()]);
+        // But only once.
+        let answer = replica.sync(&world, BOB, &[("since", &token(&answer))]).await;
+        assert_eq!(answer["rooms"]["leave"], json!({}));
+    }
 }
 
 #[tokio::test]
