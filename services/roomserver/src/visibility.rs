@@ -105,9 +105,18 @@ impl MemberHistory {
         self.changes.iter().map(|(seq, _)| *seq).find(|seq| *seq > last_join)
     }
 
+    /// When the viewer first came into the room after the event with this `seq`.
+    pub(crate) fn next_join(&self, seq: i64) -> Option<i64> {
+        let later = &self.changes[self.changes.partition_point(|(change, _)| *change <= seq)..];
+        later.iter().find(|(_, membership)| *membership == Membership::Join).map(|(seq, _)| *seq)
+    }
+
     /// The first `count` changes have happened.
     fn in_force(&self, count: usize) -> Membership {
-        count.checked_sub(1).and_then(|last| self.changes.get(last)).map_or(Membership::Leave, |(_, last)| *last)
+        count
+            .checked_sub(1)
+            .and_then(|last| self.changes.get(last))
+            .map_or(Membership::Leave, |(_, last)| *last)
     }
 }
 

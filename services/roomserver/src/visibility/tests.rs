@@ -79,6 +79,16 @@ fn departure_is_the_end_of_the_last_stay() {
 }
 
 #[test]
+fn next_join_is_the_first_after() {
+    use Membership::{Invite, Join, Leave};
+    let history = history(&[Invite, Join, Join, Leave, Join]);
+    assert_eq!(
+        [-1, 0, 1, 3, 4].map(|seq| history.next_join(seq)),
+        [Some(1), Some(1), Some(4), Some(4), None]
+    );
+}
+
+#[test]
 fn column_that_is_not_set_counts_as_shared() {
     assert_eq!(HistoryVisibility::from_column(0), Shared);
     assert_eq!(HistoryVisibility::from_column(-1), Shared);

@@ -62,6 +62,12 @@ impl View {
         self.viewer.as_ref().map(|viewer| Reader { user_id: &viewer.user_id, history: &viewer.history })
     }
 
+    /// When the viewer, if they are in the room now, first came into it after the event with this `seq`.
+    pub(super) fn next_join(&self, seq: i64) -> Option<i64> {
+        let viewer = self.viewer.as_ref()?;
+        viewer.history.next_join(seq).filter(|_| viewer.standing == Standing::Member)
+    }
+
     /// Whether the viewer may see an event of the room. Services may see all.
     pub(super) fn may_see(&self, facts: &Facts<'_>) -> bool {
         self.viewer.as_ref().is_none_or(|viewer| facts.visible_to(&viewer.user_id, &viewer.history))

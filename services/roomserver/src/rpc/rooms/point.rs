@@ -28,7 +28,9 @@ pub(super) struct State {
 
 /// Finds the state at a point, as far as the viewer may see it.
 ///
-/// A viewer may see the state at an event that they may see. One who has left sees nothing later than their leave.
+/// A viewer may see the state at an event that they may see. One who has left sees nothing later than their leave. A
+/// member who names a position (not an event) that they may not see gets the state they next came into: the tokens that
+/// clients have of the beginning of a timeline lie just before it.
 pub(super) async fn resolve(
     conn: &AsyncPgConnection,
     view: &View,
@@ -50,11 +52,18 @@ pub(super) async fn resolve(
                     current: true,
                 });
             }
-            Some(departure) => (point_at(conn, view, departure).await?, false),
+            Some(departure) => (point_at(conn, view, departure).await?.clear()?, false),
         },
         Some(Point::AtSeq(seq)) => {
             let seq = departure.map_or(position(seq), |departure| departure.min(position(seq)));
-            (point_at(conn, view, seq).await?, false)
+            let point = match point_at(conn, view, seq).await? {
+                Sight::Clear(point) => point,
+                Sight::Hidden => match view.next_join(seq) {
+                    Some(join) => point_at(conn, view, join).await?.clear()?,
+                    None => return Err(out_of_sight()),
+                },
+            };
+            (point, false)
         }
         Some(Point::BeforeEventId(event_id)) => (point_of(conn, view, &event_id).await?, true),
         Some(Point::AfterEventId(event_id)) => (point_of(conn, view, &event_id).await?, false),
@@ -78,7 +87,22 @@ pub(super) async fn resolve(
     })
 }
 
-async fn point_at(conn: &AsyncPgConnection, view: &View, seq: i64) -> Result<Option<PointRow>, Status> {
+/// The last event up to a position, if there is one, as far as the viewer may see it.
+enum Sight {
+    Clear(Option<PointRow>),
+    Hidden,
+}
+
+impl Sight {
+    fn clear(self) -> Result<Option<PointRow>, Status> {
+        match self {
+            Self::Clear(point) => Ok(point),
+            Self::Hidden => Err(out_of_sight()),
+        }
+    }
+}
+
+async fn point_at(conn: &AsyncPgConnection, view: &View, seq: i64) -> Result<Sight, Status> {
     let found = reads::timeline::find_point_at(conn, &view.room.room_nid, &seq)
         .await
         .map_err(|error| failed(&error))?;
@@ -87,7 +111,7 @@ async fn point_at(conn: &AsyncPgConnection, view: &View, seq: i64) -> Result<Opt
         Some(point) => view.may_see(&facts(point)),
         None => view.viewer.is_none(),
     };
-    if visible { Ok(point) } else { Err(out_of_sight()) }
+    Ok(if visible { Sight::Clear(point) } else { Sight::Hidden })
 }
 
 async fn point_of(conn: &AsyncPgConnection, view: &View, event_id: &str) -> Result<Option<PointRow>, Status> {

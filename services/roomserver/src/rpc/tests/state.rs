@@ -183,6 +183,25 @@ async fn who_has_left_sees_the_state_of_their_leave() {
     assert_eq!(whole(&fixture, &room, "@carol:example.org", None).await, room.last().state);
 }
 
+#[tokio::test]
+async fn a_member_who_asks_for_a_time_before_theirs_sees_the_state_they_came_into() {
+    let mut fixture = Fixture::start().await;
+    let mut room = fixture.room(ALICE).await;
+    room.member(&mut fixture, ALICE, "join").await;
+    let began = room.last().state.clone();
+    let content = json!({"history_visibility": "joined"});
+    room.state(&mut fixture, ALICE, "m.room.history_visibility", "", content).await;
+    room.message(&mut fixture, ALICE).await;
+    let before = room.last().seq;
+    room.member(&mut fixture, BOB, "join").await;
+    let joined = room.last().state.clone();
+    room.state(&mut fixture, ALICE, "m.room.topic", "", json!({"topic": "new"})).await;
+    // Before the room: nobody was in it yet.
+    assert_eq!(whole(&fixture, &room, ALICE, Some(Point::AtSeq(0))).await, began);
+    assert_eq!(whole(&fixture, &room, BOB, Some(Point::AtSeq(before))).await, joined);
+    assert_eq!(whole(&fixture, &room, "", Some(Point::AtSeq(0))).await, BTreeMap::new());
+}
+
 /// The first room of a fixture.
 fn room_id() -> String {
     "!room1:example.org".to_owned()
