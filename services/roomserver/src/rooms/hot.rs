@@ -103,8 +103,9 @@ impl Hot {
         self.entries.get(&key)
     }
 
-    pub(super) fn put(&mut self, key: Key, event: Option<Arc<StateEvent>>) {
-        if self.entries.insert(key, event).is_some() {
+    /// Keeps an entry. One that nearly every input asks for stays; the others make place for each other.
+    pub(super) fn put(&mut self, key: Key, event: Option<Arc<StateEvent>>, stays: bool) {
+        if self.entries.insert(key, event).is_some() || stays {
             return;
         }
         self.order.push_back(key);

@@ -21,6 +21,11 @@ static POWER_LEVELS: LazyLock<Key> = LazyLock::new(|| Key::of("m.room.power_leve
 static JOIN_RULES: LazyLock<Key> = LazyLock::new(|| Key::of("m.room.join_rules", ""));
 static HISTORY_VISIBILITY: LazyLock<Key> = LazyLock::new(|| Key::of("m.room.history_visibility", ""));
 
+/// Whether nearly every input asks for the entry.
+fn is_common(key: Key) -> bool {
+    [*CREATE, *POWER_LEVELS, *JOIN_RULES, *HISTORY_VISIBILITY].contains(&key)
+}
+
 fn key_of(event_type: &str, state_key: &str) -> Key {
     match (event_type, state_key) {
         ("m.room.create", "") => *CREATE,
@@ -63,7 +68,7 @@ impl Work<'_> {
                 Some(Arc::new(parsed))
             }
         };
-        Arc::make_mut(&mut self.room.hot).put(key, event.clone());
+        Arc::make_mut(&mut self.room.hot).put(key, event.clone(), is_common(key));
         Ok(Some(event))
     }
 
@@ -106,7 +111,7 @@ impl Work<'_> {
         } else {
             self.room.other = changed;
         }
-        Arc::make_mut(&mut self.room.hot).put(key, Some(Arc::new(event)));
+        Arc::make_mut(&mut self.room.hot).put(key, Some(Arc::new(event)), is_common(key));
         Ok(())
     }
 
@@ -116,7 +121,7 @@ impl Work<'_> {
         let nid = event.nid;
         let hot = Arc::make_mut(&mut self.room.hot);
         if hot.get(key).is_some_and(|known| holds(known.as_deref(), nid)) {
-            hot.put(key, Some(Arc::new(event)));
+            hot.put(key, Some(Arc::new(event)), is_common(key));
         }
         hot.forget_verdicts();
     }
