@@ -128,7 +128,8 @@ async fn load_refresh_tokens(
     mut conn: &AsyncPgConnection,
     ids: &[&str],
 ) -> Result<Vec<(String, TokenHash, RefreshToken)>, StoreError> {
-    let rows: Vec<(String, Vec<u8>, String, Option<Vec<u8>>)> = refresh_tokens::table
+    type Row = (String, Vec<u8>, String, Option<Vec<u8>>);
+    let rows: Vec<Row> = refresh_tokens::table
         .filter(refresh_tokens::user_id.eq_any(ids))
         .select((
             refresh_tokens::user_id,

@@ -15,9 +15,9 @@ use tokio::sync::{Notify, oneshot};
 pub(crate) type InputId = [u8; 16];
 
 /// How long a verdict is remembered for callers who ask late; Postgres answers after that.
-const REMEMBER: Duration = Duration::from_secs(60);
+const REMEMBER: Duration = Duration::from_secs(30);
 /// Verdicts remembered for each partition of each log.
-const REMEMBERED: usize = 2048;
+const REMEMBERED: usize = 1024;
 /// Waiters of one partition after which those who have gone away are swept out.
 const SWEEP_WAITERS: usize = 4096;
 
@@ -35,9 +35,8 @@ struct Partition {
     epoch: Option<u64>,
     room: Lane,
     user: Lane,
-    /// Last committed sequence numbers.
+    /// Last committed `seq` of `OutputRoomEvent`.
     room_seq: u64,
-    user_seq: u64,
 }
 
 /// One input log of a partition.
@@ -118,12 +117,6 @@ impl Board {
         slot.epoch.map(|_| slot.room_seq)
     }
 
-    /// Last committed `seq` of `OutputUserEvent` in a partition that we own.
-    pub(crate) fn user_seq(&self, partition: u32) -> Option<u64> {
-        let slot = self.slot(partition)?.lock();
-        slot.epoch.map(|_| slot.user_seq)
-    }
-
     /// Waits until something was committed in the partition, or its owner changed. Enable the future
     /// (`Notified::enable`) before reading what it tells the change of.
     pub(crate) fn changed(&self, partition: u32) -> Option<tokio::sync::futures::Notified<'_>> {
@@ -159,12 +152,11 @@ impl Board {
     }
 
     /// Notes that a partition is ours. Positions are unknown until [`Board::set_position`].
-    pub(super) fn gain(&self, partition: u32, epoch: u64, room_seq: u64, user_seq: u64) {
+    pub(super) fn gain(&self, partition: u32, epoch: u64, room_seq: u64) {
         if let Some(slot) = self.slot(partition) {
             let mut slot = slot.lock();
             slot.epoch = Some(epoch);
             slot.room_seq = room_seq;
-            slot.user_seq = user_seq;
         }
         self.notify(partition);
     }
@@ -195,12 +187,11 @@ impl Board {
         slot.lane(log).publish(decided, position);
     }
 
-    /// Notes what was committed.
-    pub(super) fn set_seqs(&self, partition: u32, room_seq: u64, user_seq: u64) {
+    /// Notes how far the partition's output log of rooms is, and wakes those who wait for it.
+    pub(super) fn set_room_seq(&self, partition: u32, room_seq: u64) {
         if let Some(slot) = self.slot(partition) {
             let mut slot = slot.lock();
             slot.room_seq = room_seq;
-            slot.user_seq = user_seq;
         }
         self.notify(partition);
     }

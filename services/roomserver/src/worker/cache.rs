@@ -8,7 +8,7 @@ use ruma::{OwnedRoomId, RoomId};
 use crate::rooms::Room;
 
 /// Rooms kept.
-const CAPACITY: usize = 4_000;
+const CAPACITY: usize = 2_000;
 
 /// Rooms of the partitions we own, as they were last committed.
 #[derive(Default)]

@@ -130,7 +130,7 @@ impl Engine {
             taken.user.read = known.user.read;
             taken.user.check = known.user.check.clone();
         }
-        board.gain(number, taken.epoch_number(), taken.room_seq(), taken.user_seq());
+        board.gain(number, taken.epoch_number(), taken.room_seq());
         self.app.sessions.own_partition(number);
         self.partitions.insert(number, taken);
     }
@@ -144,7 +144,7 @@ impl Engine {
         self.intake.assign(InputLog::Room, number, room_start).await?;
         self.intake.assign(InputLog::User, number, user_start).await?;
         let board = &self.app.board;
-        board.gain(number, taken.epoch_number(), taken.room_seq(), taken.user_seq());
+        board.gain(number, taken.epoch_number(), taken.room_seq());
         for (log, lane) in [(InputLog::Room, &taken.room), (InputLog::User, &taken.user)] {
             if lane.check.is_none() {
                 board.set_position(log, number, lane.read);

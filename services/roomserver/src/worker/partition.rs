@@ -69,11 +69,6 @@ impl Partition {
     pub(super) fn room_seq(&self) -> u64 {
         u64::try_from(self.counters.next_seq.saturating_sub(1)).unwrap_or(0)
     }
-
-    /// Last committed `seq` of `OutputUserEvent`.
-    pub(super) fn user_seq(&self) -> u64 {
-        u64::try_from(self.next_user_seq.saturating_sub(1)).unwrap_or(0)
-    }
 }
 
 impl Lane {
