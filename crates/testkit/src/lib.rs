@@ -3,5 +3,4 @@
 //! It knows no crate of a service: servers are processes, reached as clients reach them.
 
 pub mod actor;
-pub mod postgres;
 pub mod server;
