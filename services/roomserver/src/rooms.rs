@@ -18,13 +18,16 @@ mod restricted;
 pub(crate) mod room;
 pub(crate) mod source;
 mod state;
+#[cfg(test)]
+mod tests;
 pub(crate) mod trie;
 mod txn;
 mod work;
-#[cfg(test)]
-mod tests;
 
-#[expect(unused_imports, reason = "the interface for the worker and the queries; parts of it are used as they come")]
+#[expect(
+    unused_imports,
+    reason = "the interface for the worker and the queries; parts of it are used as they come"
+)]
 pub(crate) use self::{
     apply::{Env, RoomInput, apply},
     event::{StoredEvent, flags, visibility_from_str},

@@ -39,11 +39,17 @@ pub(super) fn service(app: &App) -> RoomQueryServiceServer<impl RoomQueryService
 
 #[tonic::async_trait]
 impl RoomQueryService for Service {
-    async fn get_rooms(&self, request: Request<GetRoomsRequest>) -> Result<Response<GetRoomsResponse>, Status> {
+    async fn get_rooms(
+        &self,
+        request: Request<GetRoomsRequest>,
+    ) -> Result<Response<GetRoomsResponse>, Status> {
         get_rooms::answer(&self.app, request).await
     }
 
-    async fn get_state(&self, request: Request<GetStateRequest>) -> Result<Response<GetStateResponse>, Status> {
+    async fn get_state(
+        &self,
+        request: Request<GetStateRequest>,
+    ) -> Result<Response<GetStateResponse>, Status> {
         get_state::answer(&self.app, request).await
     }
 

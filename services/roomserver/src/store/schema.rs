@@ -210,4 +210,24 @@ diesel::table! {
     }
 }
 
-diesel::allow_tables_to_appear_in_same_query!(access_tokens, account_data, accounts, aliases, current_members, dead_letters, devices, event_json, events, filters, output_log, partition_state, profiles, redactions, refresh_tokens, rooms, state_node, user_output_log, verdicts);
+diesel::allow_tables_to_appear_in_same_query!(
+    access_tokens,
+    account_data,
+    accounts,
+    aliases,
+    current_members,
+    dead_letters,
+    devices,
+    event_json,
+    events,
+    filters,
+    output_log,
+    partition_state,
+    profiles,
+    redactions,
+    refresh_tokens,
+    rooms,
+    state_node,
+    user_output_log,
+    verdicts
+);
