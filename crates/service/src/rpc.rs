@@ -1,5 +1,7 @@
 //! Channels between services.
 
+mod any;
+
 use std::{
     sync::Arc,
     task::{Context, Poll},
@@ -43,16 +45,16 @@ impl RpcChannel {
         Ok(Self { inner, address: Arc::from(address), authorization: None })
     }
 
-    /// Calls any of several instances of a service, whichever is up; for calls that every instance can answer.
+    /// Calls any of several instances of a service, whichever answers; for calls that every instance can answer and
+    /// that are harmless to repeat.
     pub fn connect_any<A: AsRef<str>>(addresses: &[A]) -> Result<Self, tonic::transport::Error> {
         if let [only] = addresses {
             return Self::connect(only.as_ref());
         }
-        let endpoints =
-            addresses.iter().map(|address| endpoint(address.as_ref())).collect::<Result<Vec<_>, _>>()?;
-        let channel = tonic::transport::Channel::balance_list(endpoints.into_iter());
+        let channels = addresses.iter().map(|address| Ok(endpoint(address.as_ref())?.connect_lazy()));
+        let channels = channels.collect::<Result<Vec<_>, tonic::transport::Error>>()?;
         let address = addresses.iter().map(AsRef::as_ref).collect::<Vec<_>>().join(",");
-        let inner = BoxCloneSyncService::new(channel.map_err(Into::into));
+        let inner = BoxCloneSyncService::new(any::AnyOf::new(channels));
         Ok(Self { inner, address: Arc::from(address), authorization: None })
     }
 
@@ -80,8 +82,8 @@ fn endpoint(address: &str) -> Result<tonic::transport::Endpoint, tonic::transpor
         .tcp_nodelay(true)
         .http2_adaptive_window(true)
         .keep_alive_while_idle(true)
-        .http2_keep_alive_interval(Duration::from_secs(5))
-        .keep_alive_timeout(Duration::from_secs(3)))
+        .http2_keep_alive_interval(Duration::from_secs(2))
+        .keep_alive_timeout(Duration::from_secs(2)))
 }
 
 impl std::fmt::Debug for RpcChannel {

@@ -56,7 +56,9 @@ impl Crowd {
 #[derive(Default)]
 pub struct Ledger {
     acknowledged: Mutex<Vec<(String, String, String)>>,
-    longest_gap: Mutex<Duration>,
+    longest_send: Mutex<Duration>,
+    /// Number of the next message: texts are unique over all calls.
+    next: AtomicUsize,
 }
 
 impl Ledger {
@@ -67,12 +69,12 @@ impl Ledger {
 
     /// The longest time from the start of a send to its acknowledgement.
     pub async fn longest_send(&self) -> Duration {
-        *self.longest_gap.lock().await
+        *self.longest_send.lock().await
     }
 
     async fn note(&self, room: &str, event_id: String, text: String, took: Duration) {
         self.acknowledged.lock().await.push((room.to_owned(), event_id, text));
-        let mut longest = self.longest_gap.lock().await;
+        let mut longest = self.longest_send.lock().await;
         *longest = (*longest).max(took);
     }
 
@@ -89,17 +91,17 @@ impl Ledger {
         count: usize,
         go_on: &Arc<AtomicBool>,
     ) -> Result<()> {
-        let next = Arc::new(AtomicUsize::new(0));
+        let end = self.next.load(Ordering::Relaxed).saturating_add(count);
         let mut senders = tokio::task::JoinSet::new();
         for user in crowd.users.clone() {
-            let (ledger, next, go_on) = (Arc::clone(self), Arc::clone(&next), Arc::clone(go_on));
+            let (ledger, go_on) = (Arc::clone(self), Arc::clone(go_on));
             let rooms = crowd.rooms.clone();
             senders.spawn(async move {
                 while go_on.load(Ordering::Relaxed) {
-                    let number = next.fetch_add(1, Ordering::Relaxed);
-                    if number >= count {
+                    let take = |next| (next < end).then_some(next + 1);
+                    let Ok(number) = ledger.next.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take) else {
                         break;
-                    }
+                    };
                     let room = &rooms[number % rooms.len()];
                     let text = format!("message {number} of {}", user.id);
                     let start = Instant::now();
