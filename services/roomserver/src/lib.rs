@@ -1,6 +1,6 @@
 //! The room server: decides what becomes of the inputs, keeps it in Postgres, and puts out what follows.
 //!
-//! It reads the input logs, applies their records with pure functions ([`rooms`], `users`), commits each batch in one
+//! It reads the input logs, applies their records with pure functions (`rooms`, `users`), commits each batch in one
 //! transaction, and writes the facts to the output logs. It answers queries over gRPC. It calls no other service, and
 //! its worker does no network I/O but Postgres and the logs.
 

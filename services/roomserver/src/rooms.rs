@@ -1,6 +1,6 @@
 //! Rooms: what becomes of an input. Pure: no SQL, no gRPC, no clock, no randomness.
 //!
-//! The worker hands [`apply`] a room, an input and what it has loaded ([`Source`]); it gets back what to write and what
+//! The worker hands [`apply()`] a room, an input and what it has loaded ([`Source`]); it gets back what to write and what
 //! to put out, a refusal, or what has to be loaded first. The same inputs in the same order give the same rooms.
 
 mod aliases;

@@ -99,7 +99,8 @@ impl Ledger {
             senders.spawn(async move {
                 while go_on.load(Ordering::Relaxed) {
                     let take = |next| (next < end).then_some(next + 1);
-                    let Ok(number) = ledger.next.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take) else {
+                    let Ok(number) = ledger.next.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take)
+                    else {
                         break;
                     };
                     let room = &rooms[number % rooms.len()];
