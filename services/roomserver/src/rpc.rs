@@ -5,6 +5,7 @@ mod directory;
 mod freshness;
 pub(crate) mod input;
 mod operator;
+mod output_range;
 pub(crate) mod room_stream;
 pub(crate) mod rooms;
 pub(crate) mod user_stream;

@@ -1,29 +1,25 @@
 //! `UserStreamService`: what readers of `OutputUserEvent` need beside the log itself.
 
-use std::collections::VecDeque;
-
-use futures::{StreamExt as _, stream, stream::BoxStream};
+use futures::{StreamExt as _, TryStreamExt as _, stream::BoxStream};
 use plexus_log::{PARTITIONS, partition_of};
 use plexus_proto::{
     common::v1::{AsOf, PartitionHead},
-    log::v1::OutputUserEvent,
     user::v1::{
         AccountData, GetHeadsRequest, GetHeadsResponse, GetUserSnapshotRequest, GetUserSnapshotResponse,
         StreamRangeRequest, StreamRangeResponse,
         user_stream_service_server::{UserStreamService, UserStreamServiceServer},
     },
 };
-use prost::Message as _;
 use tonic::{Request, Response, Status};
-use tracing::{error, instrument};
+use tracing::instrument;
 
 use super::{
     check::{self, failed, invalid, position, unsigned},
-    room_stream::{CHUNK_BYTES, PAGE},
+    output_range,
 };
 use crate::{
     app::App,
-    store::{StoreError, output, pool, reads},
+    store::{StoreError, pool, reads},
 };
 
 struct Service {
@@ -62,9 +58,8 @@ impl UserStreamService for Service {
         let heads = heads(&self.app, &[partition]).await.map_err(|error| failed(&error))?;
         let head = heads.first().map_or(0, |head| position(head.seq));
         let to = if to_seq == 0 { head } else { position(to_seq).min(head) };
-        let after = position(after_seq);
-        let range = Range { app: self.app.clone(), partition, after, to, ready: VecDeque::new() };
-        Ok(Response::new(stream::try_unfold(range, Range::next).boxed()))
+        let chunks = output_range::chunks(&self.app, partition, position(after_seq), to);
+        Ok(Response::new(chunks.map_ok(|records| StreamRangeResponse { records }).boxed()))
     }
 
     #[instrument(name = "rpc.user.get_user_snapshot", skip_all)]
@@ -109,52 +104,4 @@ async fn snapshot(app: &App, user_id: &str) -> Result<GetUserSnapshotResponse, S
         account_data: account_data.collect(),
         as_of: Some(AsOf { partition, seq, epoch }),
     })
-}
-
-struct Range {
-    app: App,
-    partition: i16,
-    after: i64,
-    to: i64,
-    ready: VecDeque<OutputUserEvent>,
-}
-
-impl Range {
-    async fn next(mut self) -> Result<Option<(StreamRangeResponse, Self)>, Status> {
-        if self.ready.is_empty() && self.after < self.to {
-            self.read().await?;
-        }
-        let mut records = Vec::with_capacity(self.ready.len());
-        let mut bytes = 0;
-        while bytes < CHUNK_BYTES
-            && let Some(record) = self.ready.pop_front()
-        {
-            bytes += record.encoded_len();
-            records.push(record);
-        }
-        Ok((!records.is_empty()).then_some((StreamRangeResponse { records }, self)))
-    }
-
-    async fn read(&mut self) -> Result<(), Status> {
-        let limit = i64::try_from(PAGE).unwrap_or(i64::MAX);
-        let mut conn = pool::get(&self.app.pool).await.map_err(|error| failed(&error))?;
-        let records = output::list_users(&mut conn, self.partition, self.after, self.to, limit)
-            .await
-            .map_err(|error| failed(&error))?;
-        for record in records {
-            // What was committed has no holes; readers rely on it.
-            if record.seq != unsigned(self.after) + 1 {
-                error!(
-                    partition = self.partition,
-                    after = self.after,
-                    found = record.seq,
-                    "user_output_log has a hole"
-                );
-                return Err(Status::data_loss("the output log has a hole"));
-            }
-            self.after += 1;
-            self.ready.push_back(record);
-        }
-        Ok(())
-    }
 }
