@@ -12,7 +12,7 @@ use rdkafka::{
 };
 use tokio::time::{Instant, sleep, timeout_at};
 
-use super::{KafkaConfig, broker_error, client, client::Context, offset_of};
+use super::{KafkaConfig, broker_error, client, client::Context};
 use crate::{LogError, Offset, RawRecord, metrics as names};
 
 /// Time between two looks at a full queue.
@@ -90,7 +90,14 @@ impl Producer {
             let client = self.client();
             let sent = send(&client, label, topic, partition, record);
             let error = match timeout_at(deadline + GRACE, sent).await {
-                Ok(Ok(offset)) => return Ok(offset),
+                Ok(Ok(Some(offset))) => return Ok(offset),
+                Ok(Ok(None)) => {
+                    counter!(names::APPENDS_UNPLACED, "topic" => label).increment(1);
+                    if Instant::now() < deadline {
+                        continue;
+                    }
+                    return Err(LogError::TimedOut);
+                }
                 Ok(Err(error)) => error,
                 Err(_) => return Err(LogError::TimedOut),
             };
@@ -133,13 +140,19 @@ fn create(config: &ClientConfig) -> Result<Client, LogError> {
     config.create_with_context(Context).map_err(|error| broker_error(&error))
 }
 
+/// Sends a record once. Returns its offset, or `None` if the brokers will not say where it is.
+///
+/// That is what librdkafka makes of `DUPLICATE_SEQUENCE_NUMBER`: it takes the record for one that has arrived before.
+/// But the brokers say the same of the first record of a new topic, if they refused it because they were not ready and
+/// took the one that was sent right behind it. Then it is nowhere. So only a record with a place counts as appended;
+/// readers know repeats by their IDs.
 async fn send(
     client: &Client,
     label: &'static str,
     topic: &str,
     partition: i32,
     record: &RawRecord,
-) -> KafkaResult<Offset> {
+) -> KafkaResult<Option<Offset>> {
     let mut message = FutureRecord::to(topic)
         .partition(partition)
         .key(record.key.as_ref())
@@ -164,7 +177,7 @@ async fn send(
         sleep(QUEUE_FULL).await;
     };
     match delivery.await {
-        Ok(Ok(delivered)) => Ok(offset_of(delivered.offset)),
+        Ok(Ok(delivered)) => Ok(Offset::try_from(delivered.offset).ok()),
         Ok(Err((error, _))) => Err(error),
         Err(_) => Err(KafkaError::Canceled),
     }

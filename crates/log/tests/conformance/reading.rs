@@ -204,7 +204,9 @@ pub(crate) async fn waiting_reader_gets_a_single_record_at_once(world: World) {
 pub(crate) async fn busy_partition_does_not_keep_others_out(world: World) {
     let rooms = rooms(2);
     let appends = (0..500).map(|number| world.append(&rooms[0], number));
-    futures::future::join_all(appends).await;
+    let told = futures::future::join_all(appends).await;
+    let places: std::collections::HashSet<_> = told.iter().collect();
+    assert_eq!(places.len(), 500, "two records were told the same place");
     world.append(&rooms[1], 1).await;
     let mut reader = world.reader_at(partition_of(&rooms[0]), StartAt::Oldest).await;
     reader.assign(partition_of(&rooms[1]), StartAt::Oldest).await.unwrap();
