@@ -99,8 +99,12 @@ pub enum LogError {
 /// A change of what this process owns within its group.
 #[derive(Debug)]
 pub enum OwnershipEvent {
-    /// These partitions are ours now.
+    /// These partitions are ours now. It may be an empty list: then the group has heard of us and has nothing new.
     Gained(Vec<u32>),
+    /// The group has not heard from us for so long that our membership has expired, most likely because the brokers
+    /// are away. Nobody may have taken these partitions over; what the group gives us next tells. Whoever has a fence
+    /// may go on until then.
+    Expired(Vec<u32>),
     /// These partitions are to be given up: drain them, commit, then drop (or complete) the receipt.
     /// The group waits for it for a bounded time, after which another member may own them.
     Lost {

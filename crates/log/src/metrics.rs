@@ -14,7 +14,7 @@ pub const APPENDS_UNPLACED: &str = "plexus_log_appends_unplaced_total";
 pub const READ_ERRORS: &str = "plexus_log_read_errors_total";
 /// Readers that found their position gone and went on at the oldest record, by topic.
 pub const POSITIONS_LOST: &str = "plexus_log_positions_lost_total";
-/// Times that partitions were gained or lost, by topic and change (`gained`, `lost`).
+/// Times that partitions were gained or lost, by topic and change (`gained`, `lost`, `expired`).
 pub const REBALANCES: &str = "plexus_log_rebalances_total";
 
 /// Describes the metrics to the recorder; call it once, after installing it.

@@ -129,12 +129,21 @@ impl Member {
     }
 
     fn gained(&self, partitions: Vec<u32>) {
-        if partitions.is_empty() || self.over() {
+        if self.over() {
             return;
         }
         tracing::debug!(topic = self.label, ?partitions, "gained partitions");
         counter!(names::REBALANCES, "topic" => self.label, "change" => "gained").increment(1);
         self.tell(OwnershipEvent::Gained(partitions), None);
+    }
+
+    fn expired(&self, partitions: Vec<u32>) {
+        if partitions.is_empty() || self.over() {
+            return;
+        }
+        tracing::debug!(topic = self.label, ?partitions, "membership expired");
+        counter!(names::REBALANCES, "topic" => self.label, "change" => "expired").increment(1);
+        self.tell(OwnershipEvent::Expired(partitions), None);
     }
 
     fn lost(&self, partitions: Vec<u32>) {
@@ -177,9 +186,11 @@ impl ClientContext for Member {
 
 impl ConsumerContext for Member {
     /// Called before the client lets go of partitions: the group waits for our return.
-    fn pre_rebalance(&self, _consumer: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
-        if let Rebalance::Revoke(list) = rebalance {
-            self.lost(self.partitions(list));
+    fn pre_rebalance(&self, consumer: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
+        match rebalance {
+            Rebalance::Revoke(list) if consumer.assignment_lost() => self.expired(self.partitions(list)),
+            Rebalance::Revoke(list) => self.lost(self.partitions(list)),
+            Rebalance::Assign(_) | Rebalance::Error(_) => {}
         }
     }
 

@@ -30,6 +30,7 @@ impl Member {
                 }
                 None
             }
+            OwnershipEvent::Expired(partitions) => panic!("the membership expired with {partitions:?}"),
             OwnershipEvent::Lost { partitions, done } => {
                 for partition in partitions {
                     assert!(self.owned.remove(&partition), "partition {partition} was not owned");

@@ -11,7 +11,7 @@ use std::{
 };
 
 use plexus_log::{
-    InputRoom, LogError, OwnershipEvent, PARTITIONS, StartAt, Watermarks,
+    InputRoom, LogError, Ownership, OwnershipEvent, PARTITIONS, StartAt, Watermarks,
     kafka::{self, KafkaConfig},
     partition_of,
 };
@@ -200,6 +200,7 @@ async fn partitions_of_a_killed_member_move_in_time() {
         while !was_shared || owned.len() != PARTITIONS as usize {
             match ownership.next().await.unwrap() {
                 OwnershipEvent::Gained(partitions) => owned.extend(partitions),
+                OwnershipEvent::Expired(partitions) => panic!("the membership expired with {partitions:?}"),
                 OwnershipEvent::Lost { partitions, done } => {
                     drop(done);
                     owned.retain(|partition| !partitions.contains(partition));
@@ -218,6 +219,32 @@ async fn partitions_of_a_killed_member_move_in_time() {
     println!("partitions moved after {took:?}");
     assert!(took < Duration::from_secs(10), "partitions moved after {took:?}");
     delete_topic(&config).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn membership_that_expires_is_told_apart_from_a_loss() {
+    let mut broker = Broker::start().await;
+    let world = World::at(config(broker.address())).await;
+    let mut ownership = world.log.join_group::<InputRoom>("workers").unwrap();
+    let next = async |ownership: &mut Ownership| soon("an event", ownership.next()).await.unwrap();
+    let mut owned = 0;
+    while owned < PARTITIONS as usize {
+        match next(&mut ownership).await {
+            OwnershipEvent::Gained(partitions) => owned += partitions.len(),
+            other => panic!("{other:?}"),
+        }
+    }
+    broker.kill().await;
+    match next(&mut ownership).await {
+        OwnershipEvent::Expired(partitions) => assert_eq!(partitions.len(), owned),
+        other => panic!("{other:?}"),
+    }
+    broker.run().await;
+    // The group begins anew with us.
+    match next(&mut ownership).await {
+        OwnershipEvent::Gained(partitions) => assert_eq!(partitions.len(), owned),
+        other => panic!("{other:?}"),
+    }
 }
 
 /// Tells the process of a member which topics to use.

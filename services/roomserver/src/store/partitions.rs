@@ -43,6 +43,17 @@ pub(crate) async fn claim(
         .map_err(StoreError::query("partitions.claim"))
 }
 
+/// Lists the partitions of an owner.
+pub(crate) async fn list_of_owner(conn: &mut AsyncPgConnection, owner: &str) -> Result<Vec<i16>, StoreError> {
+    partition_state::table
+        .filter(partition_state::owner.eq(owner))
+        .order(partition_state::partition)
+        .select(partition_state::partition)
+        .load(conn)
+        .await
+        .map_err(StoreError::query("partitions.list_of_owner"))
+}
+
 /// Saves how far the output logs are, unless somebody else has taken the partition over.
 pub(crate) async fn set_published(
     conn: &mut AsyncPgConnection,

@@ -58,8 +58,13 @@ pub(super) struct Engine {
     pub(super) intake: Intake,
     /// The connection that writes; `None` after a failure.
     pub(super) conn: Option<AsyncPgConnection>,
-    /// Partitions that the group has given us.
+    /// Partitions that the group has given us, and those of `unconfirmed`.
     pub(super) wanted: BTreeSet<u32>,
+    /// Partitions that we work on without the group's word, until it says what we own: those that an earlier process at
+    /// our address has left behind, and those of an expired membership. The fence keeps that safe.
+    pub(super) unconfirmed: BTreeSet<u32>,
+    /// Whether we have looked for what an earlier process has left behind.
+    pub(super) recalled: bool,
     /// Partitions of those that are claimed and being read.
     pub(super) partitions: BTreeMap<u32, Partition>,
     /// Partitions that another instance has taken although the group says they are ours, and when to claim them again.
@@ -117,6 +122,8 @@ impl Engine {
             intake,
             conn: None,
             wanted: BTreeSet::new(),
+            unconfirmed: BTreeSet::new(),
+            recalled: false,
             partitions: BTreeMap::new(),
             contested: BTreeMap::new(),
             rooms: RoomCache::default(),
@@ -159,7 +166,7 @@ impl Engine {
         if self.conn.is_none() || self.has_unclaimed() {
             self.settle().await?;
         }
-        if self.heard || self.started.elapsed() > JOIN_PATIENCE {
+        if self.heard || !self.unconfirmed.is_empty() || self.started.elapsed() > JOIN_PATIENCE {
             self.app.board.set_joined();
         }
         if !self.intake.pending.is_empty() {

@@ -30,21 +30,58 @@ impl Engine {
         match event {
             OwnershipEvent::Gained(gained) => {
                 info!(count = gained.len(), "partitions gained");
-                self.wanted.extend(gained);
+                self.wanted.extend(&gained);
+                let unconfirmed = std::mem::take(&mut self.unconfirmed);
+                let others: Vec<u32> =
+                    unconfirmed.into_iter().filter(|partition| !gained.contains(partition)).collect();
+                self.give_up(&others).await?;
+            }
+            OwnershipEvent::Expired(partitions) => {
+                warn!(
+                    count = partitions.len(),
+                    "the group has lost sight of us; going on unless others take over"
+                );
+                self.unconfirmed.extend(partitions);
             }
             OwnershipEvent::Lost { partitions, done } => {
                 info!(count = partitions.len(), "partitions lost");
-                for partition in &partitions {
-                    self.wanted.remove(partition);
-                    self.contested.remove(partition);
-                }
-                let released = self.release(&partitions).await;
+                let given_up = self.give_up(&partitions).await;
                 // The group may have stopped waiting.
                 done.send(()).ok();
-                released?;
+                given_up?;
             }
         }
         self.heard = true;
+        Ok(())
+    }
+
+    /// Lets partitions go that are not ours to claim any more.
+    async fn give_up(&mut self, partitions: &[u32]) -> Result<(), EngineError> {
+        for partition in partitions {
+            self.wanted.remove(partition);
+            self.unconfirmed.remove(partition);
+            self.contested.remove(partition);
+        }
+        self.release(partitions).await
+    }
+
+    /// Takes up what an earlier process at our address has left behind: it did not release its partitions, so it was
+    /// killed. The group will know only when the session of that process has expired; the fence lets us go on at once.
+    async fn recall(&mut self, conn: &mut diesel_async::AsyncPgConnection) -> Result<(), EngineError> {
+        if self.heard || self.recalled {
+            return Ok(());
+        }
+        let left = partitions::list_of_owner(conn, self.app.board.address()).await?;
+        self.recalled = true;
+        let left = left.into_iter().filter_map(|partition| u32::try_from(partition).ok());
+        self.unconfirmed.extend(left);
+        if !self.unconfirmed.is_empty() {
+            info!(
+                count = self.unconfirmed.len(),
+                "going on with partitions of an earlier process at our address"
+            );
+            self.wanted.extend(&self.unconfirmed);
+        }
         Ok(())
     }
 
@@ -85,6 +122,7 @@ impl Engine {
             Some(conn) => conn,
             None => connect(&self.app).await?,
         };
+        self.recall(&mut conn).await?;
         let claim: Vec<u32> = self
             .wanted
             .iter()
