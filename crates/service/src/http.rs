@@ -196,3 +196,5 @@ fn forwarded_for(headers: &http::HeaderMap, peer: SocketAddr) -> SocketAddr {
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tls_tests;
