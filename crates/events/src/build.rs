@@ -110,7 +110,8 @@ impl<'a> Draft<'a> {
         redact_content_in_place(&mut self.content, &rules.rules.redaction, self.event_type);
         let redacted_content = canonical::object_to_vec(&self.content);
         let redacted = self.assemble(&redacted_content, Some(&content_hash), None, false);
-        let reference_hash = URL_SAFE_NO_PAD.encode(Sha256::digest(&redacted));
+        let alphabet = if rules.has_url_safe_event_ids() { URL_SAFE_NO_PAD } else { STANDARD_NO_PAD };
+        let reference_hash = alphabet.encode(Sha256::digest(&redacted));
         let event_id =
             EventId::new_v2_or_v3(&reference_hash).map_err(|_| BuildError::FieldTooLarge("event_id"))?;
         Ok(Hashed { draft: self, content, content_hash, redacted, event_id })

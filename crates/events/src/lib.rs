@@ -1,8 +1,11 @@
 //! Events of rooms (PDUs): parse and validate, canonical JSON, hashes, redaction, signatures, authorization.
 //!
 //! Everything is pure, but for [`key_file`], which reads and makes the file of the signing key. It knows no database,
-//! no network and no clock. Rules of room versions come from ruma; [`auth`] is the one seam to its checks.
+//! no network and no clock. Rules of room versions come from ruma; [`auth`] is the one seam to its checks. The way of an
+//! event of another server is [`receive::parse`], then signatures, then [`auth::check_independent`] and
+//! [`auth::check_dependent`]; [`resolve::resolve`] finds the state where its ancestors disagree.
 
+pub mod acl;
 pub mod auth;
 pub mod build;
 pub mod canonical;
@@ -11,7 +14,9 @@ pub mod hash;
 pub mod key_file;
 pub mod pdu;
 pub mod power;
+pub mod receive;
 pub mod redact;
+pub mod resolve;
 pub mod signing;
 pub mod verify;
 pub mod version;

@@ -4,7 +4,7 @@ use ruma::{
     EventId, MilliSecondsSinceUnixEpoch, OwnedEventId, OwnedRoomId, OwnedUserId, RoomId, UInt, UserId,
     events::TimelineEventType, state_res::Event,
 };
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
 /// An event that cannot be read.
@@ -32,7 +32,14 @@ struct Fields {
     prev_events: Vec<OwnedEventId>,
     auth_events: Vec<OwnedEventId>,
     depth: UInt,
+    #[serde(default, deserialize_with = "event_id_or_nothing")]
     redacts: Option<OwnedEventId>,
+}
+
+/// Reads a field that only means something in events of one type: elsewhere it may hold anything.
+fn event_id_or_nothing<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<OwnedEventId>, D::Error> {
+    let value = serde_json::Value::deserialize(deserializer)?;
+    Ok(value.as_str().and_then(|id| id.try_into().ok()))
 }
 
 impl Pdu {

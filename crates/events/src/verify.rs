@@ -1,15 +1,34 @@
 //! Checking events that other servers made: their format and their signatures.
 
+use std::collections::{BTreeMap, BTreeSet};
+
+use base64::{
+    Engine as _, alphabet,
+    engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig},
+};
 use ruma::{
-    signatures::{self, PublicKeyMap, Verified},
+    EventId, OwnedServerName, RoomId, ServerName, SigningKeyAlgorithm, UserId,
+    canonical_json::RedactingSerializer,
+    signatures::{self, PublicKeyMap, Verified, verify_canonical_json_bytes},
     state_res,
 };
 
 use crate::{
     MAX_EVENT_BYTES, MAX_INTEGER,
-    canonical::{self, Object},
+    canonical::{self, Object, Value},
     version::RoomRules,
 };
+
+/// Reads signatures as other homeservers write them: with or without padding.
+const SIGNATURE: GeneralPurpose = GeneralPurpose::new(
+    &alphabet::STANDARD,
+    GeneralPurposeConfig::new()
+        .with_decode_padding_mode(DecodePaddingMode::Indifferent)
+        .with_decode_allow_trailing_bits(true),
+);
+
+/// Public keys of servers by key ID. Only those are to be given that were valid when the event was made.
+pub type PublicKeys = BTreeMap<OwnedServerName, BTreeMap<String, [u8; 32]>>;
 
 /// An event that does not have the form or the signatures it must have.
 #[derive(Debug, thiserror::Error)]
@@ -32,9 +51,31 @@ pub fn check_format(event: &Object, rules: &RoomRules) -> Result<(), VerifyError
         return Err(VerifyError::Format("the event exceeds 65,536 bytes".to_owned()));
     }
     state_res::check_pdu_format(event, &rules.rules.event_format).map_err(VerifyError::Format)?;
-    let depth = event.get("depth").and_then(canonical::Value::as_integer).map(i64::from);
-    if depth.is_none_or(|depth| depth > MAX_INTEGER) {
-        return Err(VerifyError::Format("`depth` is out of range".to_owned()));
+    for field in ["depth", "origin_server_ts"] {
+        let number = event.get(field).and_then(Value::as_integer).map(i64::from);
+        if number.is_none_or(|number| !(0..=MAX_INTEGER).contains(&number)) {
+            return Err(VerifyError::Format(format!("`{field}` is missing or out of range")));
+        }
+    }
+    for field in ["content", "hashes", "signatures"] {
+        if event.get(field).and_then(Value::as_object).is_none() {
+            return Err(VerifyError::Format(format!("`{field}` is missing or no object")));
+        }
+    }
+    let text = |field: &str| event.get(field).and_then(Value::as_str);
+    if text("sender").is_none_or(|sender| <&UserId>::try_from(sender).is_err()) {
+        return Err(VerifyError::Format("`sender` is not a user ID".to_owned()));
+    }
+    if text("room_id").is_some_and(|room_id| <&RoomId>::try_from(room_id).is_err()) {
+        return Err(VerifyError::Format("`room_id` is not a room ID".to_owned()));
+    }
+    for field in ["prev_events", "auth_events"] {
+        let items = event.get(field).and_then(Value::as_array).into_iter().flatten();
+        for item in items {
+            if item.as_str().is_none_or(|item| <&EventId>::try_from(item).is_err()) {
+                return Err(VerifyError::Format(format!("`{field}` holds something else than event IDs")));
+            }
+        }
     }
     Ok(())
 }
@@ -62,5 +103,80 @@ pub fn verify_signatures(
         Ok(Verified::All) => Ok(Integrity::Whole),
         Ok(Verified::Signatures) => Ok(Integrity::HashMismatch),
         Err(error) => Err(VerifyError::Signature(error.to_string())),
+    }
+}
+
+/// Lists the servers that must have signed an event of the right format.
+///
+/// It is the sender's server, unless the event is an invite that a third-party invite led to: whoever sent that does
+/// not sign what became of it. Where the room version has restricted joins, it is also the server of the user who
+/// authorized one.
+#[must_use]
+pub fn signers(event: &Object, rules: &RoomRules) -> BTreeSet<OwnedServerName> {
+    let text = |object: &Object, field: &str| object.get(field).and_then(Value::as_str).map(str::to_owned);
+    let server_of = |user: Option<String>| {
+        let user = user?;
+        <&UserId>::try_from(user.as_str()).ok().map(|user| user.server_name().to_owned())
+    };
+    let mut servers = BTreeSet::new();
+    let is_member = text(event, "type").as_deref() == Some("m.room.member");
+    let content = event.get("content").and_then(Value::as_object).filter(|_| is_member);
+    let membership = content.and_then(|content| text(content, "membership"));
+    let is_third_party_invite = membership.as_deref() == Some("invite")
+        && content
+            .and_then(|content| content.get("third_party_invite"))
+            .is_some_and(|it| it.as_object().is_some());
+    if !is_third_party_invite {
+        servers.extend(server_of(text(event, "sender")));
+    }
+    if rules.rules.signatures.check_join_authorised_via_users_server {
+        servers
+            .extend(server_of(content.and_then(|content| text(content, "join_authorised_via_users_server"))));
+    }
+    servers
+}
+
+/// Checks that every server that must have signed an event has signed it: with at least one of its keys, and with none
+/// of them wrongly.
+///
+/// # Errors
+///
+/// Fails if a signature is missing or wrong, or no key is given that could verify it.
+pub fn verify_signers(event: &Object, keys: &PublicKeys, rules: &RoomRules) -> Result<(), VerifyError> {
+    let signed = RedactingSerializer::new()
+        .rules(&rules.rules.redaction)
+        .custom_redacted_root_fields(&["signatures", "unsigned"])
+        .serialize(event)
+        .map_err(|error| VerifyError::Format(error.to_string()))?;
+    let signatures = event.get("signatures").and_then(Value::as_object);
+    for server in signers(event, rules) {
+        let Some(claimed) = signatures.and_then(|all| all.get(server.as_str())).and_then(Value::as_object)
+        else {
+            return Err(VerifyError::Signature(format!("the event is not signed by {server}")));
+        };
+        verify_server(&server, claimed, keys, signed.as_bytes())?;
+    }
+    Ok(())
+}
+
+fn verify_server(
+    server: &ServerName,
+    claimed: &Object,
+    keys: &PublicKeys,
+    signed: &[u8],
+) -> Result<(), VerifyError> {
+    let mut verified = false;
+    for (key_id, signature) in claimed {
+        let Some(key) = keys.get(server).and_then(|keys| keys.get(key_id)) else { continue };
+        let wrong = || VerifyError::Signature(format!("the signature of {server} with {key_id} is wrong"));
+        let signature = signature.as_str().and_then(|text| SIGNATURE.decode(text).ok()).ok_or_else(wrong)?;
+        verify_canonical_json_bytes(&SigningKeyAlgorithm::Ed25519, key, &signature, signed)
+            .map_err(|_| wrong())?;
+        verified = true;
+    }
+    if verified {
+        Ok(())
+    } else {
+        Err(VerifyError::Signature(format!("no key of {server} is known that the event is signed with")))
     }
 }

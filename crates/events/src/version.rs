@@ -1,6 +1,9 @@
 //! Room versions that are served here.
 
-use ruma::{RoomVersionId, room_version_rules::RoomVersionRules};
+use ruma::{
+    RoomVersionId,
+    room_version_rules::{EventIdFormatVersion, RoomVersionRules, StateResolutionV2Rules},
+};
 
 /// A room version that is not served here.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -16,8 +19,11 @@ pub struct RoomRules {
     pub rules: RoomVersionRules,
 }
 
-/// The versions served: 6 to 12. Versions 3 to 5 wait for lax JSON, 1 and 2 also for their state resolution.
-static SERVED: [RoomRules; 7] = [
+/// The versions served: 3 to 12. Versions 1 and 2 wait for their event IDs, and 1 for its state resolution.
+static SERVED: [RoomRules; 10] = [
+    RoomRules { id: RoomVersionId::V3, rules: RoomVersionRules::V3 },
+    RoomRules { id: RoomVersionId::V4, rules: RoomVersionRules::V4 },
+    RoomRules { id: RoomVersionId::V5, rules: RoomVersionRules::V5 },
     RoomRules { id: RoomVersionId::V6, rules: RoomVersionRules::V6 },
     RoomRules { id: RoomVersionId::V7, rules: RoomVersionRules::V7 },
     RoomRules { id: RoomVersionId::V8, rules: RoomVersionRules::V8 },
@@ -45,6 +51,19 @@ impl RoomRules {
         SERVED.iter()
     }
 
+    /// Whether event IDs are in the URL-safe alphabet of base64 (version 4 and later).
+    #[must_use]
+    pub fn has_url_safe_event_ids(&self) -> bool {
+        self.rules.event_id_format == EventIdFormatVersion::V3
+    }
+
+    /// How state is resolved.
+    #[must_use]
+    pub fn state_resolution(&self) -> StateResolutionV2Rules {
+        // Every version served resolves with the second algorithm.
+        self.rules.state_res.v2_rules().copied().unwrap_or(StateResolutionV2Rules::V2_0)
+    }
+
     /// Whether the room ID is the reference hash of the create event (version 12 and later).
     #[must_use]
     pub fn room_id_is_create_hash(&self) -> bool {
@@ -57,11 +76,11 @@ mod tests {
     use super::RoomRules;
 
     #[test]
-    fn versions_six_to_twelve_are_served() {
-        for version in 6..=12 {
+    fn versions_three_to_twelve_are_served() {
+        for version in 3..=12 {
             assert_eq!(RoomRules::of(&version.to_string()).unwrap().id.as_str(), version.to_string());
         }
-        for version in ["", "1", "5", "13", "06", "org.example"] {
+        for version in ["", "1", "2", "13", "06", "org.example"] {
             assert!(RoomRules::of(version).is_err(), "{version}");
         }
     }
