@@ -9,12 +9,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use ruma::{OwnedEventId, OwnedServerName, canonical_json::redact_in_place};
+use ruma::{OwnedEventId, OwnedServerName};
 
 use crate::{
     canonical::{self, CanonicalError, Object, Value},
     hash,
     pdu::{Pdu, PduError},
+    redact::{self, RedactError},
     verify::{self, Integrity, PublicKeys, VerifyError},
     version::RoomRules,
 };
@@ -31,6 +32,9 @@ pub enum ReceiveError {
     /// A field cannot be read.
     #[error(transparent)]
     Malformed(#[from] PduError),
+    /// Its content hash is wrong, and it cannot be redacted.
+    #[error(transparent)]
+    Redact(#[from] RedactError),
     /// It cannot be hashed.
     #[error(transparent)]
     Hash(#[from] hash::HashError),
@@ -141,8 +145,7 @@ impl Unverified {
         let integrity = if hash::content_hash_matches(&self.object) {
             Integrity::Whole
         } else {
-            redact_in_place(&mut self.object, &self.rules.rules.redaction, None)
-                .map_err(|error| VerifyError::Format(error.to_string()))?;
+            redact::prune(&mut self.object, self.rules)?;
             Integrity::HashMismatch
         };
         let json = canonical::object_to_vec(&self.object);
@@ -150,3 +153,6 @@ impl Unverified {
         Ok(Received { pdu, json, integrity })
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,7 +3,7 @@
 use ruma::canonical_json::{CanonicalJsonValue, RedactedBecause, redact_in_place};
 
 use crate::{
-    canonical::{self, CanonicalError},
+    canonical::{self, CanonicalError, Object},
     hash,
     version::RoomRules,
 };
@@ -17,6 +17,16 @@ pub enum RedactError {
     /// The event has a field of the wrong type.
     #[error("the event is malformed: {0}")]
     Malformed(String),
+}
+
+/// Takes away from an event what its room version's redaction algorithm does not keep.
+///
+/// # Errors
+///
+/// Fails if a field has the wrong type.
+pub fn prune(event: &mut Object, rules: &RoomRules) -> Result<(), RedactError> {
+    redact_in_place(event, &rules.rules.redaction, None)
+        .map_err(|error| RedactError::Malformed(error.to_string()))
 }
 
 /// Redacts an event and records why: the redaction event goes into `unsigned.redacted_because`, as its server sent it,

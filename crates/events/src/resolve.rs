@@ -23,7 +23,7 @@
 //! when a conflicting event of only one of them cites it, and is then checked again in the middle of the resolution.
 //! Synapse has always counted a state's own events into its chain (`get_auth_chain_difference`), and with it the rooms
 //! of the network have been resolved; so do we, for the purpose of the algorithm is that all servers agree.
-//! `docs/adr` has the decision, and the differential tests count how often the letter would give another result.
+//! `docs/adr/0008` has the decision, and the differential tests count how often the letter would give another result.
 
 mod difference;
 mod iterate;

@@ -10,11 +10,10 @@ use ruma::{
     EventId, OwnedServerName, RoomId, ServerName, SigningKeyAlgorithm, UserId,
     canonical_json::RedactingSerializer,
     signatures::{self, PublicKeyMap, Verified, verify_canonical_json_bytes},
-    state_res,
 };
 
 use crate::{
-    MAX_EVENT_BYTES, MAX_INTEGER,
+    MAX_AUTH_EVENTS, MAX_EVENT_BYTES, MAX_FIELD_BYTES, MAX_INTEGER, MAX_PREV_EVENTS,
     canonical::{self, Object, Value},
     version::RoomRules,
 };
@@ -48,9 +47,24 @@ pub enum VerifyError {
 /// Fails with what is wrong.
 pub fn check_format(event: &Object, rules: &RoomRules) -> Result<(), VerifyError> {
     if canonical::object_to_vec(event).len() > MAX_EVENT_BYTES {
-        return Err(VerifyError::Format("the event exceeds 65,536 bytes".to_owned()));
+        return Err(VerifyError::Format(format!("the event exceeds {MAX_EVENT_BYTES} bytes")));
     }
-    state_res::check_pdu_format(event, &rules.rules.event_format).map_err(VerifyError::Format)?;
+    let event_type = text(event, "type")?.ok_or_else(|| missing("type"))?;
+    let sender = text(event, "sender")?.ok_or_else(|| missing("sender"))?;
+    if <&UserId>::try_from(sender).is_err() {
+        return Err(VerifyError::Format("`sender` is not a user ID".to_owned()));
+    }
+    text(event, "state_key")?;
+    let room_id = text(event, "room_id")?;
+    match room_id {
+        Some(room_id) if <&RoomId>::try_from(room_id).is_err() => {
+            return Err(VerifyError::Format("`room_id` is not a room ID".to_owned()));
+        }
+        None if event_type != "m.room.create" || !rules.room_id_is_create_hash() => {
+            return Err(missing("room_id"));
+        }
+        Some(_) | None => {}
+    }
     for field in ["depth", "origin_server_ts"] {
         let number = event.get(field).and_then(Value::as_integer).map(i64::from);
         if number.is_none_or(|number| !(0..=MAX_INTEGER).contains(&number)) {
@@ -62,22 +76,48 @@ pub fn check_format(event: &Object, rules: &RoomRules) -> Result<(), VerifyError
             return Err(VerifyError::Format(format!("`{field}` is missing or no object")));
         }
     }
-    let text = |field: &str| event.get(field).and_then(Value::as_str);
-    if text("sender").is_none_or(|sender| <&UserId>::try_from(sender).is_err()) {
-        return Err(VerifyError::Format("`sender` is not a user ID".to_owned()));
-    }
-    if text("room_id").is_some_and(|room_id| <&RoomId>::try_from(room_id).is_err()) {
-        return Err(VerifyError::Format("`room_id` is not a room ID".to_owned()));
-    }
-    for field in ["prev_events", "auth_events"] {
-        let items = event.get(field).and_then(Value::as_array).into_iter().flatten();
-        for item in items {
-            if item.as_str().is_none_or(|item| <&EventId>::try_from(item).is_err()) {
-                return Err(VerifyError::Format(format!("`{field}` holds something else than event IDs")));
-            }
+    check_ids(event, "prev_events", MAX_PREV_EVENTS)?;
+    for auth_event in check_ids(event, "auth_events", MAX_AUTH_EVENTS)? {
+        // Such a room's create event is known by the room ID, and must not be cited.
+        if rules.room_id_is_create_hash()
+            && room_id.is_some_and(|room_id| room_id.strip_prefix('!') == auth_event.strip_prefix('$'))
+        {
+            return Err(VerifyError::Format("`auth_events` holds the create event".to_owned()));
         }
     }
     Ok(())
+}
+
+fn missing(field: &str) -> VerifyError {
+    VerifyError::Format(format!("`{field}` is missing"))
+}
+
+/// Reads a text of at most 255 bytes.
+fn text<'a>(event: &'a Object, field: &str) -> Result<Option<&'a str>, VerifyError> {
+    match event.get(field) {
+        None => Ok(None),
+        Some(Value::String(text)) if text.len() <= MAX_FIELD_BYTES => Ok(Some(text)),
+        Some(Value::String(_)) => {
+            Err(VerifyError::Format(format!("`{field}` exceeds {MAX_FIELD_BYTES} bytes")))
+        }
+        Some(_) => Err(VerifyError::Format(format!("`{field}` is not a string"))),
+    }
+}
+
+/// Reads a list of event IDs.
+fn check_ids<'a>(event: &'a Object, field: &str, at_most: usize) -> Result<Vec<&'a str>, VerifyError> {
+    let items = event.get(field).and_then(Value::as_array).ok_or_else(|| missing(field))?;
+    if items.len() > at_most {
+        return Err(VerifyError::Format(format!("`{field}` holds more than {at_most} events")));
+    }
+    let id = |item: &'a Value| item.as_str().filter(|item| <&EventId>::try_from(*item).is_ok());
+    items
+        .iter()
+        .map(|item| {
+            id(item)
+                .ok_or_else(|| VerifyError::Format(format!("`{field}` holds something else than event IDs")))
+        })
+        .collect()
 }
 
 /// Whether the content hash of a signed event is right. If it is not, only the redacted event may be used.
