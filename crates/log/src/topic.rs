@@ -75,5 +75,19 @@ impl Topic for OutputUser {
     }
 }
 
+/// What matters only now, such as who types. Records may be lost; nothing else suffers from it. Written by those who
+/// answer clients, read by those who tell clients.
+#[derive(Debug, Clone, Copy)]
+pub struct Ephemeral;
+
+impl Topic for Ephemeral {
+    const SPEC: TopicSpec = TopicSpec { name: "Ephemeral", retention: Duration::from_secs(HOUR) };
+    type Record = v1::Ephemeral;
+    fn key(record: &Self::Record) -> &str {
+        &record.room_id
+    }
+}
+
 /// All topics, as created at start.
-pub const ALL_TOPICS: [TopicSpec; 4] = [InputRoom::SPEC, OutputRoom::SPEC, InputUser::SPEC, OutputUser::SPEC];
+pub const ALL_TOPICS: [TopicSpec; 5] =
+    [InputRoom::SPEC, OutputRoom::SPEC, InputUser::SPEC, OutputUser::SPEC, Ephemeral::SPEC];

@@ -13,6 +13,7 @@ mod hot;
 pub(crate) mod ids;
 mod intent;
 pub(crate) mod outcome;
+mod receipts;
 mod redaction;
 mod restricted;
 pub(crate) mod room;
@@ -33,10 +34,11 @@ pub(crate) use self::{
     event::{StoredEvent, flags, visibility_from_str},
     ids::{Counters, EventNid, NodeNid, RoomNid},
     outcome::{
-        AliasRow, Applied, EventRow, MemberRow, NodeRow, Outcome, Output, RedactionRow, RoomRow, Rows,
+        AliasRow, Applied, EventRow, MemberRow, NodeRow, Outcome, Output, ReceiptRow, RedactionRow, RoomRow,
+        Rows,
     },
     room::{Latest, Room, RoomParts},
-    source::{AliasTarget, JOINED_LOCAL_LIMIT, Needs, Source},
+    source::{AliasTarget, JOINED_LOCAL_LIMIT, Needs, ReceiptKey, Source},
     trie::{Change, DecodeError, Key, Missing, NewNodes, Node, Nodes, Trie, diff},
     txn::txn_key,
 };

@@ -8,12 +8,40 @@ mod apply;
 mod data;
 mod devices;
 mod profile;
+mod push_rules;
 mod session;
 mod state;
+mod tags;
 #[cfg(test)]
 mod tests;
+
+use plexus_proto::log::v1::{InputUserEvent, input_user_event::Command};
 
 pub(crate) use self::{
     apply::{Applied, At, Outcome, apply},
     state::{AccessToken, Account, Change, Device, RefreshToken, TokenHash, User},
 };
+
+/// The account data that a command changes rather than replaces: user, room (empty for global data), type. It is to be
+/// loaded with the user.
+pub(crate) fn builds_on(record: &InputUserEvent) -> Option<(&str, &str, &str)> {
+    let user = record.user_id.as_str();
+    match record.command.as_ref()? {
+        Command::PutPushRule(_)
+        | Command::DeletePushRule(_)
+        | Command::EnablePushRule(_)
+        | Command::SetPushRuleActions(_) => Some((user, "", push_rules::PUSH_RULES)),
+        Command::SetTag(command) => Some((user, &command.room_id, tags::TAG)),
+        Command::Register(_)
+        | Command::Login(_)
+        | Command::RefreshTokens(_)
+        | Command::UpdateDevice(_)
+        | Command::DeleteDevices(_)
+        | Command::SetPassword(_)
+        | Command::Deactivate(_)
+        | Command::SetProfileField(_)
+        | Command::SetAccountData(_)
+        | Command::SetFilter(_)
+        | Command::ConfirmTokens(_) => None,
+    }
+}

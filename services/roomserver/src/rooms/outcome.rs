@@ -14,7 +14,7 @@ use super::{
     event::StoredEvent,
     ids::{Counters, EventNid, NodeNid, RoomNid},
     room::Room,
-    source::Needs,
+    source::{Needs, ReceiptKey},
     trie::Node,
 };
 
@@ -80,6 +80,8 @@ pub(crate) struct Rows {
     pub(crate) aliases_set: Vec<AliasRow>,
     /// Aliases to delete.
     pub(crate) aliases_removed: Vec<OwnedRoomAliasId>,
+    /// Upserts of `receipts`, in order.
+    pub(crate) receipts: Vec<ReceiptRow>,
 }
 
 /// A row of `rooms`.
@@ -188,6 +190,21 @@ pub(crate) struct AliasRow {
     pub(crate) creator: OwnedUserId,
     /// When.
     pub(crate) created_ts: i64,
+}
+
+/// A row of `receipts`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ReceiptRow {
+    /// Whose receipt of what kind.
+    pub(crate) key: ReceiptKey,
+    /// Event up to which everything was read.
+    pub(crate) event_id: OwnedEventId,
+    /// Sequence number of the event.
+    pub(crate) event_seq: i64,
+    /// When.
+    pub(crate) ts: i64,
+    /// Sequence number of its own output record.
+    pub(crate) seq: i64,
 }
 
 /// Makes the verdict on an accepted input.

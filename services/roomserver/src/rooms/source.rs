@@ -26,6 +26,19 @@ pub(crate) struct AliasTarget {
     pub(crate) creator: OwnedUserId,
 }
 
+/// A receipt of a member: there is one for each type and thread.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct ReceiptKey {
+    /// Room.
+    pub(crate) room: RoomNid,
+    /// User.
+    pub(crate) user: OwnedUserId,
+    /// `m.read` or `m.read.private`.
+    pub(crate) kind: &'static str,
+    /// Thread root, or `main`; empty for a receipt that regards no threads.
+    pub(crate) thread: String,
+}
+
 /// Things loaded for a batch. A value of `None` is known to be absent from the database.
 #[derive(Debug, Default)]
 pub(crate) struct Source {
@@ -42,6 +55,8 @@ pub(crate) struct Source {
     pub(crate) memberships: HashMap<(OwnedRoomId, OwnedUserId), Option<String>>,
     /// Some (at most [`JOINED_LOCAL_LIMIT`]) users of this server who are joined to the room, from `current_members`.
     pub(crate) joined_local: HashMap<RoomNid, Vec<OwnedUserId>>,
+    /// Receipts: the `seq` of the event that each points at.
+    pub(crate) receipts: HashMap<ReceiptKey, Option<i64>>,
 }
 
 /// How many users `joined_local` holds at most.
@@ -74,6 +89,9 @@ impl Source {
             self.memberships.insert(key, Some(member.membership.clone()));
         }
         self.joined_local.remove(&applied.room.nid());
+        for receipt in &applied.rows.receipts {
+            self.receipts.insert(receipt.key.clone(), Some(receipt.event_seq));
+        }
     }
 }
 
@@ -93,6 +111,8 @@ pub(crate) struct Needs {
     pub(crate) memberships: HashSet<(OwnedRoomId, OwnedUserId)>,
     /// Rooms of which some joined users of this server are wanted.
     pub(crate) joined_local: HashSet<RoomNid>,
+    /// Receipts. They may not exist.
+    pub(crate) receipts: HashSet<ReceiptKey>,
 }
 
 impl Nodes for Source {
@@ -104,12 +124,13 @@ impl Nodes for Source {
 impl Needs {
     /// Tells whether nothing is lacking.
     pub(crate) fn is_empty(&self) -> bool {
-        let Self { nodes, events, event_ids, aliases, memberships, joined_local } = self;
+        let Self { nodes, events, event_ids, aliases, memberships, joined_local, receipts } = self;
         nodes.is_empty()
             && events.is_empty()
             && event_ids.is_empty()
             && aliases.is_empty()
             && memberships.is_empty()
             && joined_local.is_empty()
+            && receipts.is_empty()
     }
 }

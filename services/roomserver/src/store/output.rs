@@ -25,7 +25,7 @@ fn json_of(record: &mut OutputRoomEvent) -> Option<&mut Bytes> {
     match record.body.as_mut()? {
         Body::NewEvent(event) => Some(&mut event.json),
         Body::Redacted(redacted) => Some(&mut redacted.json),
-        Body::Directory(_) | Body::Forgotten(_) => None,
+        Body::Directory(_) | Body::Forgotten(_) | Body::Receipt(_) => None,
     }
 }
 

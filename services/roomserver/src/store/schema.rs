@@ -50,6 +50,7 @@ diesel::table! {
         event_nid -> Int8,
         seq -> Int8,
         forgotten -> Bool,
+        since_seq -> Int8,
     }
 }
 
@@ -150,6 +151,19 @@ diesel::table! {
 }
 
 diesel::table! {
+    receipts (room_nid, user_id, receipt_type, thread_id) {
+        room_nid -> Int8,
+        user_id -> Text,
+        receipt_type -> Text,
+        thread_id -> Text,
+        event_id -> Text,
+        event_seq -> Int8,
+        ts -> Int8,
+        seq -> Int8,
+    }
+}
+
+diesel::table! {
     redactions (redacts_id, redaction_nid) {
         redacts_id -> Text,
         redaction_nid -> Int8,
@@ -224,6 +238,7 @@ diesel::allow_tables_to_appear_in_same_query!(
     output_log,
     partition_state,
     profiles,
+    receipts,
     redactions,
     refresh_tokens,
     rooms,

@@ -1,28 +1,50 @@
 //! Users as commands need them.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, marker::PhantomData};
 
 use bytes::Bytes;
-use diesel::{ExpressionMethods as _, QueryDsl as _, dsl::sql, sql_types::Int8};
+use diesel::{
+    ExpressionMethods as _, QueryDsl as _,
+    dsl::sql,
+    sql_types::{Array, Binary, Int8, Text},
+};
 use diesel_async::{AsyncPgConnection, RunQueryDsl as _};
 
 use super::{
     StoreError,
     schema::{access_tokens, account_data, accounts, devices, filters, profiles, refresh_tokens},
+    statement::query,
 };
 use crate::users::{AccessToken, Account, Device, RefreshToken, TokenHash, User};
 
-/// Loads users, also those who do not exist: their account is `None`.
+/// A piece of account data that a command builds on: user, room (empty for global data), type.
+pub(crate) type Wanted<'a> = (&'a str, &'a str, &'a str);
+
+query! {
+    /// Contents of account data.
+    FindContents {
+        user_id: Array<Text> => Vec<&'a str>,
+        room_id: Array<Text> => Vec<&'a str>,
+        data_type: Array<Text> => Vec<&'a str>,
+    } -> (Text, Text, Text, Binary),
+    "SELECT d.user_id, d.room_id, d.type, d.content FROM unnest(",
+    ") AS v(user_id, room_id, type) JOIN account_data AS d \
+     ON d.user_id = v.user_id AND d.room_id = v.room_id AND d.type = v.type"
+}
+
+/// Loads users, also those who do not exist: their account is `None`. Of account data, only sizes are loaded, and the
+/// contents that are wanted.
 pub(crate) async fn load_users(
     conn: &AsyncPgConnection,
     ids: &[&str],
+    wanted: &[Wanted<'_>],
 ) -> Result<HashMap<String, User>, StoreError> {
     let mut users: HashMap<String, User> = HashMap::with_capacity(ids.len());
     if ids.is_empty() {
         return Ok(users);
     }
     users.extend(ids.iter().map(|id| ((*id).to_owned(), User::default())));
-    let (accounts, devices, access, refresh, profiles, data, filters) = futures::try_join!(
+    let (accounts, devices, access, refresh, profiles, data, filters, contents) = futures::try_join!(
         load_accounts(conn, ids),
         load_devices(conn, ids),
         load_access_tokens(conn, ids),
@@ -30,6 +52,7 @@ pub(crate) async fn load_users(
         load_profiles(conn, ids),
         load_account_data(conn, ids),
         load_filters(conn, ids),
+        load_contents(conn, wanted),
     )?;
     for (id, account) in accounts {
         users.entry(id).or_default().account = Some(account);
@@ -49,6 +72,9 @@ pub(crate) async fn load_users(
     for (id, room_id, data_type, size) in data {
         let size = u64::try_from(size).unwrap_or(0);
         users.entry(id).or_default().account_data.insert((room_id, data_type), size);
+    }
+    for (id, room_id, data_type, content) in contents {
+        users.entry(id).or_default().contents.insert((room_id, data_type), Bytes::from(content));
     }
     for (id, filter_id) in filters {
         users.entry(id).or_default().filters.insert(filter_id);
@@ -175,6 +201,22 @@ async fn load_account_data(
         .load(&mut conn)
         .await
         .map_err(StoreError::query("users.account_data"))
+}
+
+async fn load_contents(
+    mut conn: &AsyncPgConnection,
+    wanted: &[Wanted<'_>],
+) -> Result<Vec<(String, String, String, Vec<u8>)>, StoreError> {
+    if wanted.is_empty() {
+        return Ok(Vec::new());
+    }
+    let statement = FindContents {
+        user_id: wanted.iter().map(|wanted| wanted.0).collect(),
+        room_id: wanted.iter().map(|wanted| wanted.1).collect(),
+        data_type: wanted.iter().map(|wanted| wanted.2).collect(),
+        lifetime: PhantomData,
+    };
+    statement.load(&mut conn).await.map_err(StoreError::query(FindContents::NAME))
 }
 
 async fn load_filters(

@@ -81,6 +81,7 @@ pub(super) fn deactivate(work: &mut Work<'_>, command: &Deactivate) -> Result<()
             work.changes.push(Change::Profile(field, None));
         }
     }
+    work.user.contents.clear();
     for (room_id, data_type) in std::mem::take(&mut work.user.account_data).into_keys() {
         work.changes.push(Change::AccountData(room_id, data_type, None));
     }

@@ -8,8 +8,9 @@ use plexus_proto::{
 use ruma::{ServerName, UserId};
 
 use super::{
-    account, data, devices, profile, session,
+    account, data, devices, profile, push_rules, session,
     state::{Account, Change, User},
+    tags,
 };
 
 /// Most bytes of an ID, a name of a device, or a type.
@@ -111,6 +112,11 @@ impl Work<'_> {
             Command::SetProfileField(command) => profile::set_field(self, command),
             Command::SetAccountData(command) => data::set_account_data(self, command),
             Command::SetFilter(command) => data::set_filter(self, command),
+            Command::PutPushRule(command) => push_rules::put(self, command),
+            Command::DeletePushRule(command) => push_rules::delete(self, command),
+            Command::EnablePushRule(command) => push_rules::enable(self, command),
+            Command::SetPushRuleActions(command) => push_rules::set_actions(self, command),
+            Command::SetTag(command) => tags::set(self, command),
         }
     }
 

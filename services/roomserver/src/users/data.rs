@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use bytes::Bytes;
 use plexus_proto::{
     common::v1::ErrorReason,
     log::v1::{AccountDataChanged, SetAccountData, SetFilter, output_user_event::Fact},
@@ -11,6 +12,7 @@ use serde::de::IgnoredAny;
 
 use super::{
     apply::{MAX_NAME_BYTES, Stop, Work, check_name, refuse},
+    push_rules::PUSH_RULES,
     state::Change,
 };
 
@@ -29,15 +31,23 @@ const MAX_FILTERS: usize = 1_000;
 pub(super) fn set_account_data(work: &mut Work<'_>, command: &SetAccountData) -> Result<(), Stop> {
     work.active_account()?;
     let SetAccountData { room_id, r#type: data_type, content } = command;
-    if !room_id.is_empty() && RoomId::parse(room_id.as_str()).is_err() {
+    if room_id.is_empty() && data_type == PUSH_RULES {
+        return refuse(ErrorReason::InvalidParam, "push rules are not set as account data");
+    }
+    set(work, room_id, data_type, content.clone())
+}
+
+/// Sets account data, whoever's idea it is.
+pub(super) fn set(work: &mut Work<'_>, room_id: &str, data_type: &str, content: Bytes) -> Result<(), Stop> {
+    if !room_id.is_empty() && RoomId::parse(room_id).is_err() {
         return refuse(ErrorReason::InvalidParam, "room_id is not a room ID");
     }
     if data_type.is_empty() {
         return refuse(ErrorReason::InvalidParam, "the type is empty");
     }
     check_name("the type", data_type, MAX_NAME_BYTES)?;
-    check_object("account data", content, MAX_CONTENT_BYTES)?;
-    let key = (room_id.clone(), data_type.clone());
+    check_object("account data", &content, MAX_CONTENT_BYTES)?;
+    let key = (room_id.to_owned(), data_type.to_owned());
     let size = u64::try_from(content.len()).unwrap_or(u64::MAX);
     let others: u64 = work.user.account_data.iter().filter(|(other, _)| **other != key).map(|(_, n)| n).sum();
     let is_new = !work.user.account_data.contains_key(&key);
@@ -45,13 +55,14 @@ pub(super) fn set_account_data(work: &mut Work<'_>, command: &SetAccountData) ->
     {
         return refuse(ErrorReason::LimitExceeded, "the user has too much account data");
     }
-    work.user.account_data.insert(key, size);
+    work.user.account_data.insert(key.clone(), size);
+    work.user.contents.insert(key, content.clone());
     let value = Some((content.clone(), work.next_seq()));
-    work.changes.push(Change::AccountData(room_id.clone(), data_type.clone(), value));
+    work.changes.push(Change::AccountData(room_id.to_owned(), data_type.to_owned(), value));
     work.put_out(Fact::AccountDataChanged(AccountDataChanged {
-        room_id: room_id.clone(),
-        r#type: data_type.clone(),
-        content: content.clone(),
+        room_id: room_id.to_owned(),
+        r#type: data_type.to_owned(),
+        content,
     }));
     Ok(())
 }

@@ -22,6 +22,8 @@ pub(crate) struct User {
     pub(crate) profile: BTreeMap<String, Bytes>,
     /// Sizes of account data, by room and type.
     pub(crate) account_data: BTreeMap<(String, String), u64>,
+    /// Contents of account data, by room and type, where a command of the batch builds on them.
+    pub(crate) contents: BTreeMap<(String, String), Bytes>,
     /// IDs of filters.
     pub(crate) filters: BTreeSet<String>,
 }

@@ -35,7 +35,7 @@ use crate::{
         batch::{Batch, DeadLetter, Fence, OutputRow, VerdictRow},
         loads::{self, Key},
         output::encode_without_json,
-        users::load_users,
+        users::{Wanted, load_users},
     },
     users::{self, User},
 };
@@ -92,6 +92,7 @@ impl<'a> Work<'a> {
         let mut unknown_rooms: Vec<&RoomId> = Vec::new();
         let mut seen_rooms: HashSet<&str> = HashSet::new();
         let mut user_ids: HashSet<&str> = HashSet::new();
+        let mut wanted_data: HashSet<Wanted<'_>> = HashSet::new();
         for input in inputs {
             match &input.body {
                 Body::Room(room_input) => {
@@ -110,15 +111,17 @@ impl<'a> Work<'a> {
                 Body::User(record) => {
                     keys.push(input.input_id);
                     user_ids.insert(&record.user_id);
+                    wanted_data.extend(users::builds_on(record));
                 }
                 Body::Poison(_) => {}
             }
         }
         let user_ids: Vec<&str> = user_ids.into_iter().collect();
+        let wanted_data: Vec<Wanted<'_>> = wanted_data.into_iter().collect();
         let (verdicts, found, users) = futures::try_join!(
             loads::find_verdicts(conn, &keys),
             loads::find_rooms(conn, &unknown_rooms),
-            load_users(conn, &user_ids),
+            load_users(conn, &user_ids, &wanted_data),
         )?;
         let mut rooms: HashMap<OwnedRoomId, Option<Room>> = HashMap::with_capacity(seen_rooms.len());
         for id in unknown_rooms {
@@ -234,11 +237,13 @@ impl<'a> Work<'a> {
     /// Loads what the pure half asked for.
     async fn load(&mut self, room: Option<&Room>, needs: Needs) -> Result<(), StoreError> {
         let conn = self.conn;
-        let Needs { nodes, events, event_ids, aliases, memberships, joined_local } = needs;
+        let Needs { nodes, events, event_ids, aliases, memberships, joined_local, receipts } = needs;
         let nodes: Vec<_> = nodes.into_iter().collect();
         let events: Vec<_> = events.into_iter().collect();
         let ids: Vec<_> = event_ids.iter().map(AsRef::as_ref).collect();
         let wanted_aliases: Vec<_> = aliases.iter().collect();
+        let receipts: Vec<_> = receipts.into_iter().collect();
+        let wanted_receipts: Vec<_> = receipts.iter().collect();
         let pairs: Vec<_> = memberships.iter().map(|(room, user)| (room.as_ref(), user.as_ref())).collect();
         let found_nodes = async {
             match room {
@@ -250,13 +255,22 @@ impl<'a> Work<'a> {
         let joined = joined_local
             .iter()
             .map(|room| loads::find_joined_local(conn, *room, server_name).map_ok(|users| (*room, users)));
-        let (found_nodes, found_events, by_id, found_aliases, found_memberships, found_joined) = futures::try_join!(
+        let (
+            found_nodes,
+            found_events,
+            by_id,
+            found_aliases,
+            found_memberships,
+            found_joined,
+            found_receipts,
+        ) = futures::try_join!(
             found_nodes,
             loads::find_events(conn, &events),
             loads::find_events_by_id(conn, &ids),
             loads::find_aliases(conn, &wanted_aliases),
             loads::find_memberships(conn, &pairs),
             futures::future::try_join_all(joined),
+            loads::find_receipts(conn, &wanted_receipts),
         )?;
         if found_nodes.len() != nodes.len() {
             return Err(StoreError::Corrupt { what: "state trie: a node is missing".to_owned() });
@@ -276,6 +290,7 @@ impl<'a> Work<'a> {
         source.memberships.extend(memberships.into_iter().map(|pair| (pair, None)));
         source.memberships.extend(found_memberships.into_iter().map(|(pair, value)| (pair, Some(value))));
         source.joined_local.extend(found_joined);
+        source.receipts.extend(receipts.into_iter().zip(found_receipts));
         Ok(())
     }
 

@@ -9,8 +9,8 @@ use std::collections::VecDeque;
 use futures::{StreamExt as _, stream, stream::BoxStream};
 use plexus_proto::{
     common::v1::AsOf,
-    log::v1::HistoryVisibility,
-    room::v1::{RoomInfo, StreamRoomSnapshotRequest, StreamRoomSnapshotResponse, TimelineEvent},
+    log::v1::{HistoryVisibility, Receipt},
+    room::v1::{RoomInfo, RoomReceipt, StreamRoomSnapshotRequest, StreamRoomSnapshotResponse, TimelineEvent},
 };
 use tonic::{Request, Response, Status};
 use tracing::instrument;
@@ -21,12 +21,18 @@ use crate::{
     rpc::check::{self, failed, room_unknown, unsigned},
     store::{
         StoreError, pool,
-        reads::{self, events::HIDDEN, snapshot::RoomRow},
+        reads::{
+            self,
+            events::HIDDEN,
+            snapshot::{ReceiptRow, RoomRow},
+        },
     },
 };
 
 /// Most events of a timeline.
 const TIMELINE: u32 = 1000;
+/// Receipts read at once.
+const RECEIPTS: i64 = 1_000;
 
 #[instrument(name = "rpc.room.stream_room_snapshot", skip_all, fields(room.id = %request.get_ref().room_id))]
 pub(super) async fn answer(
@@ -53,6 +59,8 @@ struct Snapshot {
     /// Events of the timeline still to be sent, oldest first.
     timeline: VecDeque<i64>,
     more_before: bool,
+    room_nid: i64,
+    receipts: Receipts,
     /// Whether the last chunk was sent.
     ended: bool,
 }
@@ -62,6 +70,7 @@ async fn begin(app: &App, room_id: &str, timeline_limit: u32) -> Result<Option<S
     let Some(room) = reads::snapshot::find_room(&conn, room_id).await?.into_iter().next() else {
         return Ok(None);
     };
+    let room_nid = room.room_nid;
     let mut state = reads::state::list(&app.nodes, &conn, room.room_nid, room.members_root).await?;
     state.extend(reads::state::list(&app.nodes, &conn, room.room_nid, room.other_root).await?);
     state.sort_unstable();
@@ -83,6 +92,8 @@ async fn begin(app: &App, room_id: &str, timeline_limit: u32) -> Result<Option<S
         state: state.into(),
         timeline,
         more_before,
+        room_nid,
+        receipts: Receipts::After(String::new(), String::new(), String::new()),
         ended: false,
     }))
 }
@@ -105,6 +116,18 @@ fn head(app: &App, room: RoomRow) -> (RoomInfo, AsOf) {
     (info, as_of)
 }
 
+fn receipt(row: ReceiptRow) -> RoomReceipt {
+    let receipt = Receipt {
+        user_id: row.user_id,
+        r#type: row.receipt_type,
+        event_id: row.event_id,
+        thread_id: row.thread_id,
+        event_seq: unsigned(row.event_seq),
+        ts: row.ts,
+    };
+    RoomReceipt { receipt: Some(receipt), seq: unsigned(row.seq) }
+}
+
 impl Snapshot {
     async fn next(mut self) -> Result<Option<(StreamRoomSnapshotResponse, Self)>, Status> {
         if self.ended {
@@ -122,11 +145,40 @@ impl Snapshot {
         while bytes < CHUNK_BYTES && self.state.is_empty() && !self.timeline.is_empty() {
             bytes += self.read_timeline(&mut chunk).await.map_err(|error| failed(&error))?;
         }
-        if self.state.is_empty() && self.timeline.is_empty() {
+        while bytes < CHUNK_BYTES && self.state.is_empty() && self.timeline.is_empty() {
+            let Some(read) = self.read_receipts(&mut chunk).await.map_err(|error| failed(&error))? else {
+                break;
+            };
+            bytes += read;
+        }
+        if self.state.is_empty() && self.timeline.is_empty() && matches!(self.receipts, Receipts::Sent) {
             self.ended = true;
             chunk.more_before = self.more_before;
         }
         Ok(Some((chunk, self)))
+    }
+
+    /// Reads a page of receipts; `None` if there are no more. Those that move meanwhile come as they are now, and once more
+    /// by the log.
+    async fn read_receipts(
+        &mut self,
+        chunk: &mut StreamRoomSnapshotResponse,
+    ) -> Result<Option<usize>, StoreError> {
+        let Receipts::After(user, kind, thread) = &self.receipts else { return Ok(None) };
+        let conn = pool::get(&self.app.pool).await?;
+        let rows =
+            reads::snapshot::list_receipts(&conn, &self.room_nid, user, kind, thread, &RECEIPTS).await?;
+        let is_last = i64::try_from(rows.len()).unwrap_or(i64::MAX) < RECEIPTS;
+        self.receipts = match rows.last() {
+            Some(last) if !is_last => {
+                Receipts::After(last.user_id.clone(), last.receipt_type.clone(), last.thread_id.clone())
+            }
+            Some(_) | None => Receipts::Sent,
+        };
+        let receipts: Vec<_> = rows.into_iter().map(receipt).collect();
+        let bytes = receipts.iter().map(prost::Message::encoded_len).sum();
+        chunk.receipts.extend(receipts);
+        Ok(Some(bytes))
     }
 
     async fn read_state(&mut self, chunk: &mut StreamRoomSnapshotResponse) -> Result<usize, StoreError> {
@@ -159,6 +211,14 @@ impl Snapshot {
         }
         Ok(bytes)
     }
+}
+
+/// How far receipts were sent.
+enum Receipts {
+    /// Up to this user, type and thread.
+    After(String, String, String),
+    /// All.
+    Sent,
 }
 
 /// Takes a page; few enough events that a chunk stays below what receivers take, whatever their size.

@@ -59,5 +59,6 @@ fn user_room(row: UserRoomRow) -> UserRoom {
         forgotten: row.forgotten,
         sender: row.sender,
         partition: u32::try_from(row.partition).unwrap_or(0),
+        since_seq: unsigned(row.since_seq),
     }
 }

@@ -11,7 +11,7 @@ use diesel::sql_types::{Array, Binary, Bool, Int2, Int4, Int8, Nullable, Text};
 use indexmap::IndexMap;
 use ruma::{OwnedEventId, OwnedRoomAliasId, OwnedUserId};
 
-use super::Pipeline;
+use super::{Pipeline, receipts::RoomReceipts};
 use crate::{
     rooms::{
         AliasRow, EventNid, EventRow, MemberRow, NodeRow, RedactionRow, RoomNid, RoomRow, Rows, StoredEvent,
@@ -27,11 +27,20 @@ pub(crate) struct RoomRows {
     event_index: HashMap<EventNid, usize>,
     rewritten: IndexMap<EventNid, Arc<StoredEvent>>,
     nodes: Vec<NodeRow>,
-    members: IndexMap<(RoomNid, OwnedUserId), (MemberRow, bool)>,
+    members: IndexMap<(RoomNid, OwnedUserId), Membership>,
     forgotten: IndexMap<(RoomNid, OwnedUserId), ()>,
     redactions: IndexMap<(OwnedEventId, EventNid), RedactionRow>,
     aliases_set: BTreeMap<OwnedRoomAliasId, AliasRow>,
     aliases_removed: BTreeSet<OwnedRoomAliasId>,
+    receipts: RoomReceipts,
+}
+
+/// A membership as the batch leaves it.
+struct Membership {
+    row: MemberRow,
+    forgotten: bool,
+    /// Where the batch changed it more than once: where the last one began.
+    since: Option<i64>,
 }
 
 impl RoomRows {
@@ -48,6 +57,7 @@ impl RoomRows {
             redactions,
             aliases_set,
             aliases_removed,
+            receipts,
         } = rows;
         if let Some(room) = room {
             match self.rooms.get_mut(&room.nid) {
@@ -73,11 +83,14 @@ impl RoomRows {
         for member in members {
             let key = (member.room_nid, member.user_id.clone());
             self.forgotten.shift_remove(&key);
-            self.members.insert(key, (member, false));
+            let since = self.members.get(&key).and_then(|before| {
+                if before.row.membership == member.membership { before.since } else { Some(member.seq) }
+            });
+            self.members.insert(key, Membership { row: member, forgotten: false, since });
         }
         for key in forgotten {
             match self.members.get_mut(&key) {
-                Some((_, forgotten)) => *forgotten = true,
+                Some(member) => member.forgotten = true,
                 None => {
                     self.forgotten.insert(key, ());
                 }
@@ -93,6 +106,7 @@ impl RoomRows {
             self.aliases_set.remove(&alias);
             self.aliases_removed.insert(alias);
         }
+        self.receipts.merge(receipts);
     }
 
     /// Writes them.
@@ -104,6 +118,7 @@ impl RoomRows {
         self.write_members(pipeline);
         self.write_redactions(pipeline);
         self.write_aliases(pipeline);
+        self.receipts.write(pipeline);
     }
 
     fn write_rooms(&self, pipeline: &mut Pipeline<'_>) {
@@ -233,7 +248,7 @@ impl RoomRows {
 
     fn write_members(&self, pipeline: &mut Pipeline<'_>) {
         if !self.members.is_empty() {
-            let rows = || self.members.values().map(|(row, _)| row);
+            let rows = || self.members.values().map(|member| &member.row);
             pipeline.add(
                 UpsertMembers::NAME,
                 UpsertMembers {
@@ -242,7 +257,8 @@ impl RoomRows {
                     membership: rows().map(|row| row.membership.as_str()).collect(),
                     event_nid: rows().map(|row| row.event_nid.0).collect(),
                     seq: rows().map(|row| row.seq).collect(),
-                    forgotten: self.members.values().map(|(_, forgotten)| *forgotten).collect(),
+                    forgotten: self.members.values().map(|member| member.forgotten).collect(),
+                    since_seq: self.members.values().map(|member| member.since).collect(),
                     lifetime: PhantomData,
                 },
             );
@@ -445,10 +461,16 @@ statement! {
         event_nid: Array<Int8> => Vec<i64>,
         seq: Array<Int8> => Vec<i64>,
         forgotten: Array<Bool> => Vec<bool>,
+        since_seq: Array<Nullable<Int8>> => Vec<Option<i64>>,
     }
-    "INSERT INTO current_members (room_nid, user_id, membership, event_nid, seq, forgotten) SELECT * FROM unnest(",
-    ") ON CONFLICT (room_nid, user_id) DO UPDATE SET membership = excluded.membership, \
-     event_nid = excluded.event_nid, seq = excluded.seq, forgotten = excluded.forgotten"
+    "INSERT INTO current_members (room_nid, user_id, membership, event_nid, seq, forgotten, since_seq) \
+     SELECT v.room_nid, v.user_id, v.membership, v.event_nid, v.seq, v.forgotten, coalesce(v.since_seq, \
+     CASE WHEN m.membership = v.membership THEN m.since_seq ELSE v.seq END) FROM unnest(",
+    ") AS v(room_nid, user_id, membership, event_nid, seq, forgotten, since_seq) \
+     LEFT JOIN current_members AS m ON m.room_nid = v.room_nid AND m.user_id = v.user_id \
+     ON CONFLICT (room_nid, user_id) DO UPDATE SET membership = excluded.membership, \
+     event_nid = excluded.event_nid, seq = excluded.seq, forgotten = excluded.forgotten, \
+     since_seq = excluded.since_seq"
 }
 
 statement! {

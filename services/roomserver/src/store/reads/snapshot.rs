@@ -37,6 +37,32 @@ query! {
          FROM rooms r JOIN partition_state p ON p.partition = r.partition WHERE r.room_id = ?";
 }
 
+/// A receipt.
+#[derive(Debug, Clone, Queryable)]
+pub(crate) struct ReceiptRow {
+    pub(crate) user_id: String,
+    pub(crate) receipt_type: String,
+    pub(crate) thread_id: String,
+    pub(crate) event_id: String,
+    pub(crate) event_seq: i64,
+    pub(crate) ts: i64,
+    pub(crate) seq: i64,
+}
+
+query! {
+    /// Lists the receipts of a room in the order of their keys, those after a key, as many as asked.
+    fn list_receipts<'a>(
+        room_nid: i64 as Int8,
+        after_user: str as Text,
+        after_type: str as Text,
+        after_thread: str as Text,
+        limit: i64 as Int8,
+    ) -> ReceiptRow as (Text, Text, Text, Text, Int8, Int8, Int8) =
+        "SELECT user_id, receipt_type, thread_id, event_id, event_seq, ts, seq FROM receipts \
+         WHERE room_nid = ? AND (user_id, receipt_type, thread_id) > (?, ?, ?) \
+         ORDER BY user_id, receipt_type, thread_id LIMIT ?";
+}
+
 /// A piece of account data, with the point it was read at.
 #[derive(Debug, Clone, Queryable)]
 pub(crate) struct AccountDataRow {
