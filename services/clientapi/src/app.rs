@@ -54,6 +54,7 @@ pub enum AppError {
 pub struct App {
     pub(crate) config: Arc<Config>,
     pub(crate) server_name: OwnedServerName,
+    pub(crate) log: Log,
     pub(crate) input: InputWriter,
     pub(crate) rooms: Rooms,
     pub(crate) room_queries: RoomQueryServiceClient<RpcChannel>,
@@ -71,12 +72,13 @@ impl App {
         let AppDeps { config, log, rooms, users, connect } = deps;
         let server_name = ServerName::parse(&config.server.name).map_err(AppError::ServerName)?;
         let default_version = default_room_version(&config.server.default_room_version)?;
-        let input = InputWriter::new(log, rooms.clone(), connect);
+        let input = InputWriter::new(log.clone(), rooms.clone(), connect);
         let passwords = Passwords::new(&config.auth).map_err(AppError::Passwords)?;
         Ok(Self {
             room_queries: RoomQueryServiceClient::new(rooms.clone()),
             rooms: Rooms::new(server_name.clone(), default_version, input.clone(), rooms, users.clone()),
             server_name,
+            log,
             input,
             authenticator: Authenticator::new(users.clone()),
             users: UserQueryServiceClient::new(users),

@@ -19,7 +19,7 @@ use crate::App;
 const MAX_TYPE: usize = 255;
 
 /// Reads a piece of account data.
-async fn read(
+pub(crate) async fn read(
     app: &App,
     user: &UserId,
     room: Option<&RoomId>,

@@ -21,6 +21,9 @@ mod message;
 mod nonces;
 mod passwords;
 mod profile;
+mod push;
+mod read_marker;
+mod receipt;
 mod redact;
 mod room;
 mod rooms;
@@ -28,6 +31,8 @@ mod routes;
 mod secrets;
 mod session;
 mod state;
+mod tag;
+mod typing;
 mod uia;
 mod usernames;
 

@@ -12,6 +12,7 @@ mod guests;
 mod membership;
 pub(crate) mod profile;
 mod read;
+mod receipts;
 mod send;
 mod state;
 mod timeline;

@@ -4,11 +4,11 @@ mod rooms;
 
 use axum::{
     Router,
-    routing::{MethodRouter, get, post},
+    routing::{MethodRouter, get, post, put},
 };
 use plexus_matrix_http::apply_layers;
 
-use crate::{App, account, admin, config, device, discovery, filter, profile, session};
+use crate::{App, account, admin, config, device, discovery, filter, profile, push, session, tag};
 
 /// All routes of the client-server API that this service answers, with the layers of a listener around them.
 pub fn router(app: App) -> Router {
@@ -84,7 +84,7 @@ fn account_routes() -> Router<App> {
                 .put(profile::set_profile_field::handler)
                 .delete(profile::delete_profile_field::handler),
         )
-        // Account data and filters.
+        // Account data.
         .client(
             "/user/{user_id}/account_data/{event_type}",
             get(config::get_global_account_data::handler).put(config::set_global_account_data::handler),
@@ -93,6 +93,29 @@ fn account_routes() -> Router<App> {
             "/user/{user_id}/rooms/{room_id}/account_data/{event_type}",
             get(config::get_room_account_data::handler).put(config::set_room_account_data::handler),
         )
+        .client("/user/{user_id}/rooms/{room_id}/tags", get(tag::get_tags::handler))
+        .client(
+            "/user/{user_id}/rooms/{room_id}/tags/{tag}",
+            put(tag::create_tag::handler).delete(tag::delete_tag::handler),
+        )
+        // Push rules.
+        .client("/pushrules/", get(push::get_pushrules_all::handler))
+        .client("/pushrules/global/", get(push::get_pushrules_all::global_handler))
+        .client(
+            "/pushrules/global/{kind}/{rule_id}",
+            get(push::get_pushrule::handler)
+                .put(push::set_pushrule::handler)
+                .delete(push::delete_pushrule::handler),
+        )
+        .client(
+            "/pushrules/global/{kind}/{rule_id}/enabled",
+            get(push::get_pushrule_attribute::enabled_handler).put(push::set_pushrule_enabled::handler),
+        )
+        .client(
+            "/pushrules/global/{kind}/{rule_id}/actions",
+            get(push::get_pushrule_attribute::actions_handler).put(push::set_pushrule_actions::handler),
+        )
+        // Filters.
         .client("/user/{user_id}/filter", post(filter::create_filter::handler))
         .client("/user/{user_id}/filter/{filter_id}", get(filter::get_filter::handler))
 }

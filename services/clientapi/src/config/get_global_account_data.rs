@@ -6,7 +6,7 @@ use plexus_matrix_http::{AuthedUser, JsonObject, MatrixError, PathArgs};
 use ruma::OwnedUserId;
 use tracing::instrument;
 
-use crate::{App, account};
+use crate::{App, account, push};
 
 #[instrument(name = "http.client.get_global_account_data", skip_all, fields(user.id = %user.id))]
 pub(crate) async fn handler(
@@ -15,5 +15,9 @@ pub(crate) async fn handler(
     PathArgs((user_id, event_type)): PathArgs<(OwnedUserId, String)>,
 ) -> Result<JsonObject, MatrixError> {
     account::check_own(&user.id, &user_id)?;
+    if event_type == "m.push_rules" {
+        // Who changed nothing has the predefined ones.
+        return push::get_pushrules_all::read(&app, &user_id).await;
+    }
     super::read(&app, &user_id, None, event_type).await
 }

@@ -6,7 +6,10 @@ use axum::{
 };
 
 use super::ClientRoutes as _;
-use crate::{App, alias, context, directory, knock, membership, message, redact, room, state};
+use crate::{
+    App, alias, context, directory, knock, membership, message, read_marker, receipt, redact, room, state,
+    typing,
+};
 
 pub(super) fn routes() -> Router<App> {
     Router::new()
@@ -36,6 +39,10 @@ pub(super) fn routes() -> Router<App> {
         .client("/rooms/{room_id}/event/{event_id}", get(room::get_room_event::handler))
         .client("/rooms/{room_id}/context/{event_id}", get(context::get_context::handler))
         .client("/rooms/{room_id}/messages", get(message::get_message_events::handler))
+        // Receipts, markers and typing.
+        .client("/rooms/{room_id}/receipt/{receipt_type}/{event_id}", post(receipt::create_receipt::handler))
+        .client("/rooms/{room_id}/read_markers", post(read_marker::set_read_marker::handler))
+        .client("/rooms/{room_id}/typing/{user_id}", put(typing::create_typing_event::handler))
         // Aliases and the directory.
         .client("/rooms/{room_id}/aliases", get(room::aliases::handler))
         .client(

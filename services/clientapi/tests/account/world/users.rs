@@ -7,6 +7,9 @@ use plexus_proto::{
     common::v1::ErrorReason,
     log::v1::{Intent, NewSession, input_user_event::Command},
 };
+use plexus_push::{EditError, Place, Rules};
+use ruma::user_id;
+use serde_json::{Value, json};
 
 /// The users of a server.
 #[derive(Debug, Default)]
@@ -80,6 +83,22 @@ impl Account {
         self.devices.insert(session.device_id, device);
     }
 
+    fn rules(&mut self, change: impl FnOnce(&mut Rules) -> Result<(), EditError>) -> Result<(), ErrorReason> {
+        let key = (String::new(), "m.push_rules".to_owned());
+        let user = user_id!("@somebody:test");
+        let mut rules = match self.data.get(&key) {
+            Some(content) => Rules::parse(content, user).expect("stored rules can be read"),
+            None => Rules::predefined(user),
+        };
+        change(&mut rules).map_err(|error| match error {
+            EditError::NotFound => ErrorReason::NotFound,
+            EditError::Invalid(_) => ErrorReason::InvalidParam,
+            EditError::TooMany => ErrorReason::LimitExceeded,
+        })?;
+        self.data.insert(key, rules.content().expect("rules can be written").into());
+        Ok(())
+    }
+
     fn apply(&mut self, command: Command) -> Result<(), ErrorReason> {
         match command {
             Command::Register(_) => return Err(ErrorReason::UserInUse),
@@ -116,6 +135,32 @@ impl Account {
                 drop(self.data.insert((set.room_id, set.r#type), set.content));
             }
             Command::SetFilter(set) => drop(self.filters.insert(set.filter_id, set.filter)),
+            Command::PutPushRule(put) => self.rules(|rules| {
+                let named = |id: &str| (!id.is_empty()).then(|| id.to_owned());
+                let (before, after) = (named(&put.before), named(&put.after));
+                let place = Place { before: before.as_deref(), after: after.as_deref() };
+                rules.put(&put.kind, &put.rule_id, &put.rule, place)
+            })?,
+            Command::DeletePushRule(delete) => {
+                self.rules(|rules| rules.delete(&delete.kind, &delete.rule_id))?;
+            }
+            Command::EnablePushRule(set) => {
+                self.rules(|rules| rules.enable(&set.kind, &set.rule_id, set.enabled))?;
+            }
+            Command::SetPushRuleActions(set) => {
+                self.rules(|rules| rules.set_actions(&set.kind, &set.rule_id, &set.actions))?;
+            }
+            Command::SetTag(set) => {
+                let known = self.data.entry((set.room_id, "m.tag".to_owned())).or_default();
+                let mut content: Value =
+                    serde_json::from_slice(known).unwrap_or_else(|_| json!({ "tags": {} }));
+                let tags = content["tags"].as_object_mut().expect("tags are an object");
+                match serde_json::from_slice(&set.content) {
+                    Ok(value) => drop(tags.insert(set.tag, value)),
+                    Err(_) => drop(tags.remove(&set.tag)),
+                }
+                *known = content.to_string().into();
+            }
             // Only the room server itself writes it.
             Command::ConfirmTokens(_) => {}
         }

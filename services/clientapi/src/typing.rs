@@ -1,0 +1,3 @@
+//! Typing notifications.
+
+pub(crate) mod create_typing_event;
