@@ -7,6 +7,7 @@
 
 mod edit;
 mod facts;
+mod power;
 mod rules;
 
 #[cfg(test)]
@@ -14,4 +15,5 @@ mod tests;
 
 pub use edit::{EditError, Place};
 pub use facts::{Facts, Outcome, Power, Reader};
+pub use power::power;
 pub use rules::Rules;

@@ -3,6 +3,7 @@
 
 mod answer;
 mod context;
+mod ephemeral;
 mod fields;
 mod filter;
 mod invited;
@@ -13,6 +14,7 @@ mod params;
 mod response;
 mod state;
 mod timeline;
+mod unread;
 
 use axum::{
     extract::State,

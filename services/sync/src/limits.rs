@@ -61,3 +61,18 @@ pub(crate) const MESSAGE: usize = 64 * 1024 * 1024;
 
 /// Members that stand for a room without a name.
 pub(crate) const HEROES: usize = 5;
+
+/// Users who may type in one room at the same time.
+pub(crate) const TYPISTS: usize = 1_000;
+
+/// Ends of typing that are waited for; with more, some are seen only by the next request.
+pub(crate) const TYPING_ENDS: usize = 100_000;
+
+/// Pages of a timeline, and events in each, that are looked through for unread notifications before what is in memory.
+/// What lies further back is not counted.
+pub(crate) const UNREAD_PAGES: usize = 10;
+/// Events of such a page.
+pub(crate) const UNREAD_PAGE: u32 = 1_000;
+
+/// Notifications of a page when the client names no limit, and at most.
+pub(crate) const NOTIFICATIONS: (usize, usize) = (20, 200);

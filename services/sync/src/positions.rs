@@ -16,6 +16,8 @@ pub(crate) type Vector = [u64; PARTITION_COUNT];
 pub(crate) struct Positions {
     pub(crate) rooms: Track,
     pub(crate) users: Track,
+    /// Offsets in the ephemeral log.
+    pub(crate) live: Track,
 }
 
 /// Positions in one log.
@@ -27,12 +29,17 @@ pub(crate) struct Track {
 
 impl Positions {
     pub(crate) fn new() -> Self {
-        Self { rooms: Track::new(), users: Track::new() }
+        Self { rooms: Track::new(), users: Track::new(), live: Track::new() }
     }
 
-    /// Takes the positions as they are: what an answer reflects.
-    pub(crate) fn cut(&self) -> SyncToken {
-        SyncToken { rooms: self.rooms.vector(), users: self.users.vector() }
+    /// Takes the positions as they are: what an answer made now reflects. `now` is in milliseconds since the Unix epoch.
+    pub(crate) fn cut(&self, now: i64) -> SyncToken {
+        SyncToken {
+            rooms: self.rooms.vector(),
+            users: self.users.vector(),
+            live: self.live.vector(),
+            at: u64::try_from(now).unwrap_or_default(),
+        }
     }
 
     /// Waits until both logs were read up to these positions; returns whether they were in time.
@@ -92,7 +99,7 @@ mod tests {
     #[tokio::test]
     async fn waiting_ends_when_every_partition_is_there() {
         let positions = std::sync::Arc::new(Positions::new());
-        let mut target = positions.cut();
+        let mut target = positions.cut(1);
         target.rooms[3] = 7;
         target.users[63] = 1;
         assert!(!positions.reach(&target, Duration::from_millis(5)).await);

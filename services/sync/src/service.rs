@@ -8,7 +8,7 @@ use plexus_matrix_http::Authenticator;
 use plexus_service::{RpcChannel, Shutdown, config::SyncConfig, ready::Part};
 
 use crate::{
-    consumers::{Follower, Rooms, Users},
+    consumers::{Follower, Live, Rooms, Users},
     endpoint::{Filters, LazyMembers},
     metrics,
     positions::Positions,
@@ -36,6 +36,7 @@ impl SyncService {
     #[must_use]
     pub fn start(log: Log, rooms: RpcChannel, config: &SyncConfig, ready: Part, shutdown: Shutdown) -> Self {
         metrics::describe();
+        let live_log = log.clone();
         let upstream = Upstream::new(rooms.clone());
         let max_rooms = usize::try_from(config.max_cached_rooms).unwrap_or(usize::MAX);
         let view = Arc::new(View::new(upstream.clone(), max_rooms));
@@ -47,6 +48,8 @@ impl SyncService {
         let feed = Users::new(Arc::clone(&view), upstream.clone(), Arc::clone(&positions));
         let follower = Follower::new(log, feed, both.part("users"), shutdown.clone());
         shutdown.spawn(follower.run());
+        let live = Live::new(live_log, Arc::clone(&view), Arc::clone(&positions), shutdown.clone());
+        shutdown.spawn(live.run());
         shutdown.spawn({
             let shutdown = shutdown.clone();
             async move {

@@ -85,6 +85,7 @@ pub(crate) struct Snapshot {
     pub(crate) state: Vec<RoomEvent>,
     pub(crate) timeline: Vec<room::TimelineEvent>,
     pub(crate) more_before: bool,
+    pub(crate) receipts: Vec<room::RoomReceipt>,
 }
 
 impl Upstream {
@@ -156,6 +157,7 @@ impl Upstream {
                 snapshot.state.extend(chunk.state);
                 snapshot.timeline.extend(chunk.timeline);
                 snapshot.more_before = chunk.more_before;
+                snapshot.receipts.extend(chunk.receipts);
             }
             Ok(snapshot)
         })

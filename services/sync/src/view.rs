@@ -8,9 +8,12 @@ mod applied;
 mod event;
 mod load;
 mod membership;
+mod receipts;
 mod room;
 mod slot;
 mod timeline;
+mod typing;
+mod unread;
 mod user;
 mod wake;
 
@@ -30,10 +33,13 @@ use crate::{
 pub(crate) use applied::{Applied, Completed, RecordError};
 pub(crate) use event::{Event, Viewer};
 pub(crate) use membership::{Membership, MembershipChange};
-pub(crate) use room::{Changed, MEMBER, RoomView};
+pub(crate) use receipts::Receipt;
+pub(crate) use room::{Changed, MEMBER, POWER_LEVELS, RoomView};
 pub(crate) use slot::{Pin, Room};
 pub(crate) use timeline::{Rest, Seen, Walk};
-pub(crate) use user::{AccountChange, At, Candidate, Reading, User};
+pub(crate) use typing::Typing;
+pub(crate) use unread::{Counting, Counts, Member, Unread};
+pub(crate) use user::{AccountChange, At, Candidate, PUSH_RULES, Reading, Request, User};
 pub(crate) use wake::Woken;
 
 /// Rooms and users in memory.
@@ -41,6 +47,8 @@ pub(crate) struct View {
     upstream: Upstream,
     rooms: DashMap<OwnedRoomId, Arc<Room>>,
     users: DashMap<OwnedUserId, Arc<User>>,
+    /// Who types where: also in rooms that nobody here has to do with yet, for a while.
+    typing: DashMap<OwnedRoomId, Arc<Typing>>,
     max_rooms: usize,
     /// Counts uses, to tell what was used last.
     clock: AtomicU64,
@@ -54,6 +62,7 @@ impl View {
             upstream,
             rooms: DashMap::new(),
             users: DashMap::new(),
+            typing: DashMap::new(),
             max_rooms: max_rooms.max(1),
             clock: AtomicU64::new(0),
             loaded: AtomicU64::new(0),
@@ -75,7 +84,26 @@ impl View {
         if let Some(room) = self.find_room(id) {
             return room;
         }
-        Arc::clone(&self.rooms.entry(id.clone()).or_insert_with(|| Arc::new(Room::new(id.clone()))))
+        let typing = self.typing(id);
+        Arc::clone(&self.rooms.entry(id.clone()).or_insert_with(|| Arc::new(Room::new(id.clone(), typing))))
+    }
+
+    /// Who types in a room.
+    pub(crate) fn typing(&self, id: &OwnedRoomId) -> Arc<Typing> {
+        if let Some(typing) = self.typing.get(id) {
+            return Arc::clone(&typing);
+        }
+        Arc::clone(&self.typing.entry(id.clone()).or_default())
+    }
+
+    /// Forgets who typed in rooms that nobody here has to do with.
+    pub(crate) fn sweep_typing(&self, now: i64) {
+        self.typing.retain(|_, typing| Arc::strong_count(typing) > 1 || !typing.is_over(now));
+    }
+
+    /// Forgets who types everywhere: the log that told it is gone.
+    pub(crate) fn forget_typing(&self) {
+        self.typing.iter().for_each(|typing| typing.forget());
     }
 
     /// Returns the user with memberships and account data loaded.

@@ -1,4 +1,4 @@
-//! The sync token: a position in every partition of both output logs.
+//! The sync token: a position in every partition of both output logs, and of the ephemeral one.
 
 use std::{cmp::Ordering, fmt, str::FromStr};
 
@@ -12,7 +12,8 @@ pub const PARTITION_COUNT: usize = plexus_log::PARTITIONS as usize;
 /// Generation of the topics that positions belong to.
 const GENERATION: u64 = 1;
 
-/// A token longer than this was not made here: 2 × (2 + 64 × 2) numbers of at most ten bytes, in base64.
+/// A token longer than this was not made here: 3 × (2 + 64 × 2) numbers, of at most ten bytes where they are positions
+/// and of one where they are indexes, in base64.
 const MAX_LEN: usize = 4096;
 
 /// What a client has seen: the last `seq` of every partition of `OutputRoomEvent` and `OutputUserEvent`.
@@ -22,11 +23,16 @@ pub struct SyncToken {
     pub rooms: [u64; PARTITION_COUNT],
     /// By partition: `seq` in `OutputUserEvent`.
     pub users: [u64; PARTITION_COUNT],
+    /// By partition: the offset after the last record of `Ephemeral`.
+    pub live: [u64; PARTITION_COUNT],
+    /// When the answer was made, in milliseconds since the Unix epoch: some of what is ephemeral ends by itself.
+    pub at: u64,
 }
 
 impl Default for SyncToken {
     fn default() -> Self {
-        Self { rooms: [0; PARTITION_COUNT], users: [0; PARTITION_COUNT] }
+        let nothing = [0; PARTITION_COUNT];
+        Self { rooms: nothing, users: nothing, live: nothing, at: 0 }
     }
 }
 
@@ -46,12 +52,17 @@ impl SyncToken {
         self.parts().zip(other.parts()).all(|(mine, theirs)| mine >= theirs)
     }
 
+    /// Whether it tells anything of what is ephemeral; else that is left out of its text.
+    fn has_live(&self) -> bool {
+        self.at > 0 || self.live.iter().any(|offset| *offset > 0)
+    }
+
     fn parts(&self) -> impl Iterator<Item = u64> {
-        self.rooms.iter().chain(&self.users).copied()
+        self.rooms.iter().chain(&self.users).chain(&self.live).chain([&self.at]).copied()
     }
 
     fn parts_mut(&mut self) -> impl Iterator<Item = &mut u64> {
-        self.rooms.iter_mut().chain(&mut self.users)
+        self.rooms.iter_mut().chain(&mut self.users).chain(&mut self.live).chain([&mut self.at])
     }
 }
 
@@ -69,13 +80,17 @@ impl PartialOrd for SyncToken {
 
 /// `s2_` and the base64 (URL alphabet, no padding) of: generation; then for rooms, then for users: the smallest
 /// position, how many partitions are beyond it, and for each of those the distance from the index before and the
-/// distance from the smallest position.
+/// distance from the smallest position; then the same for what is ephemeral, and the time, unless all of that is 0.
 impl fmt::Display for SyncToken {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut bytes = Vec::with_capacity(64);
         varint::put(&mut bytes, GENERATION);
         put_vector(&mut bytes, &self.rooms);
         put_vector(&mut bytes, &self.users);
+        if self.has_live() {
+            put_vector(&mut bytes, &self.live);
+            varint::put(&mut bytes, self.at);
+        }
         write!(formatter, "s2_{}", URL_SAFE_NO_PAD.encode(bytes))
     }
 }
@@ -95,10 +110,15 @@ impl FromStr for SyncToken {
         }
         let rooms = take_vector(&mut rest)?;
         let users = take_vector(&mut rest)?;
+        let mut token = Self { rooms, users, ..Self::default() };
         if !rest.is_empty() {
-            return Err(TokenError);
+            token.live = take_vector(&mut rest)?;
+            token.at = varint::take(&mut rest)?;
+            if !rest.is_empty() || !token.has_live() {
+                return Err(TokenError);
+            }
         }
-        Ok(Self { rooms, users })
+        Ok(token)
     }
 }
 

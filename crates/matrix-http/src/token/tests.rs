@@ -8,9 +8,11 @@ fn position() -> impl Strategy<Value = u64> {
 
 fn token() -> impl Strategy<Value = SyncToken> {
     let vector = || prop::collection::vec(position(), PARTITION_COUNT);
-    (vector(), vector()).prop_map(|(rooms, users)| SyncToken {
+    (vector(), vector(), vector(), position()).prop_map(|(rooms, users, live, at)| SyncToken {
         rooms: rooms.try_into().unwrap(),
         users: users.try_into().unwrap(),
+        live: live.try_into().unwrap(),
+        at,
     })
 }
 

@@ -42,12 +42,22 @@ impl Rooms {
             }
             return Ok(());
         }
+        // Nobody but the user learns of a private receipt, so nobody else is woken by it.
+        let private_of = match &record.body {
+            Some(Body::Receipt(receipt)) if receipt.r#type == "m.read.private" => {
+                Some(UserId::parse(receipt.user_id.as_str())?)
+            }
+            _ => None,
+        };
         let applied = Applied::read(record, completed, room.is_some())?;
         self.change_members(&room_id, &applied);
         // A room may have come into being with the membership of somebody we know.
         if let Some(room) = room.or_else(|| self.view.find_room(&room_id)) {
             room.apply(Arc::new(applied));
-            self.woken.room(room);
+            match private_of {
+                Some(user) => self.woken.user_if(self.view.find_user(&user)),
+                None => self.woken.room(room),
+            }
         }
         Ok(())
     }

@@ -2,9 +2,12 @@
 
 use std::{collections::HashSet, sync::Arc};
 
+use bytes::Bytes;
 use futures::{StreamExt as _, TryStreamExt as _};
 use plexus_matrix_http::{MatrixError, token::SyncToken};
+use plexus_push::Rules;
 use plexus_service::Shutdown;
+use serde_json::value::RawValue;
 use tokio::{
     sync::watch,
     time::{Instant, timeout_at},
@@ -20,8 +23,11 @@ use super::{
     response::{Events, InvitedRoom, JoinedRoom, KnockedRoom, LeftRoom, Response},
 };
 use crate::{
-    SyncService, limits, metrics as names,
-    view::{Candidate, Membership, Pin, Reading, User},
+    SyncService,
+    clock::now_ms,
+    limits, metrics as names,
+    positions::Vector,
+    view::{self, Candidate, Membership, PUSH_RULES, Pin, Reading, User},
 };
 
 /// Answers a request.
@@ -93,12 +99,17 @@ async fn attempt(
     let mut pins = Vec::new();
     for _ in 0..limits::ATTEMPTS {
         // What a token has told counts as read, even where this process has not got there; but nobody waits for it.
-        let mut cut = service.positions.cut();
+        let now = now_ms();
+        let mut cut = service.positions.cut(now);
         let mut target = cut;
         if let Some(since) = &since {
-            cut = cut.max(since);
+            // Offsets are not carried on from the token: the log they belong to may be gone, with the process it was in.
+            cut = SyncToken { live: cut.live, ..cut.max(since) };
         }
-        match user.read(since.as_ref(), &target.rooms, &mut cut, request.full_state) {
+        // The same token, but for offsets that are none here: whatever is ephemeral is told again.
+        let known = since.map(|since| SyncToken { live: known_offsets(&since.live, &cut.live), ..since });
+        let about = view::Request { since: known.as_ref(), all_joined: request.full_state, now };
+        match user.read(about, &target.rooms, &mut cut) {
             None => {
                 *user = service.view.user(&request.user.id).await?;
                 *news = user.news();
@@ -109,10 +120,12 @@ async fn attempt(
                 let context = Context {
                     service,
                     request,
-                    since,
+                    since: known,
                     cut,
-                    now: now(),
+                    now,
                     ignored: Arc::clone(&reading.ignored),
+                    rules: Arc::clone(&reading.rules),
+                    rules_seq: reading.rules_seq,
                     lazy: device.cloned(),
                 };
                 match make(&context, reading, &mut pins).await {
@@ -174,10 +187,28 @@ async fn make(
         }
     }
     let filter = &context.request.filter.account_data;
+    if context.since.is_none() && reading.rules_seq == 0 {
+        // Who changed nothing has the predefined rules.
+        reading.account_data.push((PUSH_RULES.to_owned(), Bytes::new()));
+    }
     let data = reading.account_data.iter().filter(|(kind, _)| filter.wants_data(kind, context.user_id()));
-    response.account_data =
-        Events { events: data.filter_map(|(kind, content)| data_event(kind, content)).collect() };
+    let events = data.filter_map(|(kind, content)| match kind.as_str() {
+        PUSH_RULES => push_rules(context),
+        _ => data_event(kind, content),
+    });
+    response.account_data = Events { events: events.collect() };
     Ok((response, sent))
+}
+
+/// The rules of the user with all that are predefined, whatever version they were stored by.
+fn push_rules(context: &Context<'_>) -> Option<Arc<RawValue>> {
+    let content = if context.rules_seq == 0 {
+        Rules::predefined(context.user_id()).content()
+    } else {
+        context.rules.content()
+    };
+    let content = content.inspect_err(|failure| error!(error = %failure, "push rules cannot be shown"));
+    data_event(PUSH_RULES, &content.ok()?)
 }
 
 /// Loads the rooms that the user is in, all before any is read: what is loaded may be ahead of the cut, and then the
@@ -262,7 +293,10 @@ async fn section(
     })
 }
 
-fn now() -> i64 {
-    let since_epoch = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    since_epoch.map_or(0, |elapsed| i64::try_from(elapsed.as_millis()).unwrap_or(i64::MAX))
+/// Offsets of a token, as far as this process has read the log up to them.
+fn known_offsets(token: &Vector, read: &Vector) -> Vector {
+    std::array::from_fn(|partition| {
+        let (told, read) = (token.get(partition).copied(), read.get(partition).copied());
+        told.filter(|told| Some(*told) <= read).unwrap_or_default()
+    })
 }

@@ -3,6 +3,7 @@
 use std::{collections::HashSet, sync::Arc};
 
 use plexus_matrix_http::token::SyncToken;
+use plexus_push::Rules;
 use ruma::{OwnedUserId, RoomId, UserId};
 use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
@@ -31,6 +32,9 @@ pub(crate) struct Context<'a> {
     /// Now, in milliseconds since the Unix epoch.
     pub(crate) now: i64,
     pub(crate) ignored: Arc<HashSet<OwnedUserId>>,
+    pub(crate) rules: Arc<Rules>,
+    /// `seq` of the account data that holds the rules; 0 if the user changed none.
+    pub(crate) rules_seq: u64,
     /// Set if members are loaded lazily.
     pub(crate) lazy: Option<(Device, Redundant)>,
 }

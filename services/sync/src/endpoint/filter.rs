@@ -35,6 +35,7 @@ pub(crate) struct Filter {
     pub(crate) timeline: Matcher,
     pub(crate) state: Matcher,
     pub(crate) room_account_data: Matcher,
+    pub(crate) ephemeral: Matcher,
     pub(crate) account_data: Matcher,
 }
 
@@ -103,6 +104,7 @@ impl Filter {
             timeline: Matcher::of_room(&definition.room.timeline),
             state: Matcher::of_room(&definition.room.state),
             room_account_data: Matcher::of_room(&definition.room.account_data),
+            ephemeral: Matcher::of_room(&definition.room.ephemeral),
             account_data: Matcher::of_data(&definition.account_data),
             definition,
         })
@@ -115,6 +117,11 @@ impl Filter {
 
     pub(crate) fn include_leave(&self) -> bool {
         self.definition.room.include_leave
+    }
+
+    /// Whether unread notifications are wanted by thread.
+    pub(crate) fn by_thread(&self) -> bool {
+        self.definition.room.timeline.unread_thread_notifications
     }
 
     /// How many events of a timeline.
@@ -189,6 +196,11 @@ impl Matcher {
     /// Whether account data of this type is wanted; its sender is the user.
     pub(crate) fn wants_data(&self, kind: &str, user_id: &UserId) -> bool {
         self.wants_type(kind) && self.wants_sender(user_id)
+    }
+
+    /// Whether ephemeral events of this type are wanted; they have no sender.
+    pub(crate) fn wants_ephemeral(&self, kind: &str, room_id: &RoomId) -> bool {
+        self.wants_type(kind) && self.wants_room(room_id)
     }
 
     fn wants_type(&self, kind: &str) -> bool {

@@ -6,9 +6,11 @@ use plexus_proto::room::v1::StateKey;
 
 use super::{
     context::{Context, Problem, Told, data_event},
-    response::{Events, JoinedRoom, Summary, UnreadNotifications},
+    ephemeral::ephemeral,
+    response::{Events, JoinedRoom, Summary},
     state::{self, Wanted},
     timeline,
+    unread::unread,
 };
 use crate::view::{At, Candidate, MEMBER, Membership, Room, RoomView};
 
@@ -38,22 +40,31 @@ pub(crate) async fn joined(
     let state = state::collect(context, room, &Wanted { since, end, timeline: &timeline, members }).await?;
     let events = context.show_state(&room.id, &state.events);
     let account_data = account_data(context, candidate);
+    // What was told of an earlier stay is told anew.
+    let ephemeral = ephemeral(context, room, known.filter(|_| !context.request.full_state), end)?;
     if known.is_some()
         && !context.request.full_state
         && events.is_empty()
         && timeline.events.is_empty()
         && !timeline.limited
         && account_data.events.is_empty()
+        && ephemeral.events.events.is_empty()
+        && !ephemeral.own_receipts
     {
         return Ok(None);
     }
+    let unread = unread(context, candidate).await?;
+    let by_thread = context.request.filter.by_thread();
+    let counts = if by_thread { unread.main } else { unread.total() };
+    let of_threads = unread.threads.into_iter().filter(|_| by_thread);
     let room = JoinedRoom {
         summary,
         state: super::response::State::new(events, context.request.state_after),
         timeline: timeline.show(context, room, end),
-        ephemeral: Events::default(),
+        ephemeral: ephemeral.events,
         account_data,
-        unread_notifications: UnreadNotifications::default(),
+        unread_notifications: counts.into(),
+        unread_thread_notifications: of_threads.map(|(root, counts)| (root, counts.into())).collect(),
     };
     Ok(Some(Told { room, members: state.members }))
 }

@@ -8,6 +8,7 @@ use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 
 use super::params::StateAfter;
+use crate::view::Counts;
 
 /// The answer to `/sync`.
 #[derive(Debug, Serialize)]
@@ -50,6 +51,8 @@ pub(crate) struct JoinedRoom {
     pub(crate) ephemeral: Events,
     pub(crate) account_data: Events,
     pub(crate) unread_notifications: UnreadNotifications,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) unread_thread_notifications: BTreeMap<String, UnreadNotifications>,
 }
 
 #[derive(Debug, Serialize)]
@@ -80,11 +83,16 @@ pub(crate) struct Summary {
     pub(crate) invited: Option<u64>,
 }
 
-/// There are no push rules yet to count by.
 #[derive(Debug, Default, Serialize)]
 pub(crate) struct UnreadNotifications {
     highlight_count: u64,
     notification_count: u64,
+}
+
+impl From<Counts> for UnreadNotifications {
+    fn from(counts: Counts) -> Self {
+        Self { highlight_count: counts.highlights, notification_count: counts.notifications }
+    }
 }
 
 /// The state, under the name that the client expects. Only one is set.

@@ -14,9 +14,9 @@ use plexus_log::{Log, OutputRoom, OutputUser, memory, partition_of};
 use plexus_matrix_http::hash_token;
 use plexus_proto::{
     log::v1::{
-        AccountDataChanged, ClientTransaction, Forgotten, HistoryVisibility, NewEvent, OutputRoomEvent,
-        OutputUserEvent, StateChange, StateDelta, output_room_event::Body as Fact,
-        output_user_event::Fact as UserFact,
+        AccountDataChanged, ClientTransaction, Ephemeral, Forgotten, HistoryVisibility, NewEvent,
+        OutputRoomEvent, OutputUserEvent, Receipt, StateChange, StateDelta, Typing, ephemeral,
+        output_room_event::Body as Fact, output_user_event::Fact as UserFact,
     },
     room::v1::RoomEvent,
 };
@@ -35,6 +35,8 @@ pub(super) struct Facts {
     pub(super) room_records: Vec<OutputRoomEvent>,
     pub(super) events: Vec<Stored>,
     pub(super) forgotten: HashSet<(String, String)>,
+    /// By room, user, type and thread.
+    pub(super) receipts: BTreeMap<(String, String, String, String), (u64, Receipt)>,
     pub(super) user_seqs: HashMap<u32, u64>,
     pub(super) user_records: Vec<OutputUserEvent>,
     pub(super) account_data: BTreeMap<(String, String, String), (u64, Value)>,
@@ -226,6 +228,52 @@ impl World {
         self.log.append::<OutputRoom>(&record).await.unwrap();
     }
 
+    /// Moves a receipt to an event of the room.
+    pub(super) async fn receipt(&self, room: &str, user: &str, kind: &str, event_id: &str, thread: &str) {
+        let record = {
+            let mut facts = self.facts.lock();
+            let of = |stored: &&Stored| stored.event.event_id == event_id;
+            let event_seq = facts.events.iter().find(of).expect("the event is there").event.seq;
+            let partition = partition_of(room);
+            let seq = facts.room_seqs.entry(partition).or_default();
+            *seq += 1;
+            let seq = *seq;
+            let receipt = Receipt {
+                user_id: user.to_owned(),
+                r#type: kind.to_owned(),
+                event_id: event_id.to_owned(),
+                thread_id: thread.to_owned(),
+                event_seq,
+                ts: 7,
+            };
+            let key = (room.to_owned(), user.to_owned(), kind.to_owned(), thread.to_owned());
+            facts.receipts.insert(key, (seq, receipt.clone()));
+            let record = OutputRoomEvent {
+                version: 1,
+                seq,
+                room_id: room.to_owned(),
+                partition,
+                body: Some(Fact::Receipt(receipt)),
+                ..OutputRoomEvent::default()
+            };
+            facts.room_records.push(record.clone());
+            record
+        };
+        self.log.append::<OutputRoom>(&record).await.unwrap();
+    }
+
+    /// Has a user type for a while, or stop.
+    pub(super) async fn types(&self, room: &str, user: &str, timeout_ms: u32) {
+        let typing = Typing { user_id: user.to_owned(), timeout_ms };
+        let record = Ephemeral {
+            version: 1,
+            room_id: room.to_owned(),
+            produced_ts: crate::clock::now_ms(),
+            body: Some(ephemeral::Body::Typing(typing)),
+        };
+        self.log.append::<plexus_log::Ephemeral>(&record).await.unwrap();
+    }
+
     pub(super) async fn set_account_data(&self, user: &str, room: &str, kind: &str, content: Value) {
         let record = {
             let mut facts = self.facts.lock();
@@ -282,7 +330,7 @@ impl Replica {
 
     /// Waits until the replica has read all that was committed.
     pub(super) async fn settle(&self, world: &World) {
-        let mut target = self.service.positions.cut();
+        let mut target = self.service.positions.cut(1);
         for (partition, seq) in &world.facts.lock().room_seqs {
             target.rooms[*partition as usize] = *seq;
         }

@@ -9,7 +9,7 @@ use plexus_proto::{
 };
 use ruma::{OwnedEventId, UserId};
 
-use super::{Event, MEMBER, Membership};
+use super::{Event, MEMBER, Membership, receipts::Receipt};
 
 /// Why a record makes no sense.
 #[derive(Debug, thiserror::Error)]
@@ -37,6 +37,8 @@ pub(crate) enum Fact {
     Event(Arc<Event>),
     /// An event looks different now.
     Redacted { event_id: OwnedEventId, json: Bytes },
+    /// A receipt moved.
+    Receipt(Receipt),
     /// Nothing that a timeline shows.
     Other,
 }
@@ -120,7 +122,10 @@ impl Applied {
                 let event_id = OwnedEventId::try_from(redacted.event_id.as_str())?;
                 Ok(Self { fact: Fact::Redacted { event_id, json: redacted.json }, ..nothing })
             }
-            Some(Body::Directory(_) | Body::Forgotten(_)) | None => Ok(nothing),
+            Some(Body::Receipt(receipt)) if in_full => {
+                Ok(Self { fact: Fact::Receipt(Receipt::read(receipt, seq)?), ..nothing })
+            }
+            Some(Body::Receipt(_) | Body::Directory(_) | Body::Forgotten(_)) | None => Ok(nothing),
         }
     }
 

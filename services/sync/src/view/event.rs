@@ -9,11 +9,14 @@ use plexus_proto::{
     log::v1::{HistoryVisibility, NewEvent},
     room::v1::RoomEvent,
 };
+use plexus_push::{Facts, Power};
 use ruma::{DeviceId, OwnedEventId, OwnedUserId, RoomId, UserId};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::{MEMBER, Membership, RecordError};
+use super::{MEMBER, Membership, POWER_LEVELS, RecordError};
+
+const RELATES_TO: &[u8] = b"m.relates_to";
 
 /// How much older `age` may be than the answer it is in, in milliseconds: readers of one event mostly come together.
 const AGE_SLACK: i64 = 1_000;
@@ -32,6 +35,11 @@ pub(crate) struct Event {
     pub(crate) membership: Option<Membership>,
     /// Whether members who join later may see it.
     pub(crate) shared: bool,
+    pub(crate) redacted: bool,
+    /// What the room was like when the event came. Known for events of the timeline.
+    around: OnceLock<Around>,
+    /// What push rules look at, worked out when it is first asked for.
+    facts: OnceLock<Facts>,
     txn: Option<Transaction>,
     /// For a state event: what it replaced. Known once the event is put into its room.
     replaced: OnceLock<Replaced>,
@@ -40,6 +48,21 @@ pub(crate) struct Event {
     /// As most clients see it: in the timeline, to a member, who did not send it; and in the state.
     in_timeline: Mutex<Option<Shown>>,
     in_state: Mutex<Option<Shown>>,
+}
+
+/// What push rules look at beside the event: the room after it.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Around {
+    /// Members who are joined.
+    pub(crate) members: u64,
+    pub(crate) power: Option<Arc<Power>>,
+}
+
+/// How an event relates to another.
+#[derive(Debug, Clone, Deserialize)]
+pub(crate) struct Relation {
+    pub(crate) rel_type: String,
+    pub(crate) event_id: String,
 }
 
 #[derive(Debug, Clone)]
@@ -78,6 +101,13 @@ struct Head {
     sender: OwnedUserId,
     #[serde(default)]
     state_key: Option<String>,
+    #[serde(default)]
+    unsigned: Option<Unsigned>,
+}
+
+#[derive(Deserialize)]
+struct Unsigned {
+    redacted_because: Option<serde::de::IgnoredAny>,
 }
 
 #[derive(Deserialize)]
@@ -89,6 +119,39 @@ struct WithContent<'a> {
 #[derive(Deserialize)]
 struct MemberContent {
     membership: Option<Membership>,
+}
+
+#[derive(Deserialize)]
+struct NamedContent {
+    displayname: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct RelatedContent {
+    #[serde(rename = "m.relates_to")]
+    relates_to: Option<Relation>,
+}
+
+impl Around {
+    /// Goes back to before an event.
+    pub(super) fn undo(&mut self, event: &Event, room_version: &str, creators: &[OwnedUserId]) {
+        let Some(state_key) = &event.state_key else {
+            return;
+        };
+        let before = event.replaced_content();
+        match event.kind.as_str() {
+            MEMBER => {
+                let was = before.and_then(|content| serde_json::from_str::<MemberContent>(content).ok());
+                let was_in = was.and_then(|was| was.membership) == Some(Membership::Join);
+                let is_in = event.membership == Some(Membership::Join);
+                self.members = self.members.saturating_add_signed(i64::from(was_in) - i64::from(is_in));
+            }
+            POWER_LEVELS if state_key.is_empty() => {
+                self.power = plexus_push::power(before, room_version, creators);
+            }
+            _ => {}
+        }
+    }
 }
 
 impl Event {
@@ -132,6 +195,9 @@ impl Event {
             json,
             membership: None,
             shared: true,
+            redacted: head.unsigned.is_some_and(|unsigned| unsigned.redacted_because.is_some()),
+            around: OnceLock::new(),
+            facts: OnceLock::new(),
             txn: None,
             replaced: OnceLock::new(),
             replaced_id: None,
@@ -148,6 +214,8 @@ impl Event {
     pub(crate) fn redacted(&self, json: Bytes) -> Result<Self, RecordError> {
         let mut event = Self::parse(self.id.as_str(), json, self.seq)?;
         event.shared = self.shared;
+        event.redacted = true;
+        event.around = self.around.clone();
         event.txn.clone_from(&self.txn);
         event.replaced = self.replaced.clone();
         event.replaced_id.clone_from(&self.replaced_id);
@@ -171,6 +239,42 @@ impl Event {
     /// Reads what is wanted of the content; `None` if it does not fit.
     pub(crate) fn read_content<'a, C: Deserialize<'a>>(&'a self) -> Option<C> {
         self.content().and_then(|content| serde_json::from_str(content.get()).ok())
+    }
+
+    /// Notes what the room was like when the event came.
+    pub(super) fn came_into(&self, around: Around) {
+        self.around.get_or_init(|| around);
+    }
+
+    /// What the room was like after the event; `None` if nobody noted it.
+    pub(super) fn around(&self) -> Option<&Around> {
+        self.around.get()
+    }
+
+    /// What push rules look at. `around` stands in where nobody noted what the room was like.
+    pub(super) fn facts(&self, around: Option<&Around>) -> &Facts {
+        self.facts.get_or_init(|| {
+            let around = self.around.get().or(around).cloned().unwrap_or_default();
+            Facts::of(&self.json, around.members, around.power)
+        })
+    }
+
+    /// How the event relates to another, if it does.
+    pub(crate) fn relation(&self) -> Option<Relation> {
+        // Most events have none, and need not be parsed to see it.
+        let has_relation = self.json.windows(RELATES_TO.len()).any(|window| window == RELATES_TO);
+        has_relation.then(|| self.read_content::<RelatedContent>()).flatten()?.relates_to
+    }
+
+    /// For a member event: how the member is called.
+    pub(crate) fn display_name(&self) -> Option<String> {
+        self.read_content::<NamedContent>()?.displayname
+    }
+
+    /// For a state event: the content it replaced, as far as that is known.
+    pub(super) fn replaced_content(&self) -> Option<&str> {
+        let content = self.replaced.get()?.content.as_ref()?;
+        std::str::from_utf8(content).ok()
     }
 
     /// Whether it is the member event of the user.

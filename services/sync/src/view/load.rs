@@ -12,7 +12,7 @@ use plexus_proto::{
 use ruma::RoomId;
 use tracing::error;
 
-use super::{Event, RoomView, room::Change};
+use super::{Event, RoomView, receipts::Receipt, room::Change};
 use crate::upstream::{Snapshot, Upstream, UpstreamError};
 
 type Key = (String, String);
@@ -69,7 +69,7 @@ fn build(
     start: u64,
     before: Option<HashMap<Key, Option<RoomEvent>>>,
 ) -> RoomView {
-    let mut room = RoomView::known_from(start);
+    let mut room = RoomView::known_from(start, snapshot.info.room_version.clone());
     let mut by_id: HashMap<String, Arc<Event>> = HashMap::new();
     for entry in snapshot.timeline {
         let visibility = entry.visibility();
@@ -89,6 +89,18 @@ fn build(
         }
     }
     room.changes = changes(room_id, &room, snapshot.seq, before).into();
+    for stored in snapshot.receipts {
+        let (seq, receipt) = (stored.seq, stored.receipt.unwrap_or_default());
+        // One that is newer than the snapshot comes by the log.
+        if seq > snapshot.seq {
+            continue;
+        }
+        match Receipt::read(receipt, seq) {
+            Ok(receipt) => room.receipts.set(receipt),
+            Err(failure) => error!(room.id = %room_id, error = %failure, "stored receipt cannot be read"),
+        }
+    }
+    room.survey();
     room.trim();
     room
 }

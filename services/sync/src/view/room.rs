@@ -5,6 +5,7 @@ use std::{
     sync::Arc,
 };
 
+use plexus_push::Power;
 use ruma::{OwnedUserId, UserId};
 use serde::Deserialize;
 use tracing::error;
@@ -12,11 +13,16 @@ use tracing::error;
 use super::{
     Event, Membership,
     applied::{Applied, Fact},
+    event::Around,
+    receipts::Receipts,
 };
 use crate::limits;
 
 /// Type of member events.
 pub(crate) const MEMBER: &str = "m.room.member";
+/// Type of the event that holds the power levels.
+pub(crate) const POWER_LEVELS: &str = "m.room.power_levels";
+const CREATE: &str = "m.room.create";
 
 type Members = HashMap<String, Arc<Event>>;
 type Others = HashMap<(String, String), Arc<Event>>;
@@ -36,6 +42,14 @@ pub(crate) struct RoomView {
     /// Changes of the state, all those with a `seq` greater than the floor.
     pub(super) changes: VecDeque<Change>,
     pub(super) changes_floor: u64,
+    /// What the room was like at the floor of the timeline.
+    pub(super) around_floor: Around,
+    pub(super) receipts: Receipts,
+    /// How often an event was redacted since the room came into memory.
+    pub(super) redactions: u64,
+    pub(super) version: String,
+    creators: Vec<OwnedUserId>,
+    power: Option<Arc<Power>>,
 }
 
 /// A change of one entry of the state, both ways.
@@ -72,10 +86,55 @@ struct Named {
     alias: Option<String>,
 }
 
+#[derive(Deserialize)]
+struct Created {
+    #[serde(default)]
+    additional_creators: Vec<OwnedUserId>,
+}
+
 impl RoomView {
-    /// An empty room of which timeline and changes will be known after this position.
-    pub(super) fn known_from(position: u64) -> Self {
-        Self { timeline_floor: position, changes_floor: position, ..Self::default() }
+    /// An empty room of this version, of which timeline and changes will be known after this position.
+    pub(super) fn known_from(position: u64, version: String) -> Self {
+        Self { timeline_floor: position, changes_floor: position, version, ..Self::default() }
+    }
+
+    /// Those who made the room.
+    pub(super) fn creators(&self) -> &[OwnedUserId] {
+        &self.creators
+    }
+
+    /// The receipts of the room.
+    pub(crate) fn receipts(&self) -> &Receipts {
+        &self.receipts
+    }
+
+    fn around(&self) -> Around {
+        Around { members: self.joined, power: self.power.clone() }
+    }
+
+    /// Notes what the room was like at each event of a timeline that was just loaded, going back from now.
+    pub(super) fn survey(&mut self) {
+        let mut around = self.around();
+        let mut changes = self.changes.iter().rev().peekable();
+        let undo = |around: &mut Around, change: &Change| {
+            let joined = |event: &Option<Arc<Event>>| {
+                event.as_ref().is_some_and(|event| event.membership == Some(Membership::Join))
+            };
+            if change.kind == MEMBER {
+                let by = i64::from(joined(&change.old)) - i64::from(joined(&change.new));
+                around.members = around.members.saturating_add_signed(by);
+            } else if change.kind == POWER_LEVELS && change.state_key.is_empty() {
+                around.power = power_of(change.old.as_deref(), &self.version, &self.creators);
+            }
+        };
+        for event in self.timeline.iter().rev() {
+            while let Some(change) = changes.next_if(|change| change.seq > event.seq) {
+                undo(&mut around, change);
+            }
+            event.came_into(around.clone());
+        }
+        changes.for_each(|change| undo(&mut around, change));
+        self.around_floor = around;
     }
 
     /// Applies a record; records come in order.
@@ -94,8 +153,15 @@ impl RoomView {
             });
         }
         match &applied.fact {
-            Fact::Event(event) => self.timeline.push_back(Arc::clone(event)),
-            Fact::Redacted { event_id, json } => self.redact(event_id, json),
+            Fact::Event(event) => {
+                event.came_into(self.around());
+                self.timeline.push_back(Arc::clone(event));
+            }
+            Fact::Redacted { event_id, json } => {
+                self.redactions += 1;
+                self.redact(event_id, json);
+            }
+            Fact::Receipt(receipt) => self.receipts.set(receipt.clone()),
             Fact::Other => {}
         }
         self.trim();
@@ -110,21 +176,35 @@ impl RoomView {
     ) -> Option<Arc<Event>> {
         if kind != MEMBER {
             let key = (kind.to_owned(), state_key.to_owned());
-            return match event {
+            let old = match event {
                 Some(event) => self.others.insert(key, event),
                 None => self.others.remove(&key),
             };
+            if matches!(kind, POWER_LEVELS | CREATE) && state_key.is_empty() {
+                self.refresh_power();
+            }
+            return old;
         }
-        self.count(event.as_ref(), 1);
+        self.count_members(event.as_ref(), 1);
         let old = match event {
             Some(event) => self.members.insert(state_key.to_owned(), event),
             None => self.members.remove(state_key),
         };
-        self.count(old.as_ref(), -1);
+        self.count_members(old.as_ref(), -1);
         old
     }
 
-    fn count(&mut self, event: Option<&Arc<Event>>, by: i64) {
+    fn refresh_power(&mut self) {
+        if let Some(create) = self.get(CREATE, "") {
+            let created = create.read_content::<Created>();
+            let additional = created.map(|created| created.additional_creators).unwrap_or_default();
+            self.creators = [create.sender.clone()].into_iter().chain(additional).collect();
+        }
+        let levels = self.get(POWER_LEVELS, "").map(|event| &**event);
+        self.power = power_of(levels, &self.version, &self.creators);
+    }
+
+    fn count_members(&mut self, event: Option<&Arc<Event>>, by: i64) {
         let counter = match event.and_then(|event| event.membership) {
             Some(Membership::Join) => &mut self.joined,
             Some(Membership::Invite) => &mut self.invited,
@@ -177,6 +257,9 @@ impl RoomView {
         while self.timeline.len() > limits::TIMELINE {
             if let Some(event) = self.timeline.pop_front() {
                 self.timeline_floor = event.seq;
+                if let Some(around) = event.around() {
+                    self.around_floor = around.clone();
+                }
             }
         }
         while self.changes.len() > limits::CHANGES {
@@ -296,6 +379,11 @@ impl RoomView {
         let first = if present.is_empty() { gone } else { present };
         first.into_iter().filter_map(|(_, user)| OwnedUserId::try_from(user).ok()).collect()
     }
+}
+
+fn power_of(levels: Option<&Event>, version: &str, creators: &[OwnedUserId]) -> Option<Arc<Power>> {
+    let content = levels.and_then(Event::content).map(serde_json::value::RawValue::get);
+    plexus_push::power(content, version, creators)
 }
 
 /// Keeps the few with the smallest `seq`, in order.

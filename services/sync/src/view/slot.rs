@@ -10,10 +10,14 @@ use std::{
 
 use parking_lot::{Mutex, RwLock};
 use plexus_log::partition_of;
-use ruma::{OwnedRoomId, OwnedUserId};
+use ruma::{OwnedRoomId, OwnedUserId, UserId};
 use tracing::warn;
 
-use super::{Applied, RoomView, User, load};
+use super::{
+    Applied, Event, RoomView, User, load,
+    typing::Typing,
+    unread::{Counter, Counting, Member, Unread, Walk},
+};
 use crate::{
     limits,
     upstream::{Upstream, UpstreamError},
@@ -34,6 +38,10 @@ pub(crate) struct Room {
     loading: tokio::sync::Mutex<()>,
     /// Members who sync here, to be woken.
     watchers: Mutex<HashMap<OwnedUserId, Weak<User>>>,
+    /// Unread notifications of members who sync here, as far as they were counted since the room came into memory.
+    /// Locked only while the slot is.
+    counters: Mutex<HashMap<OwnedUserId, Counter>>,
+    pub(crate) typing: Arc<Typing>,
 }
 
 #[derive(Debug)]
@@ -49,7 +57,7 @@ enum Slot {
 }
 
 impl Room {
-    pub(super) fn new(id: OwnedRoomId) -> Self {
+    pub(super) fn new(id: OwnedRoomId, typing: Arc<Typing>) -> Self {
         let partition = usize::try_from(partition_of(id.as_str())).unwrap_or_default();
         Self {
             id,
@@ -60,7 +68,39 @@ impl Room {
             slot: RwLock::new(Slot::Absent),
             loading: tokio::sync::Mutex::new(()),
             watchers: Mutex::new(HashMap::new()),
+            counters: Mutex::new(HashMap::new()),
+            typing,
         }
+    }
+
+    /// Counts what a member has not read at a position; `None` if the room is not loaded.
+    pub(crate) fn count(&self, member: &Member<'_>, upto: u64) -> Option<Counting> {
+        let slot = self.slot.read();
+        let Slot::Loaded { view, .. } = &*slot else {
+            return None;
+        };
+        let known = self.counters.lock().get(member.user).cloned();
+        let (counting, counter) = view.count(member, upto, known.as_ref());
+        if let Some(counter) = counter {
+            self.counters.lock().insert(member.user.to_owned(), counter);
+        }
+        Some(counting)
+    }
+
+    /// Goes on with a count over events that are not in memory, newest first.
+    pub(crate) fn go_on(&self, member: &Member<'_>, walk: &mut Walk, events: &[Event]) -> Option<()> {
+        self.read(|view| walk.go_on(view, member, events))
+    }
+
+    /// Ends a count.
+    pub(crate) fn counted(&self, user: &UserId, walk: Walk) -> Unread {
+        let counter = walk.finish();
+        let unread = counter.unread().clone();
+        let slot = self.slot.read();
+        if matches!(&*slot, Slot::Loaded { .. }) {
+            self.counters.lock().insert(user.to_owned(), counter);
+        }
+        unread
     }
 
     /// Whether the room may have records after this position.
@@ -112,6 +152,7 @@ impl Room {
         let mut slot = self.slot.write();
         if matches!(&*slot, Slot::Loaded { .. }) && self.pins.load(Ordering::Acquire) == 0 {
             *slot = Slot::Absent;
+            self.counters.lock().clear();
         }
     }
 
@@ -158,6 +199,7 @@ impl Room {
         for record in pending.drain(..).filter(|record| record.seq > seq) {
             view.apply(&record);
         }
+        self.counters.lock().clear();
         *slot = Slot::Loaded { view: Box::new(view), since: seq };
         drop(slot);
         std::mem::forget(abandoned);
@@ -173,7 +215,7 @@ impl Room {
         self.watchers.lock().remove(&user.id);
     }
 
-    pub(super) fn wake(&self) {
+    pub(crate) fn wake(&self) {
         self.watchers.lock().retain(|_, watcher| match watcher.upgrade() {
             Some(user) => {
                 user.wake();

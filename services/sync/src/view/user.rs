@@ -12,6 +12,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use plexus_log::partition_of;
 use plexus_matrix_http::token::SyncToken;
+use plexus_push::Rules;
 use ruma::{OwnedRoomId, OwnedUserId, RoomId, UserId};
 use serde::Deserialize;
 use tokio::sync::watch;
@@ -24,6 +25,8 @@ use crate::{
 };
 
 const IGNORED: &str = "m.ignored_user_list";
+/// Type of the account data that holds push rules.
+pub(crate) const PUSH_RULES: &str = "m.push_rules";
 
 /// A user. While anybody holds one, every record that concerns the user reaches it.
 #[derive(Debug)]
@@ -64,12 +67,18 @@ pub(crate) struct AccountChange {
     pub(crate) content: Bytes,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct UserView {
+    user: OwnedUserId,
     rooms: HashMap<OwnedRoomId, UserRoom>,
     /// By room (empty for global data) and type.
     account_data: BTreeMap<String, BTreeMap<String, (u64, Bytes)>>,
     ignored: Arc<HashSet<OwnedUserId>>,
+    rules: Arc<Rules>,
+    /// `seq` of the account data that holds the rules; 0 if the user changed none.
+    rules_seq: u64,
+    /// `seq` of the newest account data of a room.
+    room_data_seq: u64,
     /// What the memberships reflected when they were loaded.
     loaded_at: Option<Box<Vector>>,
     /// What the account data reflect.
@@ -83,6 +92,8 @@ struct UserRoom {
     history: VecDeque<MembershipChange>,
     /// Whether nothing precedes the history.
     from_start: bool,
+    /// `seq` of the change since which the user has had the membership.
+    since: u64,
     forgotten: Option<u64>,
 }
 
@@ -105,6 +116,8 @@ pub(crate) struct Candidate {
     /// At the token; nothing without one.
     pub(crate) then: At,
     pub(crate) forgotten: bool,
+    /// `seq` of the change since which the user has had the membership.
+    pub(crate) since: u64,
     /// Account data of the room, as far as newer than the token.
     pub(crate) account_data: Vec<(String, Bytes)>,
 }
@@ -116,6 +129,20 @@ pub(crate) struct Reading {
     /// Global account data, as far as newer than the token.
     pub(crate) account_data: Vec<(String, Bytes)>,
     pub(crate) ignored: Arc<HashSet<OwnedUserId>>,
+    pub(crate) rules: Arc<Rules>,
+    /// `seq` of the account data that holds the rules; 0 if the user changed none.
+    pub(crate) rules_seq: u64,
+}
+
+/// What an answer is about.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Request<'a> {
+    /// What the client knows; nothing without a token.
+    pub(crate) since: Option<&'a SyncToken>,
+    /// Whether all rooms that the user is in are wanted, with all that they are.
+    pub(crate) all_joined: bool,
+    /// Now, in milliseconds since the Unix epoch.
+    pub(crate) now: i64,
 }
 
 #[derive(Deserialize)]
@@ -231,10 +258,9 @@ impl User {
     /// The user's part of `cut` moves up to what the account data reflect, which is all of the user's up to there.
     pub(crate) fn read(
         &self,
-        since: Option<&SyncToken>,
+        request: Request<'_>,
         read: &Vector,
         cut: &mut SyncToken,
-        all_joined: bool,
     ) -> Option<Result<Reading, Vector>> {
         let mut slot = self.slot.lock();
         let Slot::Loaded(view) = &mut *slot else {
@@ -249,7 +275,7 @@ impl User {
         if let Some(position) = cut.users.get_mut(self.partition) {
             *position = (*position).max(view.account_seq);
         }
-        Some(Ok(view.read(since, cut, self.partition, all_joined)))
+        Some(Ok(view.read(request, cut, self.partition)))
     }
 }
 
@@ -259,7 +285,17 @@ impl UserView {
         upstream: &Upstream,
         user_id: &UserId,
     ) -> Result<(Self, Vec<Arc<Room>>), UpstreamError> {
-        let mut loaded = Self::default();
+        let mut loaded = Self {
+            user: user_id.to_owned(),
+            rooms: HashMap::new(),
+            account_data: BTreeMap::new(),
+            ignored: Arc::default(),
+            rules: Rules::shared(),
+            rules_seq: 0,
+            room_data_seq: 0,
+            loaded_at: None,
+            account_seq: 0,
+        };
         let data = upstream.account_data(user_id).await?;
         loaded.account_seq = data.as_of.map_or(0, |as_of| as_of.seq);
         for data in data.account_data {
@@ -284,7 +320,8 @@ impl UserView {
             let change = MembershipChange { seq: entry.seq, membership, sender };
             let forgotten = entry.forgotten.then_some(0);
             let history = VecDeque::from([change]);
-            loaded.rooms.insert(room_id, UserRoom { room, history, from_start: false, forgotten });
+            let since = if entry.since_seq == 0 { entry.seq } else { entry.since_seq };
+            loaded.rooms.insert(room_id, UserRoom { room, history, from_start: false, since, forgotten });
         }
         // From here on the rooms hear of every record; this tells what they had before.
         let ids: Vec<String> = joined.iter().map(|room| room.id.to_string()).collect();
@@ -315,6 +352,8 @@ impl UserView {
                 self.account_seq = seq;
                 self.account_data.clear();
                 self.ignored = Arc::default();
+                self.rules = Rules::shared();
+                self.rules_seq = 0;
             }
             Pending::AccountData(_) | Pending::NoAccountData(_) => {}
         }
@@ -326,11 +365,15 @@ impl UserView {
             room,
             history: VecDeque::new(),
             from_start: true,
+            since: 0,
             forgotten: None,
         });
         // What came while the user was being loaded may be in what was loaded.
         if known.last_seq() >= change.seq || loaded_at.is_some_and(|loaded_at| change.seq <= loaded_at) {
             return;
+        }
+        if known.history.back().is_none_or(|last| last.membership != change.membership) {
+            known.since = change.seq;
         }
         known.history.push_back(change);
         known.forgotten = None;
@@ -346,16 +389,22 @@ impl UserView {
             let users = list.into_iter().flat_map(|list| list.ignored_users.into_keys());
             self.ignored = Arc::new(users.filter_map(|user| OwnedUserId::try_from(user).ok()).collect());
         }
+        if room_id.is_empty() && kind == PUSH_RULES {
+            match Rules::parse(&content, &self.user) {
+                Ok(rules) => (self.rules, self.rules_seq) = (Arc::new(rules), seq),
+                Err(failure) => {
+                    tracing::error!(user.id = %self.user, error = %failure, "push rules cannot be read");
+                }
+            }
+        }
+        if !room_id.is_empty() {
+            self.room_data_seq = self.room_data_seq.max(seq);
+        }
         self.account_data.entry(room_id).or_default().insert(kind, (seq, content));
     }
 
-    fn read(
-        &self,
-        since: Option<&SyncToken>,
-        cut: &SyncToken,
-        partition: usize,
-        all_joined: bool,
-    ) -> Reading {
+    fn read(&self, request: Request<'_>, cut: &SyncToken, partition: usize) -> Reading {
+        let Request { since, all_joined, now } = request;
         let position = |vector: &Vector, partition: usize| vector.get(partition).copied().unwrap_or_default();
         let data_since = since.map_or(0, |since| position(&since.users, partition));
         let data_of = |room_id: &str| -> Vec<(String, Bytes)> {
@@ -364,39 +413,49 @@ impl UserView {
                 .map(|(kind, (_, content))| (kind.clone(), content.clone()))
                 .collect()
         };
+        // Rooms are looked at one by one, most of them in vain: it must be cheap to see that there is nothing.
+        let has_room_data = since.is_none() || self.room_data_seq > data_since;
         let mut candidates = Vec::new();
         for (room_id, known) in &self.rooms {
-            let upto = position(&cut.rooms, known.room.partition);
-            let At::Known(now) = known.at(upto) else {
+            let room = &known.room;
+            let since_seq = since.map(|since| position(&since.rooms, room.partition));
+            let moved = since_seq.is_none_or(|since| room.moved_since(since) || known.last_seq() > since);
+            let types = since.is_none_or(|since| {
+                let then = i64::try_from(since.at).unwrap_or(i64::MAX);
+                room.typing.changed_since(position(&since.live, room.partition), then, now)
+            });
+            if !(moved || types || all_joined || has_room_data) {
+                continue;
+            }
+            let At::Known(current) = known.at(position(&cut.rooms, room.partition)) else {
                 continue;
             };
-            let (then, moved) = match since {
-                Some(since) => {
-                    let since = position(&since.rooms, known.room.partition);
-                    let moved = match now.membership {
-                        Membership::Join => known.room.moved_since(since),
-                        Membership::Invite | Membership::Leave | Membership::Ban | Membership::Knock => {
-                            now.seq > since
-                        }
-                    };
-                    (known.at(since), moved)
-                }
+            let joined = current.membership == Membership::Join;
+            let (then, moved) = match since_seq {
+                Some(since) => (known.at(since), moved && (joined || current.seq > since)),
                 None => (At::Nothing, true),
             };
-            let account_data = data_of(room_id.as_str());
-            let joined = now.membership == Membership::Join;
-            if moved || (joined && (all_joined || !account_data.is_empty())) {
+            let account_data = if has_room_data { data_of(room_id.as_str()) } else { Vec::new() };
+            if moved || (joined && (types || all_joined || !account_data.is_empty())) {
+                let upto = position(&cut.rooms, room.partition);
                 let forgotten = known.forgotten.is_some_and(|seq| seq <= upto);
                 candidates.push(Candidate {
-                    room: Arc::clone(&known.room),
-                    now,
+                    room: Arc::clone(room),
+                    now: current,
                     then,
                     forgotten,
+                    since: known.since,
                     account_data,
                 });
             }
         }
-        Reading { candidates, account_data: data_of(""), ignored: Arc::clone(&self.ignored) }
+        Reading {
+            candidates,
+            account_data: data_of(""),
+            ignored: Arc::clone(&self.ignored),
+            rules: Arc::clone(&self.rules),
+            rules_seq: self.rules_seq,
+        }
     }
 }
 

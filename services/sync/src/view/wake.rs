@@ -26,6 +26,12 @@ impl Woken {
         }
     }
 
+    pub(crate) fn user_if(&mut self, user: Option<Arc<User>>) {
+        if let Some(user) = user {
+            self.user(user);
+        }
+    }
+
     /// Wakes them.
     pub(crate) fn wake(&mut self) {
         for (_, room) in self.rooms.drain() {

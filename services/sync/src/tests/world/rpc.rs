@@ -8,7 +8,7 @@ use plexus_proto::{
     common::v1::{AsOf, ErrorReason, PartitionHead},
     log::v1::HistoryVisibility,
     room::v1::{
-        self as room, RoomEvent, RoomInfo, StateKey, TimelineEvent, UserRoom,
+        self as room, RoomEvent, RoomInfo, RoomReceipt, StateKey, TimelineEvent, UserRoom,
         room_query_service_server::{RoomQueryService, RoomQueryServiceServer},
         room_stream_service_server::{RoomStreamService, RoomStreamServiceServer},
         state_point::Point,
@@ -69,6 +69,11 @@ impl Facts {
         let joined_later = || (stored.event.seq..=self.last(room)).any(|seq| is(seq, "join"));
         let shared = stored.visibility == HistoryVisibility::Shared && joined_later();
         own || is(stored.event.seq, "join") || shared
+    }
+
+    fn receipts(&self, room: &str) -> Vec<RoomReceipt> {
+        let of_room = self.receipts.iter().filter(|((of, ..), _)| of == room);
+        of_room.map(|(_, (seq, receipt))| RoomReceipt { receipt: Some(receipt.clone()), seq: *seq }).collect()
     }
 
     fn last(&self, room: &str) -> u64 {
@@ -172,6 +177,10 @@ impl RoomQueryService for World {
                 event_id: stored.event.event_id.clone(),
                 seq: stored.event.seq,
                 sender: json["sender"].as_str().unwrap().to_owned(),
+                since_seq: match rooms.get(&room_id) {
+                    Some(before) if before.membership == stored.content["membership"] => before.since_seq,
+                    _ => stored.event.seq,
+                },
                 room_id,
             };
             rooms.insert(entry.room_id.clone(), entry);
@@ -231,11 +240,17 @@ impl RoomStreamService for World {
         let state = facts.state_at(&request.room_id, u64::MAX);
         let seq = facts.last(&request.room_id);
         one(room::StreamRoomSnapshotResponse {
-            info: Some(RoomInfo { room_id: request.room_id.clone(), last_seq: seq, ..RoomInfo::default() }),
+            info: Some(RoomInfo {
+                room_id: request.room_id.clone(),
+                room_version: "11".to_owned(),
+                last_seq: seq,
+                ..RoomInfo::default()
+            }),
             as_of: Some(AsOf { partition: partition_of(&request.room_id), seq, epoch: 1 }),
             state: state.into_values().map(|stored| stored.event).collect(),
             timeline: timeline.collect(),
             more_before: skipped > 0,
+            receipts: facts.receipts(&request.room_id),
         })
     }
 
