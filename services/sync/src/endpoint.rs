@@ -10,6 +10,7 @@ mod invited;
 mod joined;
 mod lazy;
 mod left;
+pub(crate) mod notifications;
 mod params;
 mod response;
 mod state;

@@ -32,14 +32,9 @@ impl Positions {
         Self { rooms: Track::new(), users: Track::new(), live: Track::new() }
     }
 
-    /// Takes the positions as they are: what an answer made now reflects. `now` is in milliseconds since the Unix epoch.
-    pub(crate) fn cut(&self, now: i64) -> SyncToken {
-        SyncToken {
-            rooms: self.rooms.vector(),
-            users: self.users.vector(),
-            live: self.live.vector(),
-            at: u64::try_from(now).unwrap_or_default(),
-        }
+    /// Takes the positions as they are: what an answer reflects that tells how it was at this time.
+    pub(crate) fn cut(&self, at: u64) -> SyncToken {
+        SyncToken { rooms: self.rooms.vector(), users: self.users.vector(), live: self.live.vector(), at }
     }
 
     /// Waits until both logs were read up to these positions; returns whether they were in time.

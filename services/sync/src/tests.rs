@@ -4,6 +4,8 @@ mod filter;
 mod follow;
 mod incremental;
 mod initial;
+mod live;
 mod load;
 mod members;
+mod unread;
 mod world;

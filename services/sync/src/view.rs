@@ -19,7 +19,7 @@ mod wake;
 
 use std::sync::{
     Arc,
-    atomic::{AtomicU64, Ordering},
+    atomic::{AtomicI64, AtomicU64, Ordering},
 };
 
 use dashmap::DashMap;
@@ -49,6 +49,8 @@ pub(crate) struct View {
     users: DashMap<OwnedUserId, Arc<User>>,
     /// Who types where: also in rooms that nobody here has to do with yet, for a while.
     typing: DashMap<OwnedRoomId, Arc<Typing>>,
+    /// When the last of all who type stops by itself, in milliseconds since the Unix epoch.
+    typing_end: AtomicI64,
     max_rooms: usize,
     /// Counts uses, to tell what was used last.
     clock: AtomicU64,
@@ -63,6 +65,7 @@ impl View {
             rooms: DashMap::new(),
             users: DashMap::new(),
             typing: DashMap::new(),
+            typing_end: AtomicI64::new(0),
             max_rooms: max_rooms.max(1),
             clock: AtomicU64::new(0),
             loaded: AtomicU64::new(0),
@@ -94,6 +97,18 @@ impl View {
             return Arc::clone(&typing);
         }
         Arc::clone(&self.typing.entry(id.clone()).or_default())
+    }
+
+    /// Notes that somebody types until then.
+    pub(crate) fn types_until(&self, until: i64) {
+        self.typing_end.fetch_max(until, Ordering::AcqRel);
+    }
+
+    /// The time that the token of an answer made now has to tell, if its client was told how it was at another: as long
+    /// as nobody stops typing, it stands still, and a quiet server gives out the same token.
+    pub(crate) fn time_of_answer(&self, told: u64, now: i64) -> u64 {
+        let end = u64::try_from(self.typing_end.load(Ordering::Acquire)).unwrap_or_default();
+        if end > told { u64::try_from(now).unwrap_or_default().max(told) } else { told }
     }
 
     /// Forgets who typed in rooms that nobody here has to do with.

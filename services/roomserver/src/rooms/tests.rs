@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 
 use super::{
     AliasTarget, Applied, Counters, Env, EventNid, EventRow, Latest, Needs, Node, NodeNid, Outcome, Output,
-    Room, RoomInput, RoomParts, RoomRow, Source, StoredEvent, apply,
+    ReceiptKey, ReceiptRow, Room, RoomInput, RoomParts, RoomRow, Source, StoredEvent, apply,
 };
 
 mod control;
@@ -27,6 +27,7 @@ mod hostile;
 mod invariants;
 mod membership;
 mod messages;
+mod receipts;
 mod redactions;
 
 pub(super) const ALICE: &str = "@alice:example.org";
@@ -71,6 +72,7 @@ pub(super) struct Tables {
     pub(super) aliases: HashMap<OwnedRoomAliasId, AliasTarget>,
     pub(super) members: BTreeMap<(OwnedRoomId, OwnedUserId), (String, bool)>,
     pub(super) redactions: Vec<(OwnedEventId, bool)>,
+    pub(super) receipts: HashMap<ReceiptKey, ReceiptRow>,
 }
 
 pub(super) struct World {
@@ -170,6 +172,7 @@ impl World {
     fn load(&self, needs: &Needs, source: &mut Source) {
         let before = (source.nodes.len(), source.events.len(), source.events_by_id.len());
         let before = (before, source.aliases.len(), source.memberships.len(), source.joined_local.len());
+        let before = (before, source.receipts.len());
         for nid in &needs.nodes {
             source.nodes.insert(*nid, Arc::new(Node::decode(&self.tables.nodes[nid]).unwrap()));
         }
@@ -195,8 +198,13 @@ impl World {
                 .filter(|((id, _), (membership, _))| *id == room.room_id && membership == "join");
             source.joined_local.insert(*nid, joined.map(|((_, user), _)| user.clone()).collect());
         }
+        for key in &needs.receipts {
+            let known = self.tables.receipts.get(key).map(|row| row.event_seq);
+            source.receipts.insert(key.clone(), known);
+        }
         let after = (source.nodes.len(), source.events.len(), source.events_by_id.len());
         let after = (after, source.aliases.len(), source.memberships.len(), source.joined_local.len());
+        let after = (after, source.receipts.len());
         assert_ne!(before, after, "`apply` asks for what it has: {needs:?}");
     }
 
@@ -240,6 +248,9 @@ impl World {
         }
         for alias in rows.aliases_removed {
             assert!(self.tables.aliases.remove(&alias).is_some());
+        }
+        for row in rows.receipts {
+            self.tables.receipts.insert(row.key.clone(), row);
         }
         self.outputs.extend(outputs);
         self.warm.insert(room.room_id().to_owned(), room);

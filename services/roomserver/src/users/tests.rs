@@ -1,5 +1,7 @@
 //! What becomes of commands.
 
+mod push_rules;
+
 use bytes::Bytes;
 use plexus_proto::{
     common::v1::ErrorReason,

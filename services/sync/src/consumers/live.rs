@@ -162,6 +162,7 @@ impl Live {
         let until = record.produced_ts.saturating_add(i64::from(typing.timeout_ms));
         let until = (until > record.produced_ts).then_some(until);
         self.view.typing(&room_id).apply(user_id, until, position, now);
+        self.view.types_until(until.unwrap_or_default());
         if let Some(room) = self.view.find_room(&room_id) {
             if let Some(until) = until
                 && self.ends.len() < limits::TYPING_ENDS

@@ -100,7 +100,8 @@ async fn attempt(
     for _ in 0..limits::ATTEMPTS {
         // What a token has told counts as read, even where this process has not got there; but nobody waits for it.
         let now = now_ms();
-        let mut cut = service.positions.cut(now);
+        let told = since.map_or(0, |since| since.at);
+        let mut cut = service.positions.cut(service.view.time_of_answer(told, now));
         let mut target = cut;
         if let Some(since) = &since {
             // Offsets are not carried on from the token: the log they belong to may be gone, with the process it was in.

@@ -103,7 +103,9 @@ async fn account_data_and_invites_are_there_and_left_rooms_only_if_asked_for() {
     world.set_account_data(BOB, "", "m.direct", json!({"a": []})).await;
     let replica = world.replica().await;
     let answer = replica.sync(&world, BOB, &[]).await;
-    assert_eq!(answer["account_data"]["events"], json!([{"type": "m.direct", "content": {"a": []}}]));
+    let data = answer["account_data"]["events"].as_array().unwrap();
+    let own: Vec<_> = data.iter().filter(|event| event["type"] != "m.push_rules").collect();
+    assert_eq!(own, [&json!({"type": "m.direct", "content": {"a": []}})]);
     assert_eq!(answer["rooms"]["leave"], json!({}));
     let invited = &answer["rooms"]["invite"][ROOM]["invite_state"];
     assert_eq!(

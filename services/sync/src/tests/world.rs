@@ -123,6 +123,7 @@ impl World {
         if let Some((kind, state_key)) = &key {
             json["state_key"] = state_key.clone().into();
             let old = facts.state_at(send.room, u64::MAX).remove(&(kind.clone(), state_key.clone()));
+            event.prev_content = old.as_ref().map(|old| old.content.to_string().into()).unwrap_or_default();
             let replaces_event_id = old.map(|old| old.event.event_id).unwrap_or_default();
             event.replaces_event_id.clone_from(&replaces_event_id);
             delta.changes.push(StateChange {

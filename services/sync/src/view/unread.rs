@@ -200,6 +200,32 @@ impl RoomView {
         (Counting::Done(counter.unread.clone()), Some(counter))
     }
 
+    /// What of the timeline in memory a member was notified of, oldest first: the event, whether it was read, and what
+    /// the rules do.
+    pub(crate) fn notifications<'v, 'r: 'v>(
+        &'v self,
+        member: &'v Member<'r>,
+    ) -> impl Iterator<Item = (&'v Arc<Event>, bool, Outcome<'r>)> {
+        let (floors, _) = Floors::of(self, member, u64::MAX);
+        let mut answered: HashMap<Option<String>, u64> = HashMap::new();
+        for event in self.timeline.iter().filter(|event| is_answer(event, member.user)) {
+            answered.insert(self.thread_of(event), event.seq);
+        }
+        let seen = self.timeline.iter().filter(|event| event.seq > member.joined_since);
+        seen.filter_map(move |event| {
+            if event.sender == member.user {
+                return None;
+            }
+            let outcome = self.outcome(member, event, None);
+            if !outcome.notifies() {
+                return None;
+            }
+            let thread = self.thread_of(event);
+            let is_answered = answered.get(&thread).is_some_and(|answer| *answer > event.seq);
+            Some((event, is_answered || floors.covers(event.seq, thread.as_deref()), outcome))
+        })
+    }
+
     fn timeline_between(&self, from: u64, to: u64) -> impl DoubleEndedIterator<Item = &Arc<Event>> {
         let start = self.timeline.partition_point(|event| event.seq <= from);
         let end = self.timeline.partition_point(|event| event.seq <= to);

@@ -1,0 +1,124 @@
+use plexus_proto::{
+    common::v1::ErrorReason,
+    log::v1::{SetReceipt, output_room_event::Body, room_control::Action},
+};
+use serde_json::json;
+
+use super::{ALICE, Answer, BOB, CAROL, World};
+
+fn receipt(user: &str, kind: &str, event_id: &str, thread: &str) -> Action {
+    Action::SetReceipt(SetReceipt {
+        user_id: user.to_owned(),
+        r#type: kind.to_owned(),
+        event_id: event_id.to_owned(),
+        thread_id: thread.to_owned(),
+    })
+}
+
+fn seq(answer: &Answer) -> u64 {
+    match answer {
+        Answer::Accepted { seq, .. } => *seq,
+        other => panic!("not accepted: {other:?}"),
+    }
+}
+
+#[test]
+fn receipts_move_forward_only() {
+    for cold in [false, true] {
+        let mut world = World::new();
+        world.cold = cold;
+        let room = world.public_room();
+        let first = world.says(&room, ALICE, "one").event_id();
+        let second = world.says(&room, ALICE, "two").event_id();
+        let moved = |answer: &Answer| seq(answer) > 0;
+        assert!(moved(&world.control(&room, receipt(ALICE, "m.read", &second, ""))));
+        assert!(!moved(&world.control(&room, receipt(ALICE, "m.read", &second, ""))), "it is there already");
+        assert!(!moved(&world.control(&room, receipt(ALICE, "m.read", &first, ""))), "it does not go back");
+        // Each type and thread has its own.
+        assert!(moved(&world.control(&room, receipt(ALICE, "m.read.private", &first, ""))));
+        assert!(moved(&world.control(&room, receipt(ALICE, "m.read", &first, "main"))));
+        assert_eq!(world.tables.receipts.len(), 3);
+        let told: Vec<_> = world
+            .bodies()
+            .into_iter()
+            .filter_map(|body| match body {
+                Body::Receipt(receipt) => Some((receipt.r#type, receipt.event_id, receipt.thread_id)),
+                _ => None,
+            })
+            .collect();
+        let of =
+            |kind: &str, event: &str, thread: &str| (kind.to_owned(), event.to_owned(), thread.to_owned());
+        assert_eq!(
+            told,
+            [of("m.read", &second, ""), of("m.read.private", &first, ""), of("m.read", &first, "main")]
+        );
+        let row = world.tables.receipts.values().find(|row| row.event_id == second).unwrap();
+        assert_eq!(Some(row.event_seq), world.event(&second).unwrap().seq);
+        assert_eq!(u64::try_from(world.row(&room).last_seq).unwrap(), u64::try_from(row.seq).unwrap() + 2);
+    }
+}
+
+#[test]
+fn receipts_are_for_members_and_known_events() {
+    let mut world = World::new();
+    let room = world.public_room();
+    let event = world.says(&room, ALICE, "one").event_id();
+    let other = world.public_room();
+    let elsewhere = world.says(&other, ALICE, "one").event_id();
+    for event in ["$nosuch", &elsewhere] {
+        assert_eq!(seq(&world.control(&room, receipt(ALICE, "m.read", event, ""))), 0);
+    }
+    let refused = |world: &mut World, action| world.control(&room, action).refused();
+    assert_eq!(refused(&mut world, receipt(BOB, "m.read", &event, "")), ErrorReason::NotJoined);
+    let stranger = receipt("@x:elsewhere.org", "m.read", &event, "");
+    assert_eq!(refused(&mut world, stranger), ErrorReason::InvalidParam);
+    for (kind, event, thread) in
+        [("m.fully_read", event.as_str(), ""), ("", &event, ""), ("m.read", "x", ""), ("m.read", &event, "x")]
+    {
+        assert_eq!(refused(&mut world, receipt(ALICE, kind, event, thread)), ErrorReason::InvalidParam);
+    }
+    world.member(&room, ALICE, CAROL, "ban").event_id();
+    assert_eq!(refused(&mut world, receipt(CAROL, "m.read", &event, "")), ErrorReason::Banned);
+    assert!(world.tables.receipts.is_empty());
+}
+
+#[test]
+fn receipts_of_threads_name_what_belongs_to_them() {
+    let mut world = World::new();
+    let room = world.public_room();
+    let relate = |world: &mut World, kind: &str, to: &str| {
+        let relation = json!({ "rel_type": kind, "event_id": to });
+        world
+            .send(&room, ALICE, "m.room.message", json!({ "body": "x", "m.relates_to": relation }))
+            .event_id()
+    };
+    // A <- thread - B <- annotation - C, and A <- reference - D <- annotation - E.
+    let a = world.says(&room, ALICE, "A").event_id();
+    let b = relate(&mut world, "m.thread", &a);
+    let c = relate(&mut world, "m.annotation", &b);
+    let d = relate(&mut world, "m.reference", &a);
+    let e = relate(&mut world, "m.annotation", &d);
+    let f = world.says(&room, ALICE, "F").event_id();
+    for (event, of_thread, of_main) in [
+        (&a, true, true),
+        (&b, true, false),
+        (&c, true, false),
+        (&d, true, true),
+        (&e, true, true),
+        (&f, false, true),
+    ] {
+        for (thread, allowed) in [(a.as_str(), of_thread), ("main", of_main)] {
+            let answer = world.control(&room, receipt(ALICE, "m.read", event, thread));
+            if allowed {
+                answer.event_id();
+            } else {
+                assert_eq!(answer.refused(), ErrorReason::InvalidParam, "{event} {thread}");
+            }
+        }
+    }
+    let endless = relate(&mut world, "m.reference", &f);
+    let endless = relate(&mut world, "m.reference", &endless);
+    let endless = relate(&mut world, "m.reference", &endless);
+    let endless = relate(&mut world, "m.reference", &endless);
+    world.control(&room, receipt(ALICE, "m.read", &endless, "main")).event_id();
+}

@@ -1,0 +1,197 @@
+//! `GET /_matrix/client/*/notifications`
+//! [Spec](https://spec.matrix.org/v1.19/client-server-api/#get_matrixclientv3notifications)
+//!
+//! Nothing is kept for it: the push rules of the user are applied to the recent timelines of the rooms the user is in. So
+//! it reaches back as far as those are in memory.
+
+use std::{cmp::Reverse, sync::Arc};
+
+use axum::{
+    extract::State,
+    http::header,
+    response::{IntoResponse, Response},
+};
+use http::StatusCode;
+use plexus_matrix_http::{AuthedUser, MatrixError, QueryArgs};
+use ruma::OwnedRoomId;
+use serde::{Deserialize, Serialize};
+use serde_json::value::{RawValue, to_raw_value};
+use tracing::{error, instrument};
+
+use crate::{
+    SyncService,
+    clock::now_ms,
+    limits,
+    view::{self, Candidate, Event, Member, Membership, Reading, Viewer},
+};
+
+/// The query string.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Query {
+    from: Option<String>,
+    limit: Option<u64>,
+    only: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct Answer {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next_token: Option<String>,
+    notifications: Vec<Notification>,
+}
+
+#[derive(Debug, Serialize)]
+struct Notification {
+    actions: Box<RawValue>,
+    event: Arc<RawValue>,
+    read: bool,
+    room_id: OwnedRoomId,
+    ts: i64,
+}
+
+/// Where a notification lies among all: by time, then by event.
+type Place = (i64, String);
+
+struct Found {
+    place: Place,
+    event: Arc<Event>,
+    room: usize,
+    read: bool,
+    actions: Box<RawValue>,
+}
+
+#[derive(Deserialize)]
+struct Sent {
+    origin_server_ts: Option<i64>,
+}
+
+#[instrument(name = "http.client.notifications", skip_all, fields(user.id = %user.id))]
+pub(crate) async fn handler(
+    State(service): State<SyncService>,
+    user: AuthedUser,
+    QueryArgs(query): QueryArgs<Query>,
+) -> Result<Response, MatrixError> {
+    let (default, most) = limits::NOTIFICATIONS;
+    let limit = query.limit.map_or(default, |limit| usize::try_from(limit).unwrap_or(most)).clamp(1, most);
+    let from = query.from.as_deref().map(read_token).transpose()?;
+    let only_highlights = query.only.as_deref() == Some("highlight");
+    let reading = read(&service, &user).await?;
+    let mut found = Vec::new();
+    let mut pins = Vec::new();
+    for (index, candidate) in reading.candidates.iter().enumerate() {
+        if candidate.now.membership != Membership::Join {
+            continue;
+        }
+        pins.push(candidate.room.pin());
+        match service.view.load(&candidate.room).await {
+            Ok(()) => {}
+            Err(refused) if refused.is_refusal() => continue,
+            Err(failure) => return Err(failure.into()),
+        }
+        look_through(&user, &reading, (index, candidate), only_highlights, &mut found);
+    }
+    found.retain(|found| from.as_ref().is_none_or(|from| found.place < *from));
+    // Newest first, and no more than are asked for and the one that tells that there are more.
+    found.sort_unstable_by(|a, b| Reverse(&a.place).cmp(&Reverse(&b.place)));
+    let more = found.len() > limit;
+    found.truncate(limit);
+    let next_token = found.last().filter(|_| more).map(|last| write_token(&last.place));
+    let now = now_ms();
+    let show = |found: Found| {
+        let room = &reading.candidates.get(found.room)?.room;
+        let viewer = Viewer { user_id: &user.id, device_id: &user.device_id, now };
+        let event = found.event.show(&room.id, Some(Membership::Join), viewer);
+        let event = event
+            .inspect_err(|failure| error!(room.id = %room.id, error = %failure, "event cannot be shown"))
+            .ok()?;
+        Some(Notification {
+            actions: found.actions,
+            event,
+            read: found.read,
+            room_id: room.id.clone(),
+            ts: found.place.0,
+        })
+    };
+    let answer = Answer { next_token, notifications: found.into_iter().filter_map(show).collect() };
+    let body = serde_json::to_vec(&answer).map_err(|error| {
+        error!(%error, "answer could not be encoded");
+        MatrixError::internal()
+    })?;
+    Ok(([(header::CONTENT_TYPE, "application/json")], body).into_response())
+}
+
+/// The rooms of the user, as of now.
+async fn read(service: &SyncService, user: &AuthedUser) -> Result<Reading, MatrixError> {
+    for _ in 0..limits::ATTEMPTS {
+        let known = service.view.user(&user.id).await?;
+        let now = now_ms();
+        let mut cut = service.positions.cut(0);
+        let mut target = cut;
+        let about = view::Request { since: None, all_joined: true, now };
+        match known.read(about, &target.rooms, &mut cut) {
+            None => continue,
+            Some(Ok(reading)) => return Ok(reading),
+            Some(Err(ahead)) => target.rooms = ahead,
+        }
+        service.positions.reach(&target, limits::CATCH_UP).await;
+    }
+    Err(MatrixError::unavailable())
+}
+
+/// Collects the notifications of a room that is loaded.
+fn look_through(
+    user: &AuthedUser,
+    reading: &Reading,
+    (index, candidate): (usize, &Candidate),
+    only_highlights: bool,
+    found: &mut Vec<Found>,
+) {
+    let member = Member {
+        user: &user.id,
+        room: &candidate.room.id,
+        rules: &reading.rules,
+        rules_seq: reading.rules_seq,
+        joined_since: candidate.since,
+    };
+    candidate.room.read(|view| {
+        for (event, read, outcome) in view.notifications(&member) {
+            if (only_highlights && !outcome.highlights()) || reading.ignored.contains(&event.sender) {
+                continue;
+            }
+            let Ok(actions) = to_raw_value(outcome.actions) else {
+                continue;
+            };
+            let sent = serde_json::from_slice::<Sent>(&event.json).ok();
+            let ts = sent.and_then(|sent| sent.origin_server_ts).unwrap_or_default();
+            let place = (ts, event.id.to_string());
+            found.push(Found { place, event: Arc::clone(event), room: index, read, actions });
+        }
+    });
+}
+
+/// A place as clients hand it back.
+fn write_token((ts, event_id): &Place) -> String {
+    format!("n1_{ts}_{event_id}")
+}
+
+fn read_token(token: &str) -> Result<Place, MatrixError> {
+    let place = token.strip_prefix("n1_").and_then(|place| place.split_once('_'));
+    let read = place.and_then(|(ts, event_id)| Some((ts.parse().ok()?, event_id.to_owned())));
+    read.ok_or_else(|| {
+        MatrixError::new(StatusCode::BAD_REQUEST, "M_INVALID_PARAM", "The token is not one of this server's")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tokens_come_back() {
+        let place = (-5, "$a_b".to_owned());
+        assert_eq!(read_token(&write_token(&place)).unwrap(), place);
+        for token in ["", "n1_", "n1_x_$a", "n1_5", "s2_AQAAAAA"] {
+            assert!(read_token(token).is_err(), "{token}");
+        }
+    }
+}
