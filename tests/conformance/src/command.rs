@@ -1,0 +1,43 @@
+//! The command line.
+
+mod run;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Tests of what a Matrix homeserver does, over HTTP alone.
+#[derive(Debug, Parser)]
+#[command(name = "plexus-conformance", version)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Runs tests against a server that is there already.
+    Run(run::Options),
+    /// Prints the names of tests.
+    List(run::Filter),
+}
+
+pub(crate) fn main() -> ExitCode {
+    let result = match Arguments::parse().command {
+        Command::Run(options) => run::run(&options),
+        Command::List(filter) => {
+            for test in filter.tests() {
+                println!("{}", test.name);
+            }
+            Ok(true)
+        }
+    };
+    match result {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("{error:#}");
+            ExitCode::from(2)
+        }
+    }
+}

@@ -1,0 +1,124 @@
+//! `plexus-conformance run`
+
+use std::{collections::BTreeSet, fs, path::PathBuf, sync::Arc, time::Instant};
+
+use anyhow::{Context as _, Result, ensure};
+use clap::Args;
+use serde_json::Value;
+
+use crate::{
+    client_server,
+    harness::{self, Expectations, Outcome, Report, Test},
+    server::Target,
+};
+
+/// Which tests.
+#[derive(Debug, Args)]
+pub(crate) struct Filter {
+    /// Only tests whose name contains one of these.
+    names: Vec<String>,
+    /// Only every Nth of them: a sample.
+    #[arg(long, default_value_t = 1, value_name = "N")]
+    every: usize,
+}
+
+impl Filter {
+    /// The tests that are meant.
+    pub(crate) fn tests(&self) -> Vec<Test> {
+        let wanted = |test: &Test| {
+            self.names.is_empty() || self.names.iter().any(|part| test.name.contains(part.as_str()))
+        };
+        client_server::tests().into_iter().filter(wanted).step_by(self.every.max(1)).collect()
+    }
+}
+
+/// Against what, and how.
+#[derive(Debug, Args)]
+pub(crate) struct Options {
+    #[command(flatten)]
+    filter: Filter,
+    /// Base URL of the client API.
+    #[arg(long)]
+    url: String,
+    /// The server's name.
+    #[arg(long)]
+    server_name: String,
+    /// How many tests run at once.
+    #[arg(long, default_value_t = 12, value_name = "N")]
+    at_once: usize,
+    /// Tables of tests that are expected to fail.
+    #[arg(long, value_name = "FILE")]
+    expect: Vec<PathBuf>,
+    /// Shape of the server, as these tables name it.
+    #[arg(long, default_value = "")]
+    shape: String,
+    /// Where to write results for machines.
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Prints every test, not only those that fail.
+    #[arg(long, short)]
+    verbose: bool,
+}
+
+/// A runtime for tests.
+pub(crate) fn runtime() -> Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start")
+}
+
+/// Runs tests; whether all went as expected.
+pub(crate) fn run(options: &Options) -> Result<bool> {
+    let mut expected = Vec::new();
+    for file in &options.expect {
+        expected.push(Expectations::read(file, &options.shape)?);
+    }
+    check_names(&expected)?;
+    let tests = options.filter.tests();
+    ensure!(!tests.is_empty(), "no test is meant by that");
+    let target = Arc::new(Target::new(&options.url, &options.server_name)?);
+    let began = Instant::now();
+    let reports = runtime()?.block_on(harness::run(&target, &tests, options.at_once.max(1), |report| {
+        print(report, reason(&expected, report), options.verbose);
+    }));
+    if let Some(file) = &options.json {
+        let all: Value = reports.iter().map(Report::json).collect();
+        fs::write(file, all.to_string()).with_context(|| format!("cannot write {}", file.display()))?;
+    }
+    Ok(summary(&reports, &expected, began))
+}
+
+fn reason<'a>(expected: &'a [Expectations], report: &Report) -> Option<&'a str> {
+    expected.iter().find_map(|table| table.reason(&report.name))
+}
+
+/// A table that names a test which does not exist is out of date.
+fn check_names(expected: &[Expectations]) -> Result<()> {
+    let known: BTreeSet<String> = client_server::tests().into_iter().map(|test| test.name).collect();
+    for name in expected.iter().flat_map(Expectations::names) {
+        ensure!(known.contains(name), "there is no test {name}, though it is listed");
+    }
+    Ok(())
+}
+
+fn print(report: &Report, reason: Option<&str>, verbose: bool) {
+    match (&report.outcome, reason) {
+        (Outcome::Passed, None) if !verbose => {}
+        (Outcome::Passed, None) => println!("{} passed", report.name),
+        (Outcome::Passed, Some(reason)) => {
+            println!("{} unexpected\n  it passes, but is listed as one that fails: {reason}", report.name);
+        }
+        (Outcome::Failed(_), Some(_)) => println!("{} expected", report.name),
+        (Outcome::Failed(_), None) => print!("{} failed\n{report}", report.name),
+    }
+}
+
+fn summary(reports: &[Report], expected: &[Expectations], began: Instant) -> bool {
+    let count = |passed: bool, listed: bool| {
+        let of = |report: &&Report| report.passed() == passed && reason(expected, report).is_some() == listed;
+        reports.iter().filter(of).count()
+    };
+    let (failed, unexpected) = (count(false, false), count(true, true));
+    println!("{} tests in {:.1} s", reports.len(), began.elapsed().as_secs_f64());
+    println!("{} fail as expected, {unexpected} pass though listed as failing", count(false, true));
+    println!("{} passed, {} failed", count(true, false), failed + unexpected);
+    failed + unexpected == 0
+}

@@ -1,0 +1,91 @@
+//! The server under test, as one test sees it.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use serde_json::{Value, json};
+
+use crate::{
+    actor::User,
+    wire::{Answer, Client, Transcript},
+};
+
+static NEXT: AtomicU64 = AtomicU64::new(0);
+
+/// Where the server is, and what it calls itself.
+#[derive(Debug, Clone)]
+pub(crate) struct Target {
+    /// Base URL of the client API.
+    pub(crate) url: String,
+    /// The part after the colon in user IDs.
+    pub(crate) name: String,
+    /// Set apart from those of other runs, so that a server can be tested twice.
+    pub(crate) run: String,
+    /// Shared by all tests.
+    pub(crate) http: reqwest::Client,
+}
+
+impl Target {
+    pub(crate) fn new(url: &str, name: &str) -> anyhow::Result<Self> {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis();
+        Ok(Self {
+            url: url.trim_end_matches('/').to_owned(),
+            name: name.to_owned(),
+            run: format!("{:x}", now & 0xff_ffff_ffff),
+            http: crate::wire::http()?,
+        })
+    }
+}
+
+/// The server under test. Clones share a transcript.
+#[derive(Debug, Clone)]
+pub(crate) struct Server {
+    target: Arc<Target>,
+    transcript: Transcript,
+}
+
+impl Server {
+    pub(crate) fn new(target: Arc<Target>) -> Self {
+        Self { target, transcript: Transcript::default() }
+    }
+
+    /// What was said so far.
+    pub(crate) fn transcript(&self) -> Transcript {
+        self.transcript.clone()
+    }
+
+    /// The server's name.
+    pub(crate) fn name(&self) -> &str {
+        &self.target.name
+    }
+
+    /// A name that nothing else on this server has: lower case letters, digits and hyphens.
+    pub(crate) fn unique(&self, name: &str) -> String {
+        format!("{name}-{}-{}", self.target.run, NEXT.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// Somebody without a session.
+    pub(crate) fn anybody(&self) -> Client {
+        Client::new(self.target.http.clone(), &self.target.url, self.transcript.clone(), "anybody")
+    }
+
+    /// Registers; the answer may be anything.
+    pub(crate) async fn registers(&self, body: Value) -> Answer {
+        self.anybody().post("/register", body).await
+    }
+
+    /// A new user with a session.
+    pub(crate) async fn user(&self, name: &str) -> User {
+        let localpart = self.unique(name);
+        let password = format!("correct horse of {localpart}");
+        let answer = self.registers(json!({
+            "auth": { "type": "m.login.dummy" }, "username": localpart, "password": password,
+        }));
+        User::new(self.anybody(), name, &localpart, &password, &answer.await.ok())
+    }
+}
