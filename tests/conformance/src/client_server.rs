@@ -2,13 +2,26 @@
 
 mod account;
 mod devices;
+mod discovery;
+mod endpoints;
 mod profiles;
 mod rooms;
 mod standards;
+mod sync;
 
 use crate::harness::Test;
 
 /// All tests, in the order of the sections.
 pub(crate) fn tests() -> Vec<Test> {
-    [standards::tests(), account::tests(), rooms::tests(), profiles::tests(), devices::tests()].concat()
+    [
+        standards::tests(),
+        endpoints::tests(),
+        discovery::tests(),
+        account::tests(),
+        rooms::tests(),
+        sync::tests(),
+        profiles::tests(),
+        devices::tests(),
+    ]
+    .concat()
 }

@@ -11,7 +11,7 @@ use std::{
 use serde_json::{Value, json};
 
 use crate::{
-    actor::User,
+    actor::{Room, User},
     wire::{Answer, Client, Transcript},
 };
 
@@ -87,5 +87,36 @@ impl Server {
             "auth": { "type": "m.login.dummy" }, "username": localpart, "password": password,
         }));
         User::new(self.anybody(), name, &localpart, &password, &answer.await.ok())
+    }
+
+    /// Two users.
+    pub(crate) async fn pair(&self) -> (User, User) {
+        futures::join!(self.user("alice"), self.user("bob"))
+    }
+
+    /// Three users.
+    pub(crate) async fn trio(&self) -> (User, User, User) {
+        futures::join!(self.user("alice"), self.user("bob"), self.user("carl"))
+    }
+
+    /// Somebody who looks around without an account of their own.
+    pub(crate) async fn guest(&self) -> User {
+        let answer = self.anybody().post("/register", json!({})).query("kind", "guest").await.ok();
+        User::new(self.anybody(), "guest", "", "", &answer)
+    }
+
+    /// The ID of a user who does not exist.
+    pub(crate) fn nobody(&self) -> String {
+        format!("@{}:{}", self.unique("nobody"), self.name())
+    }
+
+    /// A room that does not exist.
+    pub(crate) fn nowhere(&self) -> Room {
+        Room(format!("!nowhere:{}", self.name()))
+    }
+
+    /// An alias that nobody has.
+    pub(crate) fn alias(&self) -> String {
+        format!("#{}:{}", self.unique("alias"), self.name())
     }
 }

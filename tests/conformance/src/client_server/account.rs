@@ -1,9 +1,13 @@
-//! [Account](https://spec.matrix.org/v1.19/client-server-api/#account-management)
+//! Accounts, sessions, and what is kept with them.
 
+mod data;
+mod login;
+mod password;
+mod register;
 mod whoami;
 
 use crate::harness::Test;
 
 pub(crate) fn tests() -> Vec<Test> {
-    [whoami::tests()].concat()
+    [register::tests(), login::tests(), password::tests(), whoami::tests(), data::tests()].concat()
 }

@@ -45,7 +45,7 @@ async fn an_unknown_device_is_not_found(server: Server) {
 }
 
 async fn the_device_of_somebody_else_is_not_found(server: Server) {
-    let (alice, bob) = (server.user("alice").await, server.user("bob").await);
+    let (alice, bob) = server.pair().await;
     bob.get(path!("/devices/{}", alice.device)).await.refused(404, "M_NOT_FOUND");
 }
 
@@ -60,7 +60,7 @@ async fn a_device_gets_a_name(server: Server) {
 }
 
 async fn the_device_of_somebody_else_gets_no_name(server: Server) {
-    let (alice, bob) = (server.user("alice").await, server.user("bob").await);
+    let (alice, bob) = server.pair().await;
     let path = path!("/devices/{}", alice.device);
     bob.put(path.clone(), json!({ "display_name": "Bob's" })).await.refused(404, "M_NOT_FOUND");
     assert_ne!(alice.get(path).await.ok()["display_name"], "Bob's");
@@ -98,7 +98,7 @@ async fn the_wrong_password_deletes_nothing(server: Server) {
 }
 
 async fn the_password_of_somebody_else_deletes_nothing(server: Server) {
-    let (alice, bob) = (server.user("alice").await, server.user("bob").await);
+    let (alice, bob) = server.pair().await;
     let phone = alice.logs_in().await;
     let path = path!("/devices/{}", phone.device);
     let answer = bob.confirms(alice.delete(path.clone())).await;
@@ -118,7 +118,7 @@ async fn many_devices_are_deleted_at_once(server: Server) {
 }
 
 async fn devices_of_somebody_else_are_not_deleted(server: Server) {
-    let (alice, bob) = (server.user("alice").await, server.user("bob").await);
+    let (alice, bob) = server.pair().await;
     let devices = json!([alice.device]);
     let answer = bob.confirms(bob.post("/delete_devices", json!({ "devices": devices })));
     // Whether the request is refused is left open.

@@ -32,7 +32,7 @@ async fn a_name_and_an_avatar_are_set_and_read(server: Server) {
 }
 
 async fn anybody_reads_a_profile(server: Server) {
-    let (alice, bob) = (server.user("alice").await, server.user("bob").await);
+    let (alice, bob) = server.pair().await;
     alice.sets_profile("displayname", json!("Alice")).await.ok();
     assert_eq!(bob.reads_profile(&alice).await.ok()["displayname"], "Alice");
     let nobody = server.anybody().get(path!("/profile/{}", alice.id)).await;
@@ -47,7 +47,7 @@ async fn one_field_is_read_alone(server: Server) {
 }
 
 async fn somebody_else_cannot_set_a_profile(server: Server) {
-    let (alice, bob) = (server.user("alice").await, server.user("bob").await);
+    let (alice, bob) = server.pair().await;
     let path = path!("/profile/{}/displayname", alice.id);
     bob.put(path, json!({ "displayname": "Bob's" })).await.refused(403, "M_FORBIDDEN");
     assert_ne!(alice.reads_profile(&alice).await.body["displayname"], "Bob's");
@@ -55,7 +55,7 @@ async fn somebody_else_cannot_set_a_profile(server: Server) {
 
 async fn an_unknown_user_is_not_found(server: Server) {
     let alice = server.user("alice").await;
-    let nobody = format!("@{}:{}", server.unique("nobody"), server.name());
+    let nobody = server.nobody();
     alice.get(path!("/profile/{}", nobody)).await.refused(404, "M_NOT_FOUND");
     alice.get(path!("/profile/{}/displayname", nobody)).await.refused(404, "M_NOT_FOUND");
 }
@@ -74,7 +74,7 @@ async fn a_deleted_field_is_gone(server: Server) {
 }
 
 async fn a_field_of_ones_own_is_set_and_read(server: Server) {
-    let (alice, bob) = (server.user("alice").await, server.user("bob").await);
+    let (alice, bob) = server.pair().await;
     let value = json!({ "words": ["green", "tea"], "since": 2017 });
     alice.sets_profile("org.example.motto", value.clone()).await.ok();
     assert_eq!(bob.reads_profile(&alice).await.ok()["org.example.motto"], value);
@@ -113,7 +113,7 @@ async fn the_name_goes_to_the_rooms(server: Server) {
 }
 
 async fn members_hear_of_a_new_name(server: Server) {
-    let (alice, bob) = (server.user("alice").await, server.user("bob").await);
+    let (alice, bob) = server.pair().await;
     let room = alice.creates_room().member(&bob).await;
     let since = alice.sync_token().await;
     bob.sets_profile("displayname", json!("Bob the second")).await.ok();

@@ -1,20 +1,29 @@
 //! [Rooms](https://spec.matrix.org/v1.19/client-server-api/#rooms-1) and the events in them.
 
+mod aliases;
 mod ban;
 mod context;
+mod create;
 mod forget;
 mod invite;
 mod join;
 mod kick;
 mod knock;
 mod leave;
+mod members;
+mod messages;
+mod power_levels;
 mod redact;
 mod send;
+mod state;
+mod visibility;
 
 use crate::harness::Test;
 
 pub(crate) fn tests() -> Vec<Test> {
     [
+        create::tests(),
+        aliases::tests(),
         join::tests(),
         invite::tests(),
         knock::tests(),
@@ -22,8 +31,13 @@ pub(crate) fn tests() -> Vec<Test> {
         kick::tests(),
         ban::tests(),
         forget::tests(),
+        members::tests(),
+        state::tests(),
+        power_levels::tests(),
+        visibility::tests(),
         send::tests(),
         redact::tests(),
+        messages::tests(),
         context::tests(),
     ]
     .concat()

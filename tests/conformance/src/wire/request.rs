@@ -14,6 +14,9 @@ use super::{Answer, Exchange, Transcript, encoded};
 /// Longer than any long poll of a test.
 const TIMEOUT: Duration = Duration::from_secs(40);
 
+/// How often a request is repeated that came too soon.
+const PATIENCE: usize = 20;
+
 /// Somebody who makes requests: a user with a token, or anybody.
 #[derive(Debug, Clone)]
 pub(crate) struct Client {
@@ -134,7 +137,20 @@ impl Request {
         self
     }
 
+    /// Makes the request. A limit of its rate is kept to, as clients must: no test is about it.
     async fn send(self) -> Answer {
+        for _ in 0..PATIENCE {
+            let answer = self.clone().send_once().await;
+            if answer.status != 429 {
+                return answer;
+            }
+            let wait = answer.body["retry_after_ms"].as_u64().unwrap_or(1000);
+            tokio::time::sleep(Duration::from_millis(wait.min(2000))).await;
+        }
+        self.send_once().await
+    }
+
+    async fn send_once(self) -> Answer {
         let mut url = format!("{}{}", self.client.base, self.path);
         let mut shown = self.path.clone();
         for (index, (name, value)) in self.query.iter().enumerate() {

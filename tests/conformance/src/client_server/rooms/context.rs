@@ -80,7 +80,7 @@ async fn the_tokens_go_on_in_both_directions(server: Server) {
 }
 
 async fn one_who_is_not_a_member_sees_nothing(server: Server) {
-    let (alice, bob) = (server.user("alice").await, server.user("bob").await);
+    let (alice, bob) = server.pair().await;
     let (room, events) = chat(&alice, 1).await;
     let answer = bob.reads_context(&room, &events[0]).await;
     answer.refused_as(&[(403, "M_FORBIDDEN"), (404, "M_NOT_FOUND")]);

@@ -13,7 +13,7 @@ tests![
 ];
 
 async fn one_who_left_forgets(server: Server) {
-    let (alice, bob) = (server.user("alice").await, server.user("bob").await);
+    let (alice, bob) = server.pair().await;
     let room = alice.creates_room().member(&bob).await;
     bob.leaves(&room).await.ok();
     assert_eq!(bob.forgets(&room).await.ok(), json!({}));
@@ -26,7 +26,7 @@ async fn a_member_cannot_forget(server: Server) {
 }
 
 async fn a_forgotten_room_is_not_read(server: Server) {
-    let (alice, bob) = (server.user("alice").await, server.user("bob").await);
+    let (alice, bob) = server.pair().await;
     let room = alice.creates_room().member(&bob).await;
     bob.leaves(&room).await.ok();
     bob.reads_messages(&room).await.ok();
@@ -35,7 +35,7 @@ async fn a_forgotten_room_is_not_read(server: Server) {
 }
 
 async fn a_forgotten_room_is_not_in_sync(server: Server) {
-    let (alice, bob) = (server.user("alice").await, server.user("bob").await);
+    let (alice, bob) = server.pair().await;
     let room = alice.creates_room().member(&bob).await;
     bob.leaves(&room).await.ok();
     let filter = json!({ "room": { "include_leave": true } });
@@ -47,7 +47,7 @@ async fn a_forgotten_room_is_not_in_sync(server: Server) {
 }
 
 async fn one_who_forgot_joins_again(server: Server) {
-    let (alice, bob) = (server.user("alice").await, server.user("bob").await);
+    let (alice, bob) = server.pair().await;
     let room = alice.creates_room().public().await;
     bob.joins(&room).await.ok();
     bob.leaves(&room).await.ok();

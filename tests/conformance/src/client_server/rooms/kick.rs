@@ -16,7 +16,7 @@ tests![
 ];
 
 async fn a_kicked_member_has_left(server: Server) {
-    let (alice, bob) = (server.user("alice").await, server.user("bob").await);
+    let (alice, bob) = server.pair().await;
     let room = alice.creates_room().member(&bob).await;
     assert_eq!(alice.kicks(&bob, &room).await.ok(), json!({}));
     assert_eq!(alice.reads_membership(&room, &bob).await, "leave");
@@ -25,7 +25,7 @@ async fn a_kicked_member_has_left(server: Server) {
 }
 
 async fn the_reason_and_the_sender_are_in_the_member_event(server: Server) {
-    let (alice, bob) = (server.user("alice").await, server.user("bob").await);
+    let (alice, bob) = server.pair().await;
     let room = alice.creates_room().member(&bob).await;
     alice.kicks(&bob, &room).json(json!({ "user_id": bob.id, "reason": "noise" })).await.ok();
     let state = alice.reads_all_state(&room).await.ok();
@@ -36,16 +36,14 @@ async fn the_reason_and_the_sender_are_in_the_member_event(server: Server) {
 }
 
 async fn too_little_power_cannot_kick(server: Server) {
-    let (alice, bob, carl) =
-        (server.user("alice").await, server.user("bob").await, server.user("carl").await);
+    let (alice, bob, carl) = server.trio().await;
     let room = alice.creates_room().member(&bob).member(&carl).await;
     bob.kicks(&carl, &room).await.refused(403, "M_FORBIDDEN");
     assert_eq!(alice.reads_membership(&room, &carl).await, "join");
 }
 
 async fn equal_power_cannot_kick(server: Server) {
-    let (alice, bob, carl) =
-        (server.user("alice").await, server.user("bob").await, server.user("carl").await);
+    let (alice, bob, carl) = server.trio().await;
     let room = alice.creates_room().member(&bob).member(&carl).await;
     alice.sets_power(&room, "users", &bob.id, 50).await;
     alice.sets_power(&room, "users", &carl.id, 50).await;
@@ -55,19 +53,19 @@ async fn equal_power_cannot_kick(server: Server) {
 }
 
 async fn one_who_is_not_a_member_cannot_kick(server: Server) {
-    let (alice, bob) = (server.user("alice").await, server.user("bob").await);
+    let (alice, bob) = server.pair().await;
     let room = alice.creates_room().public().await;
     bob.kicks(&alice, &room).await.refused(403, "M_FORBIDDEN");
 }
 
 async fn one_who_is_not_in_the_room_cannot_be_kicked(server: Server) {
-    let (alice, bob) = (server.user("alice").await, server.user("bob").await);
+    let (alice, bob) = server.pair().await;
     let room = alice.creates_room().await;
     alice.kicks(&bob, &room).await.refused(403, "M_FORBIDDEN");
 }
 
 async fn one_who_was_kicked_from_a_public_room_joins_again(server: Server) {
-    let (alice, bob) = (server.user("alice").await, server.user("bob").await);
+    let (alice, bob) = server.pair().await;
     let room = alice.creates_room().public().await;
     bob.joins(&room).await.ok();
     alice.kicks(&bob, &room).await.ok();

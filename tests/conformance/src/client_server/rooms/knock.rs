@@ -27,7 +27,7 @@ async fn knock_room(alice: &User) -> Room {
 }
 
 async fn a_knock_is_a_membership(server: Server) {
-    let (alice, bob) = (server.user("alice").await, server.user("bob").await);
+    let (alice, bob) = server.pair().await;
     let room = knock_room(&alice).await;
     let answer = bob.knocks(&room).await.ok();
     assert_eq!(answer["room_id"], room.0);
@@ -35,7 +35,7 @@ async fn a_knock_is_a_membership(server: Server) {
 }
 
 async fn the_one_who_knocks_hears_of_it(server: Server) {
-    let (alice, bob) = (server.user("alice").await, server.user("bob").await);
+    let (alice, bob) = server.pair().await;
     let room = knock_room(&alice).await;
     let since = bob.sync_token().await;
     bob.knocks(&room).await.ok();
@@ -48,7 +48,7 @@ async fn the_one_who_knocks_hears_of_it(server: Server) {
 }
 
 async fn the_reason_is_in_the_member_event(server: Server) {
-    let (alice, bob) = (server.user("alice").await, server.user("bob").await);
+    let (alice, bob) = server.pair().await;
     let room = knock_room(&alice).await;
     bob.knocks(&room).json(json!({ "reason": "is there tea?" })).await.ok();
     let member = alice.reads_state(&room, "m.room.member", &bob.id).await.ok();
@@ -56,13 +56,13 @@ async fn the_reason_is_in_the_member_event(server: Server) {
 }
 
 async fn a_room_that_is_not_for_knocking_is_forbidden(server: Server) {
-    let (alice, bob) = (server.user("alice").await, server.user("bob").await);
+    let (alice, bob) = server.pair().await;
     let room = alice.creates_room().await;
     bob.knocks(&room).await.refused(403, "M_FORBIDDEN");
 }
 
 async fn a_member_does_not_knock(server: Server) {
-    let (alice, bob) = (server.user("alice").await, server.user("bob").await);
+    let (alice, bob) = server.pair().await;
     let room = knock_room(&alice).await;
     alice.invites(&bob, &room).await.ok();
     bob.joins(&room).await.ok();
@@ -71,14 +71,14 @@ async fn a_member_does_not_knock(server: Server) {
 }
 
 async fn a_banned_user_does_not_knock(server: Server) {
-    let (alice, bob) = (server.user("alice").await, server.user("bob").await);
+    let (alice, bob) = server.pair().await;
     let room = knock_room(&alice).await;
     alice.bans(&bob, &room).await.ok();
-    bob.knocks(&room).await.refused(403, "M_FORBIDDEN");
+    bob.knocks(&room).await.refused_as(&[(403, "M_FORBIDDEN"), (403, "M_BAD_STATE")]);
 }
 
 async fn a_knock_is_answered_by_an_invite(server: Server) {
-    let (alice, bob) = (server.user("alice").await, server.user("bob").await);
+    let (alice, bob) = server.pair().await;
     let room = knock_room(&alice).await;
     bob.knocks(&room).await.ok();
     alice.invites(&bob, &room).await.ok();
@@ -87,7 +87,7 @@ async fn a_knock_is_answered_by_an_invite(server: Server) {
 }
 
 async fn a_knock_is_turned_down_by_a_kick(server: Server) {
-    let (alice, bob) = (server.user("alice").await, server.user("bob").await);
+    let (alice, bob) = server.pair().await;
     let room = knock_room(&alice).await;
     bob.knocks(&room).await.ok();
     alice.kicks(&bob, &room).await.ok();
@@ -95,7 +95,7 @@ async fn a_knock_is_turned_down_by_a_kick(server: Server) {
 }
 
 async fn a_knock_is_taken_back_by_leaving(server: Server) {
-    let (alice, bob) = (server.user("alice").await, server.user("bob").await);
+    let (alice, bob) = server.pair().await;
     let room = knock_room(&alice).await;
     bob.knocks(&room).await.ok();
     bob.leaves(&room).await.ok();
@@ -103,7 +103,7 @@ async fn a_knock_is_taken_back_by_leaving(server: Server) {
 }
 
 async fn a_knock_does_not_let_in(server: Server) {
-    let (alice, bob) = (server.user("alice").await, server.user("bob").await);
+    let (alice, bob) = server.pair().await;
     let room = knock_room(&alice).await;
     bob.knocks(&room).await.ok();
     bob.joins(&room).await.refused(403, "M_FORBIDDEN");
@@ -114,6 +114,5 @@ async fn a_knock_does_not_let_in(server: Server) {
 
 async fn an_unknown_room_is_not_found(server: Server) {
     let alice = server.user("alice").await;
-    let nowhere = Room(format!("!nowhere:{}", server.name()));
-    alice.knocks(&nowhere).await.refused_as(&[(404, "M_NOT_FOUND"), (403, "M_FORBIDDEN")]);
+    alice.knocks(&server.nowhere()).await.refused_as(&[(404, "M_NOT_FOUND"), (403, "M_FORBIDDEN")]);
 }

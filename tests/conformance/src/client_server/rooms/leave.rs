@@ -2,10 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::{
-    actor::{Room, sync},
-    server::Server,
-};
+use crate::{actor::sync, server::Server};
 
 tests![
     a_member_leaves,
@@ -20,7 +17,7 @@ tests![
 ];
 
 async fn a_member_leaves(server: Server) {
-    let (alice, bob) = (server.user("alice").await, server.user("bob").await);
+    let (alice, bob) = server.pair().await;
     let room = alice.creates_room().member(&bob).await;
     assert_eq!(bob.leaves(&room).await.ok(), json!({}));
     assert_eq!(alice.reads_membership(&room, &bob).await, "leave");
@@ -28,7 +25,7 @@ async fn a_member_leaves(server: Server) {
 }
 
 async fn the_reason_is_in_the_member_event(server: Server) {
-    let (alice, bob) = (server.user("alice").await, server.user("bob").await);
+    let (alice, bob) = server.pair().await;
     let room = alice.creates_room().member(&bob).await;
     bob.leaves(&room).json(json!({ "reason": "no tea" })).await.ok();
     let member = alice.reads_state(&room, "m.room.member", &bob.id).await.ok();
@@ -36,7 +33,7 @@ async fn the_reason_is_in_the_member_event(server: Server) {
 }
 
 async fn one_who_left_hears_nothing_more(server: Server) {
-    let (alice, bob) = (server.user("alice").await, server.user("bob").await);
+    let (alice, bob) = server.pair().await;
     let room = alice.creates_room().member(&bob).await;
     bob.leaves(&room).await.ok();
     let since = bob.sync_token().await;
@@ -50,7 +47,7 @@ async fn one_who_left_hears_nothing_more(server: Server) {
 }
 
 async fn one_who_left_does_not_send(server: Server) {
-    let (alice, bob) = (server.user("alice").await, server.user("bob").await);
+    let (alice, bob) = server.pair().await;
     let room = alice.creates_room().member(&bob).await;
     bob.leaves(&room).await.ok();
     let content = json!({ "msgtype": "m.text", "body": "one more thing" });
@@ -58,7 +55,7 @@ async fn one_who_left_does_not_send(server: Server) {
 }
 
 async fn one_who_left_a_public_room_joins_again(server: Server) {
-    let (alice, bob) = (server.user("alice").await, server.user("bob").await);
+    let (alice, bob) = server.pair().await;
     let room = alice.creates_room().public().await;
     bob.joins(&room).await.ok();
     bob.leaves(&room).await.ok();
@@ -67,7 +64,7 @@ async fn one_who_left_a_public_room_joins_again(server: Server) {
 }
 
 async fn one_who_left_is_told_by_sync_once(server: Server) {
-    let (alice, bob) = (server.user("alice").await, server.user("bob").await);
+    let (alice, bob) = server.pair().await;
     let room = alice.creates_room().member(&bob).await;
     let since = bob.sync_token().await;
     bob.leaves(&room).await.ok();
@@ -80,15 +77,14 @@ async fn one_who_left_is_told_by_sync_once(server: Server) {
 }
 
 async fn one_who_was_never_there_cannot_leave(server: Server) {
-    let (alice, bob) = (server.user("alice").await, server.user("bob").await);
+    let (alice, bob) = server.pair().await;
     let room = alice.creates_room().public().await;
     bob.leaves(&room).await.refused(403, "M_FORBIDDEN");
 }
 
 async fn an_unknown_room_cannot_be_left(server: Server) {
     let alice = server.user("alice").await;
-    let nowhere = Room(format!("!nowhere:{}", server.name()));
-    let answer = alice.leaves(&nowhere).await;
+    let answer = alice.leaves(&server.nowhere()).await;
     answer.refused_as(&[(403, "M_FORBIDDEN"), (404, "M_NOT_FOUND"), (404, "M_UNKNOWN")]);
 }
 

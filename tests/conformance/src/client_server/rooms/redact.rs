@@ -43,7 +43,7 @@ async fn it_says_by_what_it_was_redacted(server: Server) {
 }
 
 async fn members_hear_of_the_redaction(server: Server) {
-    let (alice, bob) = (server.user("alice").await, server.user("bob").await);
+    let (alice, bob) = server.pair().await;
     let room = alice.creates_room().member(&bob).await;
     let event = alice.says(&room, "oops").await;
     let since = bob.sync_token().await;
@@ -56,7 +56,7 @@ async fn members_hear_of_the_redaction(server: Server) {
 }
 
 async fn ones_own_event_needs_no_power(server: Server) {
-    let (alice, bob) = (server.user("alice").await, server.user("bob").await);
+    let (alice, bob) = server.pair().await;
     let room = alice.creates_room().member(&bob).await;
     let event = bob.says(&room, "oops").await;
     bob.redacts(&room, &event).await.ok();
@@ -64,7 +64,7 @@ async fn ones_own_event_needs_no_power(server: Server) {
 }
 
 async fn the_event_of_somebody_else_needs_power(server: Server) {
-    let (alice, bob) = (server.user("alice").await, server.user("bob").await);
+    let (alice, bob) = server.pair().await;
     let room = alice.creates_room().member(&bob).await;
     let event = alice.says(&room, "mine").await;
     bob.redacts(&room, &event).await.refused(403, "M_FORBIDDEN");
@@ -75,7 +75,7 @@ async fn the_event_of_somebody_else_needs_power(server: Server) {
 }
 
 async fn one_who_is_not_a_member_cannot_redact(server: Server) {
-    let (alice, bob) = (server.user("alice").await, server.user("bob").await);
+    let (alice, bob) = server.pair().await;
     let room = alice.creates_room().public().await;
     let event = alice.says(&room, "mine").await;
     bob.redacts(&room, &event).await.refused(403, "M_FORBIDDEN");

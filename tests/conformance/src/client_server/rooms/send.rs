@@ -4,12 +4,13 @@
 
 use serde_json::json;
 
-use crate::{actor::Room, server::Server, wire::Json as _};
+use crate::{server::Server, wire::Json as _};
 
 tests![
     a_sent_event_can_be_read_with_its_fields,
     members_hear_of_it,
     a_repeated_transaction_gives_the_same_event_once,
+    another_path_is_another_transaction,
     another_device_has_transactions_of_its_own,
     one_who_is_not_a_member_may_not_send,
     too_little_power_may_not_send,
@@ -34,7 +35,7 @@ async fn a_sent_event_can_be_read_with_its_fields(server: Server) {
 }
 
 async fn members_hear_of_it(server: Server) {
-    let (alice, bob) = (server.user("alice").await, server.user("bob").await);
+    let (alice, bob) = server.pair().await;
     let room = alice.creates_room().member(&bob).await;
     let since = bob.sync_token().await;
     let event = alice.says(&room, "hello").await;
@@ -60,6 +61,14 @@ async fn a_repeated_transaction_gives_the_same_event_once(server: Server) {
     assert_eq!(ids.iter().filter(|id| first["event_id"] == id.as_str()).count(), 1, "{ids:?}");
 }
 
+async fn another_path_is_another_transaction(server: Server) {
+    let alice = server.user("alice").await;
+    let room = alice.creates_room().await;
+    let one = alice.put(path!("/rooms/{}/send/org.example.one/t", room), json!({})).await.ok();
+    let two = alice.put(path!("/rooms/{}/send/org.example.two/t", room), json!({})).await.ok();
+    assert_ne!(one["event_id"], two["event_id"]);
+}
+
 async fn another_device_has_transactions_of_its_own(server: Server) {
     let alice = server.user("alice").await;
     let phone = alice.logs_in().await;
@@ -71,7 +80,7 @@ async fn another_device_has_transactions_of_its_own(server: Server) {
 }
 
 async fn one_who_is_not_a_member_may_not_send(server: Server) {
-    let (alice, bob) = (server.user("alice").await, server.user("bob").await);
+    let (alice, bob) = server.pair().await;
     let room = alice.creates_room().public().await;
     bob.sends(&room, "m.room.message", json!({ "msgtype": "m.text", "body": "let me in" }))
         .await
@@ -79,7 +88,7 @@ async fn one_who_is_not_a_member_may_not_send(server: Server) {
 }
 
 async fn too_little_power_may_not_send(server: Server) {
-    let (alice, bob) = (server.user("alice").await, server.user("bob").await);
+    let (alice, bob) = server.pair().await;
     let room = alice.creates_room().member(&bob).await;
     alice.sets_power(&room, "events", "org.example.rare", 50).await;
     bob.sends(&room, "org.example.rare", json!({})).await.refused(403, "M_FORBIDDEN");
@@ -88,9 +97,9 @@ async fn too_little_power_may_not_send(server: Server) {
 
 async fn an_unknown_room_is_forbidden_or_not_found(server: Server) {
     let alice = server.user("alice").await;
-    let nowhere = Room(format!("!nowhere:{}", server.name()));
-    let answer =
-        alice.sends(&nowhere, "m.room.message", json!({ "msgtype": "m.text", "body": "anybody?" })).await;
+    let answer = alice
+        .sends(&server.nowhere(), "m.room.message", json!({ "msgtype": "m.text", "body": "anybody?" }))
+        .await;
     answer.refused_as(&[(403, "M_FORBIDDEN"), (404, "M_NOT_FOUND")]);
 }
 
