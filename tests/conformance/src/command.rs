@@ -1,5 +1,7 @@
 //! The command line.
 
+mod coverage;
+mod mutants;
 mod run;
 
 use std::process::ExitCode;
@@ -18,6 +20,10 @@ struct Arguments {
 enum Command {
     /// Runs tests against a server that is there already.
     Run(run::Options),
+    /// Changes one thing at a time in what a server answers, and shows which tests notice.
+    Mutants(mutants::Options),
+    /// Prints what a server serves of the specification, and how many tests touch it.
+    Coverage(coverage::Options),
     /// Prints the names of tests.
     List(run::Filter),
 }
@@ -25,6 +31,8 @@ enum Command {
 pub(crate) fn main() -> ExitCode {
     let result = match Arguments::parse().command {
         Command::Run(options) => run::run(&options),
+        Command::Mutants(options) => mutants::run(&options),
+        Command::Coverage(options) => coverage::run(&options),
         Command::List(filter) => {
             for test in filter.tests() {
                 println!("{}", test.name);

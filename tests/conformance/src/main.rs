@@ -11,7 +11,9 @@ mod harness;
 mod actor;
 mod client_server;
 mod command;
+mod mutants;
 mod server;
+mod specification;
 
 use std::process::ExitCode;
 

@@ -32,20 +32,27 @@ impl Filter {
     }
 }
 
+/// Against which server.
+#[derive(Debug, Args)]
+pub(crate) struct Against {
+    /// Base URL of the client API.
+    #[arg(long)]
+    pub(crate) url: String,
+    /// The server's name.
+    #[arg(long)]
+    pub(crate) server_name: String,
+    /// How many tests run at once.
+    #[arg(long, default_value_t = 12, value_name = "N")]
+    pub(crate) at_once: usize,
+}
+
 /// Against what, and how.
 #[derive(Debug, Args)]
 pub(crate) struct Options {
     #[command(flatten)]
     filter: Filter,
-    /// Base URL of the client API.
-    #[arg(long)]
-    url: String,
-    /// The server's name.
-    #[arg(long)]
-    server_name: String,
-    /// How many tests run at once.
-    #[arg(long, default_value_t = 12, value_name = "N")]
-    at_once: usize,
+    #[command(flatten)]
+    against: Against,
     /// Tables of tests that are expected to fail.
     #[arg(long, value_name = "FILE")]
     expect: Vec<PathBuf>,
@@ -74,11 +81,12 @@ pub(crate) fn run(options: &Options) -> Result<bool> {
     check_names(&expected)?;
     let tests = options.filter.tests();
     ensure!(!tests.is_empty(), "no test is meant by that");
-    let target = Arc::new(Target::new(&options.url, &options.server_name)?);
+    let target = Arc::new(Target::new(&options.against.url, &options.against.server_name)?);
     let began = Instant::now();
-    let reports = runtime()?.block_on(harness::run(&target, &tests, options.at_once.max(1), |report| {
-        print(report, reason(&expected, report), options.verbose);
-    }));
+    let reports =
+        runtime()?.block_on(harness::run(&target, &tests, options.against.at_once.max(1), |report| {
+            print(report, reason(&expected, report), options.verbose);
+        }));
     if let Some(file) = &options.json {
         let all: Value = reports.iter().map(Report::json).collect();
         fs::write(file, all.to_string()).with_context(|| format!("cannot write {}", file.display()))?;

@@ -1,0 +1,92 @@
+//! The endpoints that the specification has.
+
+use std::sync::LazyLock;
+
+/// An endpoint.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Endpoint {
+    /// Which API it is of: `client-server`, …
+    pub(crate) api: &'static str,
+    /// Method.
+    pub(crate) method: &'static str,
+    /// Path, with names in braces.
+    pub(crate) path: &'static str,
+    /// The specification's name for it.
+    pub(crate) operation: &'static str,
+    /// Whether clients are told to use something else.
+    pub(crate) deprecated: bool,
+}
+
+static ENDPOINTS: LazyLock<Vec<Endpoint>> = LazyLock::new(|| {
+    let lines = include_str!("../endpoints.tsv").lines().filter(|line| !line.starts_with('#'));
+    lines.filter_map(Endpoint::parse).collect()
+});
+
+impl Endpoint {
+    fn parse(line: &'static str) -> Option<Self> {
+        let mut fields = line.split('\t');
+        let (api, method, path) = (fields.next()?, fields.next()?, fields.next()?);
+        let operation = fields.next()?;
+        Some(Self { api, method, path, operation, deprecated: fields.next() == Some("deprecated") })
+    }
+
+    /// How well a path fits: the number of parts that are the same; none if it does not fit.
+    fn fit(&self, path: &str) -> Option<usize> {
+        let mut wanted = self.path.split('/');
+        let mut found = path.split('/');
+        let mut same = 0;
+        loop {
+            match (wanted.next(), found.next()) {
+                (None, None) => return Some(same),
+                (Some(wanted), Some(_)) if wanted.starts_with('{') => {}
+                (Some(wanted), Some(found)) if wanted == found => same += 1,
+                // An empty state key may be left out, with the slash before it.
+                (Some("{stateKey}"), None) => return Some(same),
+                _ => return None,
+            }
+        }
+    }
+}
+
+/// All endpoints, in the order of the specification.
+pub(crate) fn endpoints() -> &'static [Endpoint] {
+    &ENDPOINTS
+}
+
+/// The endpoint that a request is for. The path is as it was sent, with or without a query.
+pub(crate) fn find(method: &str, path: &str) -> Option<&'static Endpoint> {
+    let path = path.split('?').next().unwrap_or_default();
+    let path = path.replacen("/_matrix/client/r0/", "/_matrix/client/v3/", 1);
+    let fits = endpoints().iter().filter(|endpoint| endpoint.method == method);
+    let fits = fits.filter_map(|endpoint| Some((endpoint.fit(&path)?, endpoint)));
+    // The first of those that fit best: some paths are listed twice.
+    fits.rev().max_by_key(|(same, _)| *same).map(|(_, endpoint)| endpoint)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn operation(method: &str, path: &str) -> Option<&'static str> {
+        find(method, path).map(|endpoint| endpoint.operation)
+    }
+
+    #[test]
+    fn requests_find_their_endpoint() {
+        let rooms = "/_matrix/client/v3/rooms/%21a%3Ab";
+        assert_eq!(operation("GET", &format!("{rooms}/state")), Some("getRoomState"));
+        for path in ["/state/m.room.name", "/state/m.room.name/", "/state/m.room.name/key?format=event"] {
+            assert_eq!(operation("GET", &format!("{rooms}{path}")), Some("getRoomStateWithKey"));
+        }
+        assert_eq!(operation("POST", &format!("{rooms}/invite")), Some("inviteUser"));
+        assert_eq!(operation("GET", "/_matrix/client/r0/sync?since=x"), Some("sync"));
+        assert_eq!(operation("GET", "/_matrix/client/v3/pushrules/global/"), Some("getPushRulesGlobal"));
+        assert_eq!(operation("PUT", "/_matrix/client/v3/sync"), None);
+    }
+
+    #[test]
+    fn there_are_212_endpoints() {
+        assert_eq!(endpoints().len(), 212);
+        assert_eq!(endpoints().iter().filter(|endpoint| endpoint.deprecated).count(), 9);
+    }
+}
