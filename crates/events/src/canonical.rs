@@ -1,5 +1,7 @@
 //! Canonical JSON as room versions 6 and later require it: integers within ±(2^53 − 1), no floats, sorted keys.
 
+pub(crate) mod lax;
+
 use std::fmt;
 
 use ruma::{CanonicalJsonObject, CanonicalJsonValue, Int};

@@ -12,13 +12,20 @@ use std::collections::{BTreeMap, BTreeSet};
 use ruma::{OwnedEventId, OwnedServerName};
 
 use crate::{
-    canonical::{self, CanonicalError, Object, Value},
+    MAX_EVENT_BYTES,
+    canonical::{
+        self, CanonicalError, Object, Value,
+        lax::{self, LaxObject},
+    },
     hash,
     pdu::{Pdu, PduError},
     redact::{self, RedactError},
     verify::{self, Integrity, PublicKeys, VerifyError},
     version::RoomRules,
 };
+
+/// Most bytes of an event before it is made canonical: escapes take up to six bytes for one.
+const MAX_TEXT_BYTES: usize = 8 * MAX_EVENT_BYTES;
 
 /// An event that is dropped: it is not even stored as rejected.
 #[derive(Debug, thiserror::Error)]
@@ -46,6 +53,8 @@ pub struct Unverified {
     rules: &'static RoomRules,
     event_id: OwnedEventId,
     object: Object,
+    /// The event as it is hashed, if it has numbers without a canonical form; `object` has `null` in their places.
+    lax: Option<LaxObject>,
 }
 
 /// An event that may be authorized.
@@ -65,8 +74,42 @@ pub struct Received {
 ///
 /// Fails with the first thing that is wrong.
 pub fn parse(json: &[u8], rules: &'static RoomRules) -> Result<Unverified, ReceiveError> {
-    let object = canonical::parse_object(json)?;
-    parsed(object, rules)
+    if json.len() > MAX_TEXT_BYTES {
+        return Err(VerifyError::Format(format!("the event exceeds {MAX_EVENT_BYTES} bytes")).into());
+    }
+    match canonical::parse_object(json) {
+        Ok(object) => parsed(object, rules),
+        Err(error) if rules.rules.authorization.strict_canonical_json => Err(error.into()),
+        Err(_) => {
+            let object = lax::parse_object(json)?;
+            match lax::strict(&object) {
+                (object, false) => parsed(object, rules),
+                (strict, true) => parsed_lax(object, strict, rules),
+            }
+        }
+    }
+}
+
+fn parsed_lax(
+    mut lax: LaxObject,
+    mut object: Object,
+    rules: &'static RoomRules,
+) -> Result<Unverified, ReceiveError> {
+    if lax::without(&lax, &[]).len() > MAX_EVENT_BYTES {
+        return Err(VerifyError::Format(format!("the event exceeds {MAX_EVENT_BYTES} bytes")).into());
+    }
+    verify::check_format(&object, rules)?;
+    object.remove("unsigned");
+    lax.remove("unsigned");
+    let event_id = hash::event_id_of(&signed(&lax), rules)?;
+    Ok(Unverified { rules, event_id, object, lax: Some(lax) })
+}
+
+/// What is signed of an event: the redacted event without signatures. Its hash is the event ID.
+fn signed(event: &LaxObject) -> Vec<u8> {
+    let mut redacted = event.clone();
+    lax::prune(&mut redacted);
+    lax::without(&redacted, &["signatures", "unsigned"])
 }
 
 /// Checks the format of an event that is part of a larger JSON text.
@@ -78,7 +121,7 @@ pub fn parsed(mut object: Object, rules: &'static RoomRules) -> Result<Unverifie
     verify::check_format(&object, rules)?;
     object.remove("unsigned");
     let event_id = hash::event_id(&object, rules)?;
-    Ok(Unverified { rules, event_id, object })
+    Ok(Unverified { rules, event_id, object, lax: None })
 }
 
 impl Unverified {
@@ -94,7 +137,8 @@ impl Unverified {
         self.rules
     }
 
-    /// The event as JSON, without `unsigned`.
+    /// The event as JSON, without `unsigned`. Numbers that room versions 3 to 5 allow, and that have no canonical form,
+    /// are `null` here.
     #[must_use]
     pub fn object(&self) -> &Object {
         &self.object
@@ -132,7 +176,10 @@ impl Unverified {
     ///
     /// Fails if a signature is missing or wrong, or no key is given that could verify it.
     pub fn verify(self, keys: &PublicKeys) -> Result<Received, ReceiveError> {
-        verify::verify_signers(&self.object, keys, self.rules)?;
+        match &self.lax {
+            None => verify::verify_signers(&self.object, keys, self.rules)?,
+            Some(lax) => verify::verify_signed(&self.object, &signed(lax), keys, self.rules)?,
+        }
         self.trust_signatures()
     }
 
@@ -142,6 +189,18 @@ impl Unverified {
     ///
     /// Fails if a field cannot be read.
     pub fn trust_signatures(mut self) -> Result<Received, ReceiveError> {
+        if let Some(mut lax) = self.lax {
+            let hashed = lax::without(&lax, &["hashes", "signatures", "unsigned"]);
+            let integrity = if hash::content_hash_is_of(&self.object, &hashed) {
+                Integrity::Whole
+            } else {
+                lax::prune(&mut lax);
+                Integrity::HashMismatch
+            };
+            let json = lax::without(&lax, &[]);
+            let pdu = Pdu::from_checked(self.event_id, &json, false)?;
+            return Ok(Received { pdu, json, integrity });
+        }
         let integrity = if hash::content_hash_matches(&self.object) {
             Integrity::Whole
         } else {

@@ -3,7 +3,10 @@
 use ruma::canonical_json::{CanonicalJsonValue, RedactedBecause, redact_in_place};
 
 use crate::{
-    canonical::{self, CanonicalError, Object},
+    canonical::{
+        self, CanonicalError, Object,
+        lax::{self, Lax},
+    },
     hash,
     version::RoomRules,
 };
@@ -36,8 +39,17 @@ pub fn prune(event: &mut Object, rules: &RoomRules) -> Result<(), RedactError> {
 ///
 /// Fails if one of the events is malformed.
 pub fn redact(event: &[u8], because: &[u8], rules: &RoomRules) -> Result<Vec<u8>, RedactError> {
-    let mut event = canonical::parse_object(event)?;
-    let mut because = canonical::parse_object(because)?;
+    let strict = rules.rules.authorization.strict_canonical_json;
+    let mut event = match canonical::parse_object(event) {
+        Ok(event) => event,
+        Err(error) if strict => return Err(error.into()),
+        Err(_) => return redact_lax(event, because, rules),
+    };
+    let mut because = match canonical::parse_object(because) {
+        Ok(because) => because,
+        Err(error) if strict => return Err(error.into()),
+        Err(_) => return redact_lax(&canonical::object_to_vec(&event), because, rules),
+    };
     because.remove("unsigned");
     let event_id =
         hash::event_id(&because, rules).map_err(|error| RedactError::Malformed(error.to_string()))?;
@@ -45,4 +57,20 @@ pub fn redact(event: &[u8], because: &[u8], rules: &RoomRules) -> Result<Vec<u8>
     redact_in_place(&mut event, &rules.rules.redaction, Some(RedactedBecause::from_json(because)))
         .map_err(|error| RedactError::Malformed(error.to_string()))?;
     Ok(canonical::object_to_vec(&event))
+}
+
+/// The same for events of room versions 3 to 5 with numbers that have no canonical form.
+fn redact_lax(event: &[u8], because: &[u8], rules: &RoomRules) -> Result<Vec<u8>, RedactError> {
+    let mut event = lax::parse_object(event)?;
+    let mut because = lax::parse_object(because)?;
+    because.remove("unsigned");
+    let mut signed = because.clone();
+    lax::prune(&mut signed);
+    let event_id = hash::event_id_of(&lax::without(&signed, &["signatures"]), rules)
+        .map_err(|error| RedactError::Malformed(error.to_string()))?;
+    because.insert("event_id".to_owned(), Lax::String(event_id.to_string()));
+    lax::prune(&mut event);
+    let unsigned = [("redacted_because".to_owned(), Lax::Object(because))].into();
+    event.insert("unsigned".to_owned(), Lax::Object(unsigned));
+    Ok(lax::without(&event, &[]))
 }

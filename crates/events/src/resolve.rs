@@ -81,7 +81,7 @@ pub trait Lookup {
     /// The auth events of an event, and its generation.
     fn links(&self, nid: Self::Nid) -> Option<Links<Self::Nid>>;
 
-    /// A state event.
+    /// A state event. Each is asked for once in a call of [`resolve`], so that the lookup may parse it then.
     fn event(&self, nid: Self::Nid) -> Option<Arc<Pdu>>;
 
     /// The entry that all states have at a key, `Some(None)` if they have none. It is only asked for keys in which the
@@ -239,16 +239,17 @@ pub fn resolve<L: Lookup>(
     Ok(Resolved { entries, explanation })
 }
 
-/// Asks the lookup, and notes what it lacks.
+/// Asks the lookup, once for each event, and notes what it lacks.
 struct Reader<'a, L: Lookup> {
     conflict: &'a Conflict<'a, L::Nid>,
     lookup: &'a L,
     lacking: RefCell<Lacking<L::Nid>>,
+    events: RefCell<HashMap<L::Nid, Arc<Pdu>>>,
 }
 
 impl<'a, L: Lookup> Reader<'a, L> {
     fn new(conflict: &'a Conflict<'a, L::Nid>, lookup: &'a L) -> Self {
-        Self { conflict, lookup, lacking: RefCell::default() }
+        Self { conflict, lookup, lacking: RefCell::default(), events: RefCell::default() }
     }
 
     fn links(&self, nid: L::Nid) -> Option<Links<L::Nid>> {
@@ -260,11 +261,19 @@ impl<'a, L: Lookup> Reader<'a, L> {
     }
 
     fn event(&self, nid: L::Nid) -> Option<Arc<Pdu>> {
-        let event = self.lookup.event(nid);
-        if event.is_none() {
-            self.lacking.borrow_mut().events.insert(nid);
+        if let Some(event) = self.events.borrow().get(&nid) {
+            return Some(Arc::clone(event));
         }
-        event
+        match self.lookup.event(nid) {
+            Some(event) => {
+                self.events.borrow_mut().insert(nid, Arc::clone(&event));
+                Some(event)
+            }
+            None => {
+                self.lacking.borrow_mut().events.insert(nid);
+                None
+            }
+        }
     }
 
     fn state(&self, key: &StateKey) -> Option<Option<L::Nid>> {

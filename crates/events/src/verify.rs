@@ -188,13 +188,23 @@ pub fn verify_signers(event: &Object, keys: &PublicKeys, rules: &RoomRules) -> R
         .custom_redacted_root_fields(&["signatures", "unsigned"])
         .serialize(event)
         .map_err(|error| VerifyError::Format(error.to_string()))?;
+    verify_signed(event, signed.as_bytes(), keys, rules)
+}
+
+/// The same where what was signed is known: the redacted event without signatures.
+pub(crate) fn verify_signed(
+    event: &Object,
+    signed: &[u8],
+    keys: &PublicKeys,
+    rules: &RoomRules,
+) -> Result<(), VerifyError> {
     let signatures = event.get("signatures").and_then(Value::as_object);
     for server in signers(event, rules) {
         let Some(claimed) = signatures.and_then(|all| all.get(server.as_str())).and_then(Value::as_object)
         else {
             return Err(VerifyError::Signature(format!("the event is not signed by {server}")));
         };
-        verify_server(&server, claimed, keys, signed.as_bytes())?;
+        verify_server(&server, claimed, keys, signed)?;
     }
     Ok(())
 }

@@ -4,7 +4,10 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::{ReceiveError, parse};
-use crate::{RoomRules, canonical, verify::PublicKeys};
+use crate::{
+    RoomRules, canonical,
+    verify::{Integrity, PublicKeys},
+};
 
 fn event() -> Value {
     json!({
@@ -129,6 +132,68 @@ fn whose_signatures_are_needed() {
             assert_eq!(unverified.verify(&PublicKeys::new()).is_ok(), signers.is_empty());
         }
     }
+}
+
+#[test]
+fn numbers_of_any_kind_come_in_before_version_six() {
+    // Event IDs and content hashes as Synapse computes them.
+    for (version, number, id, content_hash) in [
+        (
+            "5",
+            "1.5",
+            "$t1cEkDl191Cqgxkc_HM2YHrF9rODMQI2BAKV6MxaVYI",
+            "t2J2Yy875zJTd7NkumCUuthhM0zG7MHvIaqQodErHgY",
+        ),
+        (
+            "5",
+            "1e16",
+            "$AzfbuB4CP64GMwq7CHJ7xs1ku5EI0OvBVCE1O2OhopQ",
+            "FVAclEaqchfEIeTlVGEKteXyUXbeAHYBCHQGut2INNE",
+        ),
+        (
+            "4",
+            "0.00001",
+            "$Z58JpxdpD3VXSNJpPhhnv1T2HNy1608AEDi_MvO0Ji8",
+            "5X4AHZyJGHCpObY8NiJvN79Bm+urtaW4lEw84wAyjzc",
+        ),
+        (
+            "3",
+            "9007199254740992",
+            "$fDdshyQ/sL+m3LE4moXfbE+EGqq67NmsfmK4+QhASEU",
+            "zVp2AP8qrac/tP6vT/WZINlcOU7uGQnPta6psDgpnfY",
+        ),
+    ] {
+        let text = |hash: &str| {
+            format!(
+                r#"{{"auth_events":[],"prev_events":[],"content":{{"ban":{number},"x":{number}}},"depth":1,
+                "hashes":{{{hash}}},"origin_server_ts":1,"room_id":"!x:d","sender":"@a:d","signatures":{{}},
+                "type":"m.room.power_levels","state_key":""}}"#
+            )
+        };
+        let rules = RoomRules::of(version).unwrap();
+        let unverified = parse(text("").as_bytes(), rules).unwrap();
+        assert_eq!(unverified.event_id(), id, "{number}");
+        assert!(parse(text("").as_bytes(), RoomRules::of("6").unwrap()).is_err());
+        let received = unverified.trust_signatures().unwrap();
+        assert_eq!(received.integrity, Integrity::HashMismatch);
+        assert!(!String::from_utf8(received.json).unwrap().contains("\"x\""));
+        let text = text(&format!(r#""sha256":"{content_hash}""#));
+        let received = parse(text.as_bytes(), rules).unwrap().trust_signatures().unwrap();
+        assert_eq!(received.integrity, Integrity::Whole);
+        // What was stored can be read again, and redacted.
+        let again = parse(&received.json, rules).unwrap();
+        assert_eq!(again.event_id(), received.pdu.id());
+        let redacted = crate::redact::redact(&received.json, &received.json, rules).unwrap();
+        assert_eq!(parse(&redacted, rules).unwrap().event_id(), received.pdu.id());
+    }
+    // Where the rules need integers, they must be.
+    let rules = RoomRules::of("5").unwrap();
+    for field in ["depth", "origin_server_ts"] {
+        let text = event().to_string().replace(&format!("\"{field}\":1"), &format!("\"{field}\":1.0"));
+        assert!(text.contains("1.0") && parse(text.as_bytes(), rules).is_err(), "{text}");
+    }
+    let text = event().to_string().replace("\"depth\":1", "\"depth\":-0");
+    assert_eq!(parse(text.as_bytes(), rules).unwrap().trust_signatures().unwrap().pdu.depth(), 0);
 }
 
 #[test]
