@@ -4,12 +4,14 @@
 //! clients see; content stays the text it was.
 
 mod parts;
+mod relations;
 
 use plexus_proto::room::v1::RoomEvent;
 use ruma::{DeviceId, UserId};
 use serde_json::value::RawValue;
 
 use parts::{Client, Stored, StoredUnsigned, Stripped, Unsigned};
+pub use relations::{Viewer, bundle};
 
 /// Why an event cannot be shown.
 #[derive(Debug, thiserror::Error)]
@@ -47,6 +49,8 @@ pub struct EventMeta<'a> {
     pub prev_sender: Option<&'a str>,
     /// Now, in milliseconds since the Unix epoch: for `age`, which is left out without it.
     pub now_ms: Option<i64>,
+    /// What relations have made of the event (`m.relations`), as [`bundle`] makes it.
+    pub relations: Option<&'a RawValue>,
 }
 
 impl<'a> EventMeta<'a> {
@@ -65,6 +69,7 @@ impl<'a> EventMeta<'a> {
             prev_content: Some(&event.prev_content[..]).filter(|content| !content.is_empty()),
             prev_sender: filled(&event.prev_sender),
             now_ms: Some(now_ms),
+            relations: None,
         }
     }
 }
@@ -79,7 +84,7 @@ pub fn client_event(
     show(&stored, &meta, format)
 }
 
-/// Puts an event that the room server answered into client format, for this viewer.
+/// Puts an event that the room server answered into client format, for this viewer, without what relations made of it.
 ///
 /// The transaction ID goes only to the device that sent the event.
 pub fn client_room_event(
@@ -89,13 +94,7 @@ pub fn client_room_event(
     now_ms: i64,
     format: EventFormat,
 ) -> Result<Box<RawValue>, EventError> {
-    let stored: Stored<'_> = serde_json::from_slice(&event.json)?;
-    let mut meta = EventMeta::of(event, Some((viewer, device)), now_ms);
-    // Device IDs are unique only within a user.
-    if stored.sender != viewer.as_str() {
-        meta.txn_id = None;
-    }
-    show(&stored, &meta, format)
+    Viewer { user_id: viewer, device_id: device, now_ms, format }.show(event, None)
 }
 
 /// Puts a state event into stripped format: for invites, knocks and the like.
@@ -119,6 +118,7 @@ fn show(stored: &Stored<'_>, meta: &EventMeta<'_>, format: EventFormat) -> Resul
     let prev_content: Option<&RawValue> = meta.prev_content.map(serde_json::from_slice).transpose()?;
     let unsigned = Unsigned {
         age: meta.now_ms.map(|now| now.saturating_sub(stored.origin_server_ts).max(0)),
+        relations: meta.relations,
         membership: meta.membership,
         prev_content,
         prev_sender: meta.prev_sender,

@@ -62,11 +62,13 @@ pub mod operator {
 pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
 
 /// Full names of the services that a room server serves to other services.
-pub const ROOM_SERVER_SERVICES: [&str; 6] = [
+pub const ROOM_SERVER_SERVICES: [&str; 8] = [
     input::v1::input_service_server::SERVICE_NAME,
     room::v1::room_directory_service_server::SERVICE_NAME,
+    room::v1::room_history_service_server::SERVICE_NAME,
     room::v1::room_query_service_server::SERVICE_NAME,
     room::v1::room_stream_service_server::SERVICE_NAME,
+    room::v1::room_summary_service_server::SERVICE_NAME,
     user::v1::user_query_service_server::SERVICE_NAME,
     user::v1::user_stream_service_server::SERVICE_NAME,
 ];

@@ -3,11 +3,13 @@
 mod check;
 mod directory;
 mod freshness;
+mod history;
 pub(crate) mod input;
 mod operator;
 mod output_range;
 pub(crate) mod room_stream;
 pub(crate) mod rooms;
+mod summary;
 pub(crate) mod user_stream;
 mod users;
 
@@ -24,6 +26,8 @@ pub(crate) fn routes(app: &App) -> Routes {
     routes.add_service(room_stream::service(app));
     routes.add_service(user_stream::service(app));
     routes.add_service(rooms::service(app));
+    routes.add_service(history::service(app));
+    routes.add_service(summary::service(app));
     routes.add_service(directory::service(app));
     routes.add_service(users::service(app));
     routes.routes()

@@ -9,6 +9,7 @@ mod data;
 mod devices;
 mod profile;
 mod push_rules;
+mod reports;
 mod session;
 mod state;
 mod tags;
@@ -19,7 +20,7 @@ use plexus_proto::log::v1::{InputUserEvent, input_user_event::Command};
 
 pub(crate) use self::{
     apply::{Applied, At, Outcome, apply},
-    state::{AccessToken, Account, Change, Device, RefreshToken, TokenHash, User},
+    state::{AccessToken, Account, Change, Device, RefreshToken, Report, TokenHash, User},
 };
 
 /// The account data that a command changes rather than replaces: user, room (empty for global data), type. It is to be
@@ -42,6 +43,7 @@ pub(crate) fn builds_on(record: &InputUserEvent) -> Option<(&str, &str, &str)> {
         | Command::SetProfileField(_)
         | Command::SetAccountData(_)
         | Command::SetFilter(_)
-        | Command::ConfirmTokens(_) => None,
+        | Command::ConfirmTokens(_)
+        | Command::Report(_) => None,
     }
 }

@@ -55,6 +55,8 @@ pub(super) struct Client<'a> {
 pub(super) struct Unsigned<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) age: Option<i64>,
+    #[serde(rename = "m.relations", skip_serializing_if = "Option::is_none")]
+    pub(super) relations: Option<&'a RawValue>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) membership: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -73,6 +75,7 @@ impl Unsigned<'_> {
     pub(super) fn is_empty(&self) -> bool {
         let Self {
             age,
+            relations,
             membership,
             prev_content,
             prev_sender,
@@ -81,6 +84,7 @@ impl Unsigned<'_> {
             transaction_id,
         } = self;
         age.is_none()
+            && relations.is_none()
             && membership.is_none()
             && prev_content.is_none()
             && prev_sender.is_none()

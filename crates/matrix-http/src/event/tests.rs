@@ -12,6 +12,7 @@ const META: EventMeta<'_> = EventMeta {
     prev_content: None,
     prev_sender: None,
     now_ms: Some(1500),
+    relations: None,
 };
 
 fn value(raw: &RawValue) -> Value {

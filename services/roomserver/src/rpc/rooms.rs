@@ -3,12 +3,17 @@
 mod access;
 mod encode;
 mod filter;
+pub(super) mod find_event_by_time;
+pub(super) mod get_aggregations;
 mod get_events;
 mod get_memberships;
 mod get_rooms;
 mod get_state;
+pub(super) mod list_relations;
 mod list_rooms_for_user;
+pub(super) mod list_threads;
 mod list_timeline;
+mod page;
 mod point;
 mod stream_state;
 

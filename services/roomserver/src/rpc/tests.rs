@@ -1,8 +1,10 @@
 //! The query services on a real Postgres, with rows laid down as the worker would.
 
 mod fixture;
+mod history;
 mod operator;
 mod rooms;
 mod state;
+mod summary;
 mod timeline;
 mod users;

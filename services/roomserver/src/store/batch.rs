@@ -3,10 +3,15 @@
 //! The rows of many inputs are gathered here, later ones over earlier ones of the same key, and written with a constant
 //! number of statements, pipelined: one round trip for all of them, one for the commit.
 
+mod facts;
 mod receipts;
+mod relations;
+mod reports;
 mod rooms;
 mod shared;
 mod users;
+
+use std::{pin::Pin, task::Poll};
 
 use diesel::{
     QueryResult,
@@ -14,9 +19,10 @@ use diesel::{
     query_builder::{QueryFragment, QueryId},
 };
 use diesel_async::{AsyncPgConnection, RunQueryDsl as _, SimpleAsyncConnection as _};
-use futures::future::{BoxFuture, FutureExt as _, join_all};
+use futures::future::{BoxFuture, FutureExt as _, maybe_done, poll_fn};
 
 pub(crate) use self::{
+    facts::Facts,
     rooms::RoomRows,
     shared::{DeadLetter, Fence, OutputRow, VerdictRow},
     users::UserRows,
@@ -30,6 +36,8 @@ pub(crate) struct Batch {
     pub(crate) fences: Vec<Fence>,
     /// Rooms and their events.
     pub(crate) rooms: RoomRows,
+    /// What of the state of rooms is read for many rooms at once.
+    pub(crate) facts: Facts,
     /// Users.
     pub(crate) users: UserRows,
     /// Records of `OutputRoomEvent`.
@@ -61,7 +69,7 @@ struct Pipeline<'c> {
 
 impl<'c> Pipeline<'c> {
     fn new(conn: &'c AsyncPgConnection) -> Self {
-        Self { conn, under_way: Vec::with_capacity(16) }
+        Self { conn, under_way: Vec::with_capacity(24) }
     }
 
     /// Adds a bare command.
@@ -85,8 +93,17 @@ impl<'c> Pipeline<'c> {
     /// Sends everything in order and waits for all answers. Of several failures the first in order is told: the others
     /// follow from it.
     async fn finish(self) -> Result<Vec<usize>, StoreError> {
-        // Few enough for `join_all` to poll them in order, which is the order in which they are sent.
-        join_all(self.under_way).await.into_iter().collect()
+        // Polled in order, which is the order in which they are sent: `join_all` promises that only for a few.
+        let mut under_way: Vec<_> = self.under_way.into_iter().map(maybe_done).collect();
+        poll_fn(|context| {
+            let mut pending = false;
+            for statement in &mut under_way {
+                pending |= statement.poll_unpin(context).is_pending();
+            }
+            if pending { Poll::Pending } else { Poll::Ready(()) }
+        })
+        .await;
+        under_way.iter_mut().filter_map(|statement| Pin::new(statement).take_output()).collect()
     }
 }
 
@@ -98,6 +115,7 @@ impl Batch {
         pipeline.command("begin", "BEGIN");
         shared::fence(&mut pipeline, &self.fences);
         self.rooms.write(&mut pipeline);
+        self.facts.write(&mut pipeline);
         self.users.write(&mut pipeline);
         shared::write_output(&mut pipeline, &self.room_output, &self.user_output);
         shared::write_verdicts(&mut pipeline, &self.verdicts);

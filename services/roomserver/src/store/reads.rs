@@ -3,9 +3,11 @@
 pub(crate) mod aliases;
 pub(crate) mod dead_letters;
 pub(crate) mod events;
+pub(crate) mod facts;
 pub(crate) mod heads;
 pub(crate) mod members;
 mod query;
+pub(crate) mod relations;
 pub(crate) mod rooms;
 pub(crate) mod snapshot;
 pub(crate) mod state;

@@ -43,6 +43,16 @@ diesel::table! {
 }
 
 diesel::table! {
+    current_facts (room_nid, type_, state_key) {
+        room_nid -> Int8,
+        #[sql_name = "type"]
+        type_ -> Text,
+        state_key -> Text,
+        event_nid -> Int8,
+    }
+}
+
+diesel::table! {
     current_members (room_nid, user_id) {
         room_nid -> Int8,
         user_id -> Text,
@@ -79,6 +89,22 @@ diesel::table! {
     event_json (event_nid) {
         event_nid -> Int8,
         json -> Bytea,
+    }
+}
+
+diesel::table! {
+    event_relations (event_nid) {
+        event_nid -> Int8,
+        room_nid -> Int8,
+        event_id -> Text,
+        relates_to_id -> Text,
+        rel_type -> Text,
+        #[sql_name = "type"]
+        type_ -> Text,
+        sender -> Text,
+        origin_server_ts -> Int8,
+        seq -> Int8,
+        replaces -> Bool,
     }
 }
 
@@ -182,6 +208,17 @@ diesel::table! {
 }
 
 diesel::table! {
+    reports (reporter, room_id, event_id, user_id) {
+        reporter -> Text,
+        room_id -> Text,
+        event_id -> Text,
+        user_id -> Text,
+        reason -> Text,
+        created_ts -> Int8,
+    }
+}
+
+diesel::table! {
     rooms (room_nid) {
         room_nid -> Int8,
         room_id -> Text,
@@ -208,6 +245,16 @@ diesel::table! {
 }
 
 diesel::table! {
+    threads (room_nid, root_id) {
+        room_nid -> Int8,
+        root_id -> Text,
+        replies -> Int8,
+        latest_nid -> Int8,
+        latest_seq -> Int8,
+    }
+}
+
+diesel::table! {
     user_output_log (partition, seq) {
         partition -> Int2,
         seq -> Int8,
@@ -229,10 +276,12 @@ diesel::allow_tables_to_appear_in_same_query!(
     account_data,
     accounts,
     aliases,
+    current_facts,
     current_members,
     dead_letters,
     devices,
     event_json,
+    event_relations,
     events,
     filters,
     output_log,
@@ -241,8 +290,10 @@ diesel::allow_tables_to_appear_in_same_query!(
     receipts,
     redactions,
     refresh_tokens,
+    reports,
     rooms,
     state_node,
+    threads,
     user_output_log,
     verdicts
 );

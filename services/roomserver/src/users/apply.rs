@@ -8,7 +8,7 @@ use plexus_proto::{
 use ruma::{ServerName, UserId};
 
 use super::{
-    account, data, devices, profile, push_rules, session,
+    account, data, devices, profile, push_rules, reports, session,
     state::{Account, Change, User},
     tags,
 };
@@ -117,6 +117,7 @@ impl Work<'_> {
             Command::EnablePushRule(command) => push_rules::enable(self, command),
             Command::SetPushRuleActions(command) => push_rules::set_actions(self, command),
             Command::SetTag(command) => tags::set(self, command),
+            Command::Report(command) => reports::report(self, command),
         }
     }
 

@@ -91,4 +91,21 @@ pub(crate) enum Change {
     AccountData(String, String, Option<(Bytes, i64)>),
     /// A new filter.
     Filter(String, Bytes),
+    /// Something was reported to the operators.
+    Report(Report),
+}
+
+/// What a user reported.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Report {
+    /// Room; empty if a user was reported.
+    pub(crate) room_id: String,
+    /// Event; empty if the room as a whole or a user was reported.
+    pub(crate) event_id: String,
+    /// User; empty if a room or an event was reported.
+    pub(crate) user_id: String,
+    /// Why.
+    pub(crate) reason: String,
+    /// When.
+    pub(crate) created_ts: i64,
 }

@@ -3,5 +3,6 @@
 mod fixture;
 mod hostile;
 mod ownership;
+mod relations;
 mod sends;
 mod users;

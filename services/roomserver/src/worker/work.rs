@@ -298,6 +298,9 @@ impl<'a> Work<'a> {
     fn take(&mut self, partition: u32, input: &RoomInput, applied: Applied) -> Verdict {
         self.source.absorb(&applied);
         let Applied { room, rows, outputs, verdict, counters } = applied;
+        for output in &outputs {
+            self.batch.facts.note(room.nid(), output);
+        }
         if let Ok(id) = OwnedRoomId::try_from(input.record.room_id.as_str()) {
             self.rooms.insert(id, Some(room));
         }

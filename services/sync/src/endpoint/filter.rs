@@ -231,6 +231,7 @@ impl Matcher {
             has_senders: self.senders.is_some(),
             not_senders: users(&self.not_senders),
             contains_url: self.contains_url,
+            ..TimelineFilter::default()
         }
     }
 }

@@ -331,6 +331,7 @@ impl Event {
                 .map(|replaced| replaced.sender.as_str())
                 .filter(|sender| !sender.is_empty()),
             now_ms: Some(now),
+            relations: None,
         };
         client_event(&self.json, meta, EventFormat::Sync)
     }

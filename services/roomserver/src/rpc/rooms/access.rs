@@ -68,6 +68,14 @@ impl View {
         viewer.history.next_join(seq).filter(|_| viewer.standing == Standing::Member)
     }
 
+    /// The last position that the viewer may see: one who has left sees nothing that came later, unless everybody does.
+    pub(super) fn end(&self) -> Option<i64> {
+        self.viewer.as_ref().and_then(|viewer| match viewer.standing {
+            Standing::Departed { seq, open: false } => Some(seq),
+            Standing::Departed { open: true, .. } | Standing::Member | Standing::Passerby => None,
+        })
+    }
+
     /// Whether the viewer may see an event of the room. Services may see all.
     pub(super) fn may_see(&self, facts: &Facts<'_>) -> bool {
         self.viewer.as_ref().is_none_or(|viewer| facts.visible_to(&viewer.user_id, &viewer.history))

@@ -9,7 +9,12 @@ use diesel::sql_types::{Array, BigInt, Binary, Integer, Nullable, SmallInt, Text
 use diesel_async::{AsyncPgConnection, RunQueryDsl as _, SimpleAsyncConnection as _};
 use plexus_log::partition_of;
 use plexus_proto::{
-    common::v1::ErrorReason, room::v1::room_query_service_client::RoomQueryServiceClient,
+    common::v1::ErrorReason,
+    room::v1::{
+        room_history_service_client::RoomHistoryServiceClient,
+        room_query_service_client::RoomQueryServiceClient,
+        room_summary_service_client::RoomSummaryServiceClient,
+    },
     user::v1::user_query_service_client::UserQueryServiceClient,
 };
 use plexus_service::{RpcChannel, config::PostgresConfig, refusal::reason_of};
@@ -73,8 +78,39 @@ impl Fixture {
         self.conn.batch_execute(sql).await.expect("SQL holds");
     }
 
+    pub(super) fn history(&self) -> RoomHistoryServiceClient<RpcChannel> {
+        RoomHistoryServiceClient::new(self.channel.clone())
+    }
+
+    pub(super) fn summaries(&self) -> RoomSummaryServiceClient<RpcChannel> {
+        RoomSummaryServiceClient::new(self.channel.clone())
+    }
+
+    /// Makes an account with a display name.
+    pub(super) async fn account(&mut self, user_id: &str, name: Option<&str>) {
+        self.sql(&format!("INSERT INTO accounts (user_id, created_ts) VALUES ('{user_id}', 1)")).await;
+        if let Some(name) = name {
+            let value = Value::from(name).to_string();
+            diesel::sql_query("INSERT INTO profiles (user_id, field, value) VALUES ($1, 'displayname', $2)")
+                .bind::<Text, _>(user_id)
+                .bind::<Binary, _>(value.into_bytes())
+                .execute(&mut self.conn)
+                .await
+                .expect("profile is stored");
+        }
+    }
+
+    /// Makes a room by its create event, with some content.
+    pub(super) async fn room_with(&mut self, creator: &str, create: Value) -> Room {
+        self.make_room(creator, create).await
+    }
+
     /// Makes a room by its create event.
     pub(super) async fn room(&mut self, creator: &str) -> Room {
+        self.make_room(creator, json!({})).await
+    }
+
+    async fn make_room(&mut self, creator: &str, create: Value) -> Room {
         self.rooms += 1;
         let room_id = format!("!room{}:example.org", self.rooms);
         let partition = partition_of(&room_id);
@@ -92,8 +128,9 @@ impl Fixture {
             visibility: HistoryVisibility::Shared,
             state: BTreeMap::new(),
             log: Vec::new(),
+            now: 1,
         };
-        room.state(self, creator, "m.room.create", "", json!({})).await;
+        room.state(self, creator, "m.room.create", "", create).await;
         room
     }
 }
@@ -123,6 +160,8 @@ pub(super) struct Room {
     visibility: HistoryVisibility,
     state: BTreeMap<(String, String), (i64, String)>,
     pub(super) log: Vec<Sent>,
+    /// `origin_server_ts` of the events to come.
+    pub(super) now: i64,
 }
 
 impl Room {
@@ -181,6 +220,7 @@ impl Room {
         }
         let json = json!({
             "type": event_type, "state_key": state_key, "sender": sender, "room_id": self.room_id, "content": content,
+            "origin_server_ts": self.now,
         });
         let column = match visibility {
             HistoryVisibility::Joined => 1_i16,
@@ -193,7 +233,7 @@ impl Room {
              INSERT INTO events (event_nid, room_nid, event_id, type, state_key, sender, depth, origin_server_ts, \
              received_ts, flags, visibility, auth_generation, auth_nids, prev_nids, members_root, other_root, \
              replaces_nid, seq, txn_device_id, txn_id) \
-             VALUES ($1, $3, $4, $5, $6, $7, 1, 1, 1, 16, $8, 0, '{}', '{}', $9, $10, $11, $12, 'D', 'T')",
+             VALUES ($1, $3, $4, $5, $6, $7, 1, $13, 1, 16, $8, 0, '{}', '{}', $9, $10, $11, $12, 'D', 'T')",
         )
         .bind::<BigInt, _>(event.0)
         .bind::<Binary, _>(serde_json::to_vec(&json).expect("JSON"))
@@ -207,9 +247,25 @@ impl Room {
         .bind::<BigInt, _>(self.others.root_column())
         .bind::<Nullable<BigInt>, _>(replaces)
         .bind::<BigInt, _>(seq)
+        .bind::<BigInt, _>(self.now)
         .execute(&mut fixture.conn)
         .await
         .expect("event is stored");
+        if let Some(state_key) = state_key {
+            // More than the worker keeps there; readers ask for what they know.
+            diesel::sql_query(
+                "INSERT INTO current_facts VALUES ($1, $2, $3, $4) \
+                 ON CONFLICT (room_nid, type, state_key) DO UPDATE SET event_nid = $4",
+            )
+            .bind::<BigInt, _>(self.nid)
+            .bind::<Text, _>(event_type)
+            .bind::<Text, _>(state_key)
+            .bind::<BigInt, _>(event.0)
+            .execute(&mut fixture.conn)
+            .await
+            .expect("fact is stored");
+        }
+        self.note_relation(fixture, event, &event_id, event_type, state_key, sender, &content, seq).await;
         let memberships = self.note_membership(fixture, event_type, state_key, &content, event, seq).await;
         self.update(fixture, event, seq, &memberships).await;
         let seq = u64::try_from(seq).expect("positive");
@@ -240,6 +296,45 @@ impl Room {
                 .expect("node is stored");
             self.nodes.insert(nid, node);
         }
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "the columns of a row")]
+    async fn note_relation(
+        &self,
+        fixture: &mut Fixture,
+        event: EventNid,
+        event_id: &str,
+        event_type: &str,
+        state_key: Option<&str>,
+        sender: &str,
+        content: &Value,
+        seq: i64,
+    ) {
+        let relation = &content["m.relates_to"];
+        let (Some(target), Some(rel_type)) = (relation["event_id"].as_str(), relation["rel_type"].as_str())
+        else {
+            return;
+        };
+        let replaces = rel_type == "m.replace" && state_key.is_none() && content["m.new_content"].is_object();
+        diesel::sql_query(
+            "WITH t AS (INSERT INTO threads SELECT $2, $4, 1, $1, $9 WHERE $5 = 'm.thread' \
+               ON CONFLICT (room_nid, root_id) DO UPDATE \
+               SET replies = threads.replies + 1, latest_nid = $1, latest_seq = $9) \
+             INSERT INTO event_relations VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
+        )
+        .bind::<BigInt, _>(event.0)
+        .bind::<BigInt, _>(self.nid)
+        .bind::<Text, _>(event_id)
+        .bind::<Text, _>(target)
+        .bind::<Text, _>(rel_type)
+        .bind::<Text, _>(event_type)
+        .bind::<Text, _>(sender)
+        .bind::<BigInt, _>(self.now)
+        .bind::<BigInt, _>(seq)
+        .bind::<diesel::sql_types::Bool, _>(replaces)
+        .execute(&mut fixture.conn)
+        .await
+        .expect("relation is stored");
     }
 
     async fn note_membership(

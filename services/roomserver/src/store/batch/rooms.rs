@@ -11,7 +11,7 @@ use diesel::sql_types::{Array, Binary, Bool, Int2, Int4, Int8, Nullable, Text};
 use indexmap::IndexMap;
 use ruma::{OwnedEventId, OwnedRoomAliasId, OwnedUserId};
 
-use super::{Pipeline, receipts::RoomReceipts};
+use super::{Pipeline, receipts::RoomReceipts, relations};
 use crate::{
     rooms::{
         AliasRow, EventNid, EventRow, MemberRow, NodeRow, RedactionRow, RoomNid, RoomRow, Rows, StoredEvent,
@@ -113,7 +113,9 @@ impl RoomRows {
     pub(super) fn write(&self, pipeline: &mut Pipeline<'_>) {
         self.write_rooms(pipeline);
         self.write_events(pipeline);
+        relations::write_new(pipeline, &self.events);
         self.write_rewritten(pipeline);
+        relations::write_redacted(pipeline, self.rewritten.values().map(AsRef::as_ref));
         self.write_nodes(pipeline);
         self.write_members(pipeline);
         self.write_redactions(pipeline);

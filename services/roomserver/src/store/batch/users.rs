@@ -6,7 +6,7 @@ use bytes::Bytes;
 use diesel::sql_types::{Array, Binary, Bool, Int8, Nullable, Text};
 use indexmap::IndexMap;
 
-use super::Pipeline;
+use super::{Pipeline, reports::Reports};
 use crate::{
     store::statement::statement,
     users::{AccessToken, Account, Change, Device, RefreshToken, TokenHash},
@@ -22,6 +22,7 @@ pub(crate) struct UserRows {
     profiles: IndexMap<(String, String), Option<Bytes>>,
     account_data: IndexMap<(String, String, String), Option<(Bytes, i64)>>,
     filters: IndexMap<(String, String), Bytes>,
+    reports: Reports,
 }
 
 impl UserRows {
@@ -51,6 +52,7 @@ impl UserRows {
                 Change::Filter(filter_id, filter) => {
                     self.filters.insert((user(), filter_id), filter);
                 }
+                Change::Report(report) => self.reports.merge(user_id, report),
             }
         }
     }
@@ -64,6 +66,7 @@ impl UserRows {
         self.write_profiles(pipeline);
         self.write_account_data(pipeline);
         self.write_filters(pipeline);
+        self.reports.write(pipeline);
     }
 
     fn write_accounts(&self, pipeline: &mut Pipeline<'_>) {

@@ -1,0 +1,2 @@
+DROP INDEX events_time;
+DROP TABLE threads, event_relations;

@@ -1,0 +1,3 @@
+DROP INDEX rooms_published;
+CREATE INDEX rooms_published ON rooms (room_nid) WHERE published;
+DROP TABLE current_facts;

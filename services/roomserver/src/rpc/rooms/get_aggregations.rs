@@ -1,0 +1,210 @@
+//! `RoomHistoryService.GetAggregations`
+//!
+//! However many events are asked for, the number of statements is the same: what relates to them, the events of it, and
+//! both once more for the latest events of threads.
+
+use std::collections::HashMap;
+
+use diesel_async::AsyncPgConnection;
+use plexus_proto::room::v1::{
+    Aggregations, GetAggregationsRequest, GetAggregationsResponse, RoomEvent, Thread,
+};
+use tonic::{Request, Response, Status};
+use tracing::instrument;
+
+use super::{
+    LIMIT,
+    access::{Facts, View, view},
+    encode,
+};
+use crate::{
+    app::App,
+    rpc::{
+        check::{self, failed, unsigned},
+        freshness,
+    },
+    store::{
+        StoreError, pool, reads,
+        reads::relations::{self, RelatedRow, ThreadRow},
+    },
+};
+
+/// Most events that are told to refer to one.
+const REFERENCES: i64 = 100;
+/// Most users that somebody ignores.
+const IGNORED: usize = 10_000;
+/// Bytes of events after which further ones are left out: clients find them by themselves.
+const ANSWER_BYTES: usize = 8 * 1024 * 1024;
+
+#[instrument(name = "rpc.room.get_aggregations", skip_all, fields(room.id = %request.get_ref().room_id))]
+pub(in crate::rpc) async fn answer(
+    app: &App,
+    request: Request<GetAggregationsRequest>,
+) -> Result<Response<GetAggregationsResponse>, Status> {
+    freshness::wait(app, &request, |request| request.at_least).await?;
+    let GetAggregationsRequest { room_id, viewer, event_ids, ignored_users, at_least: _ } =
+        request.into_inner();
+    check::at_most("event_ids", event_ids.len(), LIMIT)?;
+    for event_id in &event_ids {
+        check::event_id("event_ids", event_id)?;
+    }
+    check::at_most("ignored_users", ignored_users.len(), IGNORED)?;
+    for user_id in &ignored_users {
+        check::storable("ignored_users", user_id)?;
+    }
+    let conn = pool::get(&app.pool).await.map_err(|error| failed(&error))?;
+    let view = view(app, &conn, &room_id, &viewer).await?;
+    let reader = Reader { conn: &conn, view: &view, viewer: &viewer, ignored: &ignored_users };
+    let aggregations = reader.read(&event_ids).await.map_err(|error| failed(&error))?;
+    Ok(Response::new(GetAggregationsResponse { aggregations }))
+}
+
+/// What relations have made of events, as rows.
+struct Found {
+    /// By event: its replacement.
+    replacements: HashMap<String, i64>,
+    /// By event: those that refer to it.
+    references: HashMap<String, Vec<String>>,
+}
+
+struct Reader<'a> {
+    conn: &'a AsyncPgConnection,
+    view: &'a View,
+    viewer: &'a str,
+    ignored: &'a [String],
+}
+
+impl Reader<'_> {
+    async fn read(&self, event_ids: &[String]) -> Result<Vec<Aggregations>, StoreError> {
+        let (found, threads) = futures::try_join!(self.find(event_ids), self.threads(event_ids))?;
+        let latest = threads.iter().filter_map(|thread| thread.latest_nid);
+        let mut events = Events::read(self, found.replacements.values().copied().chain(latest)).await?;
+        let latest_ids =
+            threads.iter().filter_map(|thread| events.id(thread.latest_nid?)).collect::<Vec<_>>();
+        let nested = if latest_ids.is_empty() {
+            Found { replacements: HashMap::new(), references: HashMap::new() }
+        } else {
+            self.find(&latest_ids).await?
+        };
+        events.add(self, nested.replacements.values().copied()).await?;
+
+        let mut threads =
+            threads.into_iter().map(|thread| (thread.root_id.clone(), thread)).collect::<HashMap<_, _>>();
+        let mut all = Vec::new();
+        for event_id in event_ids {
+            let mut one = found.aggregations(event_id, &events);
+            one.thread =
+                threads.remove(event_id).and_then(|row| thread(&row, &nested, &events)).map(Box::new);
+            if !is_empty(&one) {
+                all.push(one);
+            }
+        }
+        Ok(all)
+    }
+
+    async fn find(&self, event_ids: &[String]) -> Result<Found, StoreError> {
+        let (room, up_to) = (&self.view.room.room_nid, self.view.end().unwrap_or(i64::MAX));
+        let (replacements, references) = futures::try_join!(
+            relations::list_replacements(self.conn, room, event_ids, self.ignored, &up_to),
+            relations::list_references(self.conn, room, event_ids, self.ignored, &up_to, &REFERENCES),
+        )?;
+        let mut found = Found { replacements: HashMap::new(), references: HashMap::new() };
+        for row in replacements.into_iter().filter(|row| self.view.may_see(&facts(row))) {
+            found.replacements.insert(row.relates_to_id, row.event_nid);
+        }
+        for row in references.into_iter().filter(|row| self.view.may_see(&facts(row))) {
+            found.references.entry(row.relates_to_id).or_default().push(row.event_id);
+        }
+        Ok(found)
+    }
+
+    async fn threads(&self, event_ids: &[String]) -> Result<Vec<ThreadRow>, StoreError> {
+        let (room, up_to) = (&self.view.room.room_nid, self.view.end().unwrap_or(i64::MAX));
+        relations::list_threads(self.conn, room, event_ids, self.viewer, self.ignored, &up_to).await
+    }
+}
+
+impl Found {
+    fn aggregations(&self, event_id: &str, events: &Events) -> Aggregations {
+        Aggregations {
+            event_id: event_id.to_owned(),
+            replacement: self.replacements.get(event_id).and_then(|nid| events.take(*nid)),
+            references: self.references.get(event_id).cloned().unwrap_or_default(),
+            thread: None,
+        }
+    }
+}
+
+/// Without its latest event, nothing is told of a thread: the viewer may not see it.
+fn thread(row: &ThreadRow, nested: &Found, events: &Events) -> Option<Thread> {
+    let latest = events.take(row.latest_nid?)?;
+    let aggregations = nested.aggregations(&latest.event_id, events);
+    Some(Thread {
+        latest: Some(latest),
+        latest_aggregations: (!is_empty(&aggregations)).then(|| Box::new(aggregations)),
+        count: unsigned(row.replies),
+        participated: row.participated,
+    })
+}
+
+/// Events read, as far as the viewer may see them and they fit the answer.
+struct Events {
+    by_nid: HashMap<i64, RoomEvent>,
+    bytes: usize,
+}
+
+impl Events {
+    async fn read(reader: &Reader<'_>, nids: impl Iterator<Item = i64>) -> Result<Self, StoreError> {
+        let mut events = Self { by_nid: HashMap::new(), bytes: 0 };
+        events.add(reader, nids).await?;
+        Ok(events)
+    }
+
+    async fn add(&mut self, reader: &Reader<'_>, nids: impl Iterator<Item = i64>) -> Result<(), StoreError> {
+        let nids = nids.filter(|nid| !self.by_nid.contains_key(nid)).collect::<Vec<_>>();
+        if nids.is_empty() {
+            return Ok(());
+        }
+        for row in reads::events::list(reader.conn, &false, &nids).await? {
+            let facts = Facts {
+                seq: row.seq,
+                event_type: &row.event_type,
+                state_key: row.state_key.as_deref(),
+                flags: row.flags,
+                visibility: row.visibility,
+            };
+            if self.bytes >= ANSWER_BYTES || !reader.view.may_see(&facts) {
+                continue;
+            }
+            let nid = row.event_nid;
+            let event = encode::event(row, reader.view.reader());
+            self.bytes += encode::size(&event);
+            self.by_nid.insert(nid, event);
+        }
+        Ok(())
+    }
+
+    fn id(&self, nid: i64) -> Option<String> {
+        self.by_nid.get(&nid).map(|event| event.event_id.clone())
+    }
+
+    /// An event may be told more than once: the latest of a thread, say, which also replaces another.
+    fn take(&self, nid: i64) -> Option<RoomEvent> {
+        self.by_nid.get(&nid).cloned()
+    }
+}
+
+fn is_empty(aggregations: &Aggregations) -> bool {
+    let Aggregations { event_id: _, replacement, references, thread } = aggregations;
+    replacement.is_none() && references.is_empty() && thread.is_none()
+}
+
+fn facts(row: &RelatedRow) -> Facts<'_> {
+    Facts {
+        seq: row.seq,
+        event_type: &row.event_type,
+        state_key: row.state_key.as_deref(),
+        flags: row.flags,
+        visibility: row.visibility,
+    }
+}

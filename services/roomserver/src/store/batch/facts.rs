@@ -1,0 +1,120 @@
+//! Entries of the current state that are read for many rooms at once: what a room is, and which rooms a space has.
+//!
+//! Derived from what is put out, so that it changes with the state whatever changed that.
+
+use std::marker::PhantomData;
+
+use diesel::sql_types::{Array, Int8, Nullable, Text};
+use indexmap::IndexMap;
+use plexus_proto::log::v1::output_room_event::Body;
+
+use super::Pipeline;
+use crate::{
+    rooms::{Output, RoomNid},
+    store::statement::statement,
+};
+
+/// Types of entries with an empty state key.
+const TYPES: [&str; 9] = [
+    "m.room.create",
+    "m.room.name",
+    "m.room.topic",
+    "m.room.avatar",
+    "m.room.canonical_alias",
+    "m.room.join_rules",
+    "m.room.guest_access",
+    "m.room.history_visibility",
+    "m.room.encryption",
+];
+
+/// Entries that changed, by room, type and state key.
+#[derive(Default)]
+pub(crate) struct Facts {
+    changed: IndexMap<(RoomNid, String, String), Holder>,
+}
+
+/// What holds an entry now.
+#[derive(Debug)]
+struct Holder {
+    /// The event; empty if there is none any more.
+    event_id: String,
+    /// Its numeric ID, if the record that tells of the change is about it.
+    nid: Option<i64>,
+}
+
+impl Facts {
+    /// Takes what a record says of the state of its room, over what earlier ones said.
+    pub(crate) fn note(&mut self, room: RoomNid, output: &Output) {
+        let Some(Body::NewEvent(new)) = &output.record.body else { return };
+        for change in new.delta.iter().flat_map(|delta| &delta.changes) {
+            if is_fact(&change.r#type, &change.state_key) {
+                let own = output.event_nid.filter(|_| change.event_id == new.event_id);
+                let holder = Holder { event_id: change.event_id.clone(), nid: own.map(|nid| nid.0) };
+                self.changed.insert((room, change.r#type.clone(), change.state_key.clone()), holder);
+            }
+        }
+    }
+
+    /// Writes them.
+    pub(super) fn write(&self, pipeline: &mut Pipeline<'_>) {
+        let present = || self.changed.iter().filter(|(_, holder)| !holder.event_id.is_empty());
+        let gone = || self.changed.iter().filter(|(_, holder)| holder.event_id.is_empty());
+        if present().next().is_some() {
+            pipeline.add(
+                UpsertFacts::NAME,
+                UpsertFacts {
+                    room_nid: present().map(|((room, ..), _)| room.0).collect(),
+                    event_type: present().map(|((_, event_type, _), _)| event_type.as_str()).collect(),
+                    state_key: present().map(|((.., state_key), _)| state_key.as_str()).collect(),
+                    event_id: present().map(|(_, holder)| holder.event_id.as_str()).collect(),
+                    event_nid: present().map(|(_, holder)| holder.nid).collect(),
+                    lifetime: PhantomData,
+                },
+            );
+        }
+        if gone().next().is_some() {
+            pipeline.add(
+                DeleteFacts::NAME,
+                DeleteFacts {
+                    room_nid: gone().map(|((room, ..), _)| room.0).collect(),
+                    event_type: gone().map(|((_, event_type, _), _)| event_type.as_str()).collect(),
+                    state_key: gone().map(|((.., state_key), _)| state_key.as_str()).collect(),
+                    lifetime: PhantomData,
+                },
+            );
+        }
+    }
+}
+
+fn is_fact(event_type: &str, state_key: &str) -> bool {
+    event_type == "m.space.child" || state_key.is_empty() && TYPES.contains(&event_type)
+}
+
+statement! {
+    /// Sets entries.
+    UpsertFacts {
+        room_nid: Array<Int8> => Vec<i64>,
+        event_type: Array<Text> => Vec<&'a str>,
+        state_key: Array<Text> => Vec<&'a str>,
+        event_id: Array<Text> => Vec<&'a str>,
+        event_nid: Array<Nullable<Int8>> => Vec<Option<i64>>,
+    }
+    "INSERT INTO current_facts (room_nid, type, state_key, event_nid) \
+     SELECT v.room_nid, v.type, v.state_key, coalesce(v.event_nid, e.event_nid) FROM unnest(",
+    ") AS v(room_nid, type, state_key, event_id, event_nid) \
+     LEFT JOIN events e ON v.event_nid IS NULL AND e.event_id = v.event_id \
+     WHERE v.event_nid IS NOT NULL OR e.event_nid IS NOT NULL \
+     ON CONFLICT (room_nid, type, state_key) DO UPDATE SET event_nid = excluded.event_nid"
+}
+
+statement! {
+    /// Removes entries.
+    DeleteFacts {
+        room_nid: Array<Int8> => Vec<i64>,
+        event_type: Array<Text> => Vec<&'a str>,
+        state_key: Array<Text> => Vec<&'a str>,
+    }
+    "DELETE FROM current_facts f USING unnest(",
+    ") AS v(room_nid, type, state_key) \
+     WHERE f.room_nid = v.room_nid AND f.type = v.type AND f.state_key = v.state_key"
+}
