@@ -25,15 +25,18 @@ mod push;
 mod read_marker;
 mod receipt;
 mod redact;
+mod reporting;
 mod room;
 mod rooms;
 mod routes;
 mod secrets;
 mod session;
+mod space;
 mod state;
 mod tag;
 mod typing;
 mod uia;
+mod user_directory;
 mod usernames;
 
 pub use app::{App, AppDeps, AppError};

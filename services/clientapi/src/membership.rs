@@ -3,6 +3,7 @@
 pub(crate) mod ban_user;
 pub(crate) mod forget_room;
 pub(crate) mod get_member_events;
+pub(crate) mod get_mutual_rooms;
 pub(crate) mod invite_user;
 pub(crate) mod join_body;
 pub(crate) mod join_room_by_id;

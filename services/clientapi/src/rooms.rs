@@ -4,18 +4,24 @@
 //! It decides no right to do anything: the verdict on an intent is the answer.
 
 mod aliases;
+mod by_time;
 pub(crate) mod content;
 mod create;
 mod create_room;
 mod format;
 mod guests;
+mod ignored;
 mod membership;
 pub(crate) mod profile;
 mod read;
 mod receipts;
+mod relations;
+mod reports;
 mod send;
 mod state;
+mod summaries;
 mod timeline;
+mod upgrade;
 
 use std::{future::Future, time::Duration};
 
@@ -26,7 +32,9 @@ use plexus_proto::{
     log::v1::{Intent, input_room_event::Body},
     room::v1::{
         room_directory_service_client::RoomDirectoryServiceClient,
+        room_history_service_client::RoomHistoryServiceClient,
         room_query_service_client::RoomQueryServiceClient,
+        room_summary_service_client::RoomSummaryServiceClient,
     },
     user::v1::user_query_service_client::UserQueryServiceClient,
 };
@@ -34,8 +42,10 @@ use plexus_service::RpcChannel;
 use ruma::{OwnedEventId, OwnedServerName, RoomId, RoomVersionId, ServerName};
 
 pub(crate) use create::ROOM_VERSIONS;
+pub(crate) use relations::{RelationsQuery, RelationsRequest};
 pub(crate) use state::StateFormat;
-pub(crate) use timeline::PageRequest;
+pub(crate) use summaries::{DirectoryRequest, SpaceRequest};
+pub(crate) use timeline::{ContextRequest, PageFilter, PageRequest};
 
 /// Longest that a read may take; a write has the deadline of the input log's writer.
 const READ_DEADLINE: Duration = Duration::from_secs(20);
@@ -49,6 +59,8 @@ pub(crate) struct Rooms {
     default_version: RoomVersionId,
     input: InputWriter,
     queries: RoomQueryServiceClient<RpcChannel>,
+    history: RoomHistoryServiceClient<RpcChannel>,
+    summaries: RoomSummaryServiceClient<RpcChannel>,
     directory: RoomDirectoryServiceClient<RpcChannel>,
     users: UserQueryServiceClient<RpcChannel>,
 }
@@ -67,6 +79,9 @@ impl Rooms {
             default_version,
             input,
             queries: RoomQueryServiceClient::new(rooms.clone()).max_decoding_message_size(MAX_ANSWER_BYTES),
+            history: RoomHistoryServiceClient::new(rooms.clone()).max_decoding_message_size(MAX_ANSWER_BYTES),
+            summaries: RoomSummaryServiceClient::new(rooms.clone())
+                .max_decoding_message_size(MAX_ANSWER_BYTES),
             directory: RoomDirectoryServiceClient::new(rooms),
             users: UserQueryServiceClient::new(users),
         }

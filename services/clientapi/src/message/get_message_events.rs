@@ -5,15 +5,15 @@ use axum::extract::State;
 use plexus_matrix_http::{AuthedUser, Matrix, MatrixError, PathArgs, QueryArgs};
 use ruma::{
     OwnedRoomId, UInt,
-    api::{
-        Direction,
-        client::{filter::RoomEventFilter, message::get_message_events},
-    },
+    api::{Direction, client::message::get_message_events},
 };
 use serde::Deserialize;
 use tracing::instrument;
 
-use crate::{App, rooms::PageRequest};
+use crate::{
+    App,
+    rooms::{PageFilter, PageRequest},
+};
 
 /// ruma's request, but for `dir`: the specification requires it, and other servers read forward without it.
 #[derive(Debug, Deserialize)]
@@ -25,7 +25,7 @@ pub(crate) struct Query {
     #[serde(default = "default_limit")]
     limit: UInt,
     #[serde(default, deserialize_with = "ruma::serde::json_string::deserialize")]
-    filter: RoomEventFilter,
+    filter: PageFilter,
 }
 
 #[instrument(name = "http.client.get_message_events", skip_all, fields(room.id = %room_id))]

@@ -85,7 +85,7 @@ impl Rooms {
         self.control(room_id, action).await
     }
 
-    async fn control(&self, room_id: &RoomId, action: Action) -> Result<(), MatrixError> {
+    pub(super) async fn control(&self, room_id: &RoomId, action: Action) -> Result<(), MatrixError> {
         let control = Body::Control(RoomControl { action: Some(action) });
         self.input.submit_room(room_id, control).await?;
         Ok(())
@@ -135,6 +135,19 @@ impl Rooms {
                 format!("It is not known whether {alias} points at this room"),
             )),
         }
+    }
+
+    /// Moves an alias of this server from one room to another.
+    pub(super) async fn move_alias(
+        &self,
+        user: &UserId,
+        alias: &RoomAliasId,
+        from: &RoomId,
+        to: &RoomId,
+    ) -> Result<(), MatrixError> {
+        let delete = DeleteAlias { alias: alias.to_string(), user_id: user.to_string() };
+        self.control(from, Action::DeleteAlias(delete)).await?;
+        self.set_alias(user, alias, to).await
     }
 
     async fn remove_from_canonical(

@@ -48,7 +48,7 @@ pub(crate) struct StateEvent {
 }
 
 impl StateEvent {
-    fn new(event_type: &str, state_key: &str, content: Value) -> Self {
+    pub(super) fn new(event_type: &str, state_key: &str, content: Value) -> Self {
         Self { event_type: event_type.to_owned(), state_key: state_key.to_owned(), content }
     }
 }

@@ -59,9 +59,20 @@ impl Rooms {
             alias,
             published: request.visibility == Visibility::Public,
         };
+        self.submit_new(user, version, &plan.create, batch).await
+    }
+
+    /// Creates a room of a create event and what follows it.
+    pub(super) async fn submit_new(
+        &self,
+        user: &AuthedUser,
+        version: &RoomVersionId,
+        create: &Map<String, Value>,
+        batch: AtomicBatch,
+    ) -> Result<OwnedRoomId, MatrixError> {
         let mut timestamp = now_ms();
         for _ in 0..MAX_ATTEMPTS {
-            match self.try_create(user, version, &plan.create, batch.clone(), timestamp).await {
+            match self.try_create(user, version, create, batch.clone(), timestamp).await {
                 Err(error) if error.is("M_ROOM_IN_USE") && !self.is_taken(&batch.alias).await? => {
                     // Where the create event names the room, two alike of one millisecond are one room.
                     timestamp += 1;
@@ -148,7 +159,11 @@ impl Rooms {
     }
 }
 
-fn intents(user: &AuthedUser, state: Vec<StateEvent>, timestamp: i64) -> Result<Vec<Intent>, MatrixError> {
+pub(super) fn intents(
+    user: &AuthedUser,
+    state: Vec<StateEvent>,
+    timestamp: i64,
+) -> Result<Vec<Intent>, MatrixError> {
     if state.len() > MAX_EVENTS {
         return Err(too_large());
     }

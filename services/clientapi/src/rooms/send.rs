@@ -26,6 +26,7 @@ impl Rooms {
     ) -> Result<OwnedEventId, MatrixError> {
         content::check_key(event_type, None)?;
         content::check(content)?;
+        self.check_relation(user, room_id, event_type, content, txn_id.as_str()).await?;
         let (content, redacts) = match event_type {
             "m.room.redaction" => take_redacts(content)?,
             _ => (content.to_owned(), String::new()),

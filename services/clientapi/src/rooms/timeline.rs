@@ -17,9 +17,11 @@ use ruma::{
     events::AnyStateEvent,
     serde::Raw,
 };
+use serde::Deserialize;
 
 use super::{
     Rooms, ask, format,
+    ignored::Ignored,
     read::{EventParts, StateQuery, state_key as key},
     state::{hide_room, position},
 };
@@ -34,7 +36,28 @@ pub(crate) struct PageRequest<'a> {
     pub(crate) from: Option<&'a str>,
     pub(crate) to: Option<&'a str>,
     pub(crate) limit: u64,
-    pub(crate) filter: &'a RoomEventFilter,
+    pub(crate) filter: &'a PageFilter,
+}
+
+/// An event whose surroundings a client wants.
+pub(crate) struct ContextRequest<'a> {
+    pub(crate) room_id: &'a RoomId,
+    pub(crate) event_id: &'a EventId,
+    pub(crate) limit: u64,
+    pub(crate) filter: &'a PageFilter,
+}
+
+/// Which events a client wants: ruma's filter, and what it lacks.
+#[derive(Debug, Default, Deserialize)]
+pub(crate) struct PageFilter {
+    #[serde(flatten)]
+    events: RoomEventFilter,
+    /// Only events that others relate to with one of these relation types.
+    #[serde(default)]
+    related_by_rel_types: Vec<String>,
+    /// Only events that one of these users has related to.
+    #[serde(default)]
+    related_by_senders: Vec<String>,
 }
 
 /// A stretch of a timeline to read.
@@ -64,7 +87,8 @@ impl Rooms {
             to,
             limit: page_size(request.limit, request.filter),
         };
-        let page = self.list(user, room_id, stretch, request.filter).await?;
+        let ignored = self.ignored(&user.id).await?;
+        let page = self.list(user, room_id, stretch, request.filter, &ignored).await?;
         let mut response = get_message_events::v3::Response::new();
         response.start = match request.from {
             Some(from) => from.to_owned(),
@@ -81,7 +105,7 @@ impl Rooms {
                 response.state = self.senders_at(user, room_id, &page.events, newest).await?;
             }
         }
-        response.chunk = format::all_shown(&page.events, user);
+        response.chunk = self.bundled(user, room_id, &ignored, &page.events).await?;
         Ok(response)
     }
 
@@ -89,26 +113,24 @@ impl Rooms {
     pub(crate) async fn context(
         &self,
         user: &AuthedUser,
-        request: &get_context::v3::Request,
+        request: ContextRequest<'_>,
     ) -> Result<get_context::v3::Response, MatrixError> {
-        let room_id = &request.room_id;
-        let event = self.find_event(room_id, &user.id, &request.event_id).await?;
-        if event.seq == 0 {
+        let ContextRequest { room_id, event_id, limit, filter } = request;
+        let (event, ignored) =
+            tokio::try_join!(self.find_event(room_id, &user.id, event_id), self.ignored(&user.id))?;
+        if event.seq == 0 || ignored.hides(&event) {
             // It has no place in the timeline.
             return Err(MatrixError::not_found("Event not found"));
         }
-        let limit = match u64::from(request.limit) {
-            0 => 0,
-            limit => page_size(limit, &request.filter),
-        };
+        let limit = if limit == 0 { 0 } else { page_size(limit, filter) };
         let half = limit.div_ceil(2);
         let stretch = |direction, from, limit| Stretch { direction, from: Some(from), to: None, limit };
         let (before, after) = tokio::try_join!(
-            self.list(user, room_id, stretch(Direction::Backward, event.seq - 1, half), &request.filter),
-            self.list(user, room_id, stretch(Direction::Forward, event.seq, limit - half), &request.filter),
+            self.list(user, room_id, stretch(Direction::Backward, event.seq - 1, half), filter, &ignored),
+            self.list(user, room_id, stretch(Direction::Forward, event.seq, limit - half), filter, &ignored),
         )?;
         let last = after.events.last().unwrap_or(&event);
-        let state = if lazy(&request.filter) {
+        let state = if lazy(filter) {
             let all = before.events.iter().chain([&event]).chain(&after.events).cloned().collect::<Vec<_>>();
             self.senders_at(user, room_id, &all, last).await?
         } else {
@@ -118,9 +140,17 @@ impl Rooms {
         let mut response = get_context::v3::Response::new();
         response.start = Some(token(before.next.unwrap_or_else(|| edge(&before.events, event.seq) - 1)));
         response.end = Some(token(after.next.unwrap_or_else(|| edge(&after.events, event.seq))));
-        response.events_before = format::all_shown(&before.events, user);
-        response.events_after = format::all_shown(&after.events, user);
-        response.event = Some(format::shown(&event, user)?);
+        // All in one question; then each part back to its place.
+        let count_before = before.events.len();
+        let all = before.events.into_iter().chain(after.events).chain([event]).collect::<Vec<_>>();
+        let mut shown = self.bundled(user, room_id, &ignored, &all).await?;
+        if shown.len() != all.len() {
+            // One that is broken was left out.
+            shown = all.iter().map(|event| format::shown(event, user)).collect::<Result<_, _>>()?;
+        }
+        response.event = shown.pop();
+        response.events_after = shown.split_off(count_before.min(shown.len()));
+        response.events_before = shown;
         response.state = state;
         Ok(response)
     }
@@ -132,7 +162,13 @@ impl Rooms {
         room_id: &RoomId,
         event_id: &EventId,
     ) -> Result<Raw<T>, MatrixError> {
-        format::shown(&self.find_event(room_id, &user.id, event_id).await?, user)
+        let (event, ignored) =
+            tokio::try_join!(self.find_event(room_id, &user.id, event_id), self.ignored(&user.id))?;
+        if ignored.hides(&event) {
+            return Err(MatrixError::not_found("Event not found"));
+        }
+        let shown = self.bundled(user, room_id, &ignored, &[event]).await?.pop();
+        shown.ok_or_else(MatrixError::internal)
     }
 
     async fn list(
@@ -140,7 +176,8 @@ impl Rooms {
         user: &AuthedUser,
         room_id: &RoomId,
         stretch: Stretch,
-        filter: &RoomEventFilter,
+        filter: &PageFilter,
+        ignored: &Ignored,
     ) -> Result<ListTimelineResponse, MatrixError> {
         if stretch.limit == 0 {
             let start = stretch.from.unwrap_or_default();
@@ -155,7 +192,7 @@ impl Rooms {
             from: stretch.from,
             to: stretch.to,
             limit,
-            filter: Some(timeline_filter(filter)),
+            filter: Some(timeline_filter(filter, ignored)),
             at_least: None,
         };
         let mut page = hide_room(ask(self.queries.clone().list_timeline(request)).await)?;
@@ -181,7 +218,7 @@ impl Rooms {
     }
 }
 
-fn token(position: u64) -> String {
+pub(super) fn token(position: u64) -> String {
     TimelineToken(position).to_string()
 }
 
@@ -194,22 +231,24 @@ fn edge(events: &[RoomEvent], around: u64) -> u64 {
     events.last().map_or(around, |event| event.seq).max(1)
 }
 
-fn lazy(filter: &RoomEventFilter) -> bool {
-    matches!(filter.lazy_load_options, LazyLoadOptions::Enabled { .. })
+fn lazy(filter: &PageFilter) -> bool {
+    matches!(filter.events.lazy_load_options, LazyLoadOptions::Enabled { .. })
 }
 
 /// The limit of the request and that of its filter both hold.
-fn page_size(limit: u64, filter: &RoomEventFilter) -> u32 {
-    let filtered = filter.limit.map_or(u64::MAX, u64::from);
+fn page_size(limit: u64, filter: &PageFilter) -> u32 {
+    let filtered = filter.events.limit.map_or(u64::MAX, u64::from);
     u32::try_from(limit.min(filtered)).unwrap_or(MAX_PAGE).clamp(1, MAX_PAGE)
 }
 
-fn wants_room(filter: &RoomEventFilter, room_id: &RoomId) -> bool {
+fn wants_room(filter: &PageFilter, room_id: &RoomId) -> bool {
+    let filter = &filter.events;
     let listed = filter.rooms.as_ref().is_none_or(|rooms| rooms.iter().any(|room| room == room_id));
     listed && !filter.not_rooms.iter().any(|room| room == room_id)
 }
 
-fn timeline_filter(filter: &RoomEventFilter) -> TimelineFilter {
+fn timeline_filter(filter: &PageFilter, ignored: &Ignored) -> TimelineFilter {
+    let PageFilter { events: filter, related_by_rel_types, related_by_senders } = filter;
     let strings = |users: &[ruma::OwnedUserId]| users.iter().map(ToString::to_string).collect::<Vec<_>>();
     TimelineFilter {
         types: filter.types.clone().unwrap_or_default(),
@@ -219,5 +258,8 @@ fn timeline_filter(filter: &RoomEventFilter) -> TimelineFilter {
         has_senders: filter.senders.is_some(),
         not_senders: strings(&filter.not_senders),
         contains_url: filter.url_filter.map(|wanted| wanted == UrlFilter::EventsWithUrl),
+        related_by_rel_types: related_by_rel_types.clone(),
+        related_by_senders: related_by_senders.clone(),
+        ignored_users: ignored.to_vec(),
     }
 }

@@ -7,8 +7,8 @@ use axum::{
 
 use super::ClientRoutes as _;
 use crate::{
-    App, alias, context, directory, knock, membership, message, read_marker, receipt, redact, room, state,
-    typing,
+    App, alias, context, directory, knock, membership, message, read_marker, receipt, redact, reporting,
+    room, space, state, typing, user_directory,
 };
 
 pub(super) fn routes() -> Router<App> {
@@ -16,6 +16,10 @@ pub(super) fn routes() -> Router<App> {
         // Rooms.
         .client("/createRoom", post(room::create_room::handler))
         .client("/joined_rooms", get(membership::joined_rooms::handler))
+        .client_v1("/mutual_rooms", get(membership::get_mutual_rooms::handler))
+        .client("/rooms/{room_id}/upgrade", post(room::upgrade_room::handler))
+        .client_v1("/rooms/{room_id}/hierarchy", get(space::get_hierarchy::handler))
+        .client_v1("/room_summary/{room_id_or_alias}", get(room::get_summary::handler))
         // Members.
         .client("/join/{room_id_or_alias}", post(membership::join_room_by_id_or_alias::handler))
         .client("/knock/{room_id_or_alias}", post(knock::knock_room::handler))
@@ -43,6 +47,17 @@ pub(super) fn routes() -> Router<App> {
         .client("/rooms/{room_id}/receipt/{receipt_type}/{event_id}", post(receipt::create_receipt::handler))
         .client("/rooms/{room_id}/read_markers", post(read_marker::set_read_marker::handler))
         .client("/rooms/{room_id}/typing/{user_id}", put(typing::create_typing_event::handler))
+        .client_v1("/rooms/{room_id}/relations/{event_id}", get(room::get_relations::all))
+        .client_v1(
+            "/rooms/{room_id}/relations/{event_id}/{rel_type}",
+            get(room::get_relations::with_rel_type),
+        )
+        .client_v1(
+            "/rooms/{room_id}/relations/{event_id}/{rel_type}/{event_type}",
+            get(room::get_relations::with_event_type),
+        )
+        .client_v1("/rooms/{room_id}/threads", get(room::get_threads::handler))
+        .client_v1("/rooms/{room_id}/timestamp_to_event", get(room::get_event_by_timestamp::handler))
         // Aliases and the directory.
         .client("/rooms/{room_id}/aliases", get(room::aliases::handler))
         .client(
@@ -55,6 +70,15 @@ pub(super) fn routes() -> Router<App> {
             "/directory/list/room/{room_id}",
             get(directory::get_room_visibility::handler).put(directory::set_room_visibility::handler),
         )
+        .client(
+            "/publicRooms",
+            get(directory::get_public_rooms::handler).post(directory::get_public_rooms_filtered::handler),
+        )
+        .client("/user_directory/search", post(user_directory::search_users::handler))
+        // Reports.
+        .client("/rooms/{room_id}/report", post(reporting::report_room::handler))
+        .client("/rooms/{room_id}/report/{event_id}", post(reporting::report_content::handler))
+        .client("/users/{user_id}/report", post(reporting::report_user::handler))
 }
 
 fn state_entry() -> MethodRouter<App> {

@@ -1,6 +1,7 @@
 //! A room server that knows what a test tells it.
 
 mod directory;
+mod history;
 mod input;
 mod queries;
 mod users;
@@ -20,8 +21,9 @@ use plexus_proto::{
     input::v1::{Accepted, Rejected, input_service_server::InputServiceServer, verdict::Outcome},
     log::v1::{AtomicBatch, InputRoomEvent, Intent, RoomControl, input_room_event},
     room::v1::{
-        ListTimelineRequest, ListTimelineResponse, RoomEvent,
-        room_directory_service_server::RoomDirectoryServiceServer,
+        Aggregations, ListRelationsRequest, ListThreadsRequest, ListTimelineRequest, ListTimelineResponse,
+        RoomEvent, room_directory_service_server::RoomDirectoryServiceServer,
+        room_history_service_server::RoomHistoryServiceServer,
         room_query_service_server::RoomQueryServiceServer,
     },
     user::v1::user_query_service_server::UserQueryServiceServer,
@@ -51,6 +53,14 @@ pub(crate) struct Known {
     pub(crate) aliases: HashMap<String, String>,
     pub(crate) timeline: ListTimelineResponse,
     pub(crate) timeline_requests: Vec<ListTimelineRequest>,
+    /// By event ID.
+    pub(crate) aggregations: HashMap<String, Aggregations>,
+    /// Events that relate to others, and thread roots.
+    pub(crate) related: Vec<RoomEvent>,
+    pub(crate) relation_requests: Vec<ListRelationsRequest>,
+    pub(crate) thread_requests: Vec<ListThreadsRequest>,
+    /// By user: whom they ignore.
+    pub(crate) ignored: HashMap<String, Vec<String>>,
     /// Verdicts in order; once there are none, every input is accepted.
     pub(crate) verdicts: Vec<Outcome>,
     /// What was written to the log.
@@ -86,6 +96,7 @@ impl World {
         let routes = tonic::service::Routes::new(UserQueryServiceServer::new(fake.clone()))
             .add_service(RoomQueryServiceServer::new(fake.clone()))
             .add_service(RoomDirectoryServiceServer::new(fake.clone()))
+            .add_service(RoomHistoryServiceServer::new(fake.clone()))
             .add_service(InputServiceServer::new(fake.clone()));
         let channel = RpcChannel::in_process(routes);
         let app = App::new(AppDeps {
@@ -154,7 +165,11 @@ impl World {
     ) -> (StatusCode, Value) {
         let request = Request::builder()
             .method(method)
-            .uri(format!("/_matrix/client/v3{path}"))
+            .uri(if path.starts_with("/_matrix") {
+                path.to_owned()
+            } else {
+                format!("/_matrix/client/v3{path}")
+            })
             .header("authorization", format!("Bearer {user}"))
             .header("content-type", "application/json")
             .body(Body::from(body))

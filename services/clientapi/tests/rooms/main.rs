@@ -8,4 +8,5 @@ mod create;
 mod fakes;
 mod membership;
 mod reading;
+mod relations;
 mod sending;

@@ -163,6 +163,8 @@ impl Account {
             }
             // Only the room server itself writes it.
             Command::ConfirmTokens(_) => {}
+            // Nothing of the account changes.
+            Command::Report(_) => {}
         }
         Ok(())
     }

@@ -11,7 +11,7 @@ use tonic::{Code, Request, Response, Status};
 use super::{Fake, Known};
 
 /// With a viewer, only members see a room.
-fn check_viewer(known: &Known, room_id: &str, viewer: &str) -> Result<(), Status> {
+pub(super) fn check_viewer(known: &Known, room_id: &str, viewer: &str) -> Result<(), Status> {
     if !known.rooms.contains(room_id) {
         return Err(refusal(Code::NotFound, ErrorReason::RoomUnknown, "no such room"));
     }

@@ -67,9 +67,17 @@ impl UserQueryService for Fake {
 
     async fn get_account_data(
         &self,
-        _: Request<proto::GetAccountDataRequest>,
+        request: Request<proto::GetAccountDataRequest>,
     ) -> Result<Response<proto::GetAccountDataResponse>, Status> {
-        Err(Status::unimplemented(""))
+        let request = request.into_inner();
+        let known = self.known.lock().unwrap();
+        let ignored = known.ignored.get(&request.user_id).filter(|_| request.r#type == "m.ignored_user_list");
+        let ignored =
+            ignored.ok_or_else(|| refusal(Code::NotFound, ErrorReason::NotFound, "no such data"))?;
+        let users: serde_json::Map<_, _> =
+            ignored.iter().map(|user| (user.clone(), serde_json::json!({}))).collect();
+        let content = serde_json::json!({ "ignored_users": users }).to_string().into();
+        Ok(Response::new(proto::GetAccountDataResponse { content }))
     }
 
     async fn get_filter(

@@ -1,0 +1,3 @@
+//! Finding users.
+
+pub(crate) mod search_users;
