@@ -20,6 +20,7 @@ mod membership;
 mod message;
 mod nonces;
 mod passwords;
+mod peeking;
 mod profile;
 mod push;
 mod read_marker;

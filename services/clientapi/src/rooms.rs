@@ -11,6 +11,7 @@ mod create_room;
 mod format;
 mod guests;
 mod ignored;
+mod initial;
 mod membership;
 pub(crate) mod profile;
 mod read;
@@ -36,7 +37,10 @@ use plexus_proto::{
         room_query_service_client::RoomQueryServiceClient,
         room_summary_service_client::RoomSummaryServiceClient,
     },
-    user::v1::user_query_service_client::UserQueryServiceClient,
+    user::v1::{
+        user_query_service_client::UserQueryServiceClient,
+        user_stream_service_client::UserStreamServiceClient,
+    },
 };
 use plexus_service::RpcChannel;
 use ruma::{OwnedEventId, OwnedServerName, RoomId, RoomVersionId, ServerName};
@@ -63,6 +67,7 @@ pub(crate) struct Rooms {
     summaries: RoomSummaryServiceClient<RpcChannel>,
     directory: RoomDirectoryServiceClient<RpcChannel>,
     users: UserQueryServiceClient<RpcChannel>,
+    user_streams: UserStreamServiceClient<RpcChannel>,
 }
 
 impl Rooms {
@@ -83,7 +88,8 @@ impl Rooms {
             summaries: RoomSummaryServiceClient::new(rooms.clone())
                 .max_decoding_message_size(MAX_ANSWER_BYTES),
             directory: RoomDirectoryServiceClient::new(rooms),
-            users: UserQueryServiceClient::new(users),
+            users: UserQueryServiceClient::new(users.clone()),
+            user_streams: UserStreamServiceClient::new(users),
         }
     }
 

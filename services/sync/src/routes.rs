@@ -11,5 +11,7 @@ pub fn router(service: SyncService) -> Router {
         .route("/_matrix/client/r0/sync", get(endpoint::handler))
         .route("/_matrix/client/v3/notifications", get(endpoint::notifications::handler))
         .route("/_matrix/client/r0/notifications", get(endpoint::notifications::handler))
+        .route("/_matrix/client/v3/events", get(endpoint::events::handler))
+        .route("/_matrix/client/r0/events", get(endpoint::events::handler))
         .with_state(service)
 }

@@ -7,11 +7,12 @@ use plexus_matrix_http::{AuthedUser, MatrixError};
 use plexus_proto::{
     common::v1::ErrorReason,
     log::v1::{Forget, Intent, RoomControl, input_room_event::Body, room_control::Action},
+    user::v1::GetAccountDataRequest,
 };
 use ruma::{OwnedRoomId, RoomId, RoomOrAliasId, UserId};
 use serde_json::Value;
 
-use super::{Rooms, content, is_rejected, profile::membership_content, read::RoomMembers};
+use super::{Rooms, ask, content, is_rejected, profile::membership_content, read::RoomMembers};
 use crate::{clock::now_ms, membership::join_body::JoinBody};
 
 /// What the server alone says in a join: who the user is, and who vouches for them.
@@ -69,8 +70,34 @@ impl Rooms {
         reason: Option<&str>,
     ) -> Result<(), MatrixError> {
         self.refuse_remote_invitee(target)?;
-        let content = self.profile(target).await?.member_content("invite", reason);
+        let (profile, ()) = tokio::try_join!(self.profile(target), self.check_invitable(target))?;
+        let content = profile.member_content("invite", reason);
         self.send_member(room_id, sender, target, content).await
+    }
+
+    /// Refuses to invite users who want no invites.
+    ///
+    /// [Spec](https://spec.matrix.org/v1.19/client-server-api/#invite-permission)
+    pub(super) async fn check_invitable(&self, user: &UserId) -> Result<(), MatrixError> {
+        let request = GetAccountDataRequest {
+            user_id: user.to_string(),
+            room_id: String::new(),
+            r#type: "m.invite_permission_config".to_owned(),
+        };
+        let content = match ask(self.users.clone().get_account_data(request)).await {
+            Ok(answer) => answer.content,
+            Err(error) if error.is("M_NOT_FOUND") => return Ok(()),
+            Err(error) => return Err(error),
+        };
+        let content = serde_json::from_slice::<Value>(&content).unwrap_or_default();
+        if content.get("default_action").and_then(Value::as_str) != Some("block") {
+            return Ok(());
+        }
+        Err(MatrixError::new(
+            http::StatusCode::FORBIDDEN,
+            "M_INVITE_BLOCKED",
+            format!("{user} does not want to be invited"),
+        ))
     }
 
     /// Leaves a room, rejects its invite or withdraws a knock; a repeat changes nothing.

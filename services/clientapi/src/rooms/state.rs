@@ -80,7 +80,7 @@ impl Rooms {
         content::check_key(event_type, Some(state_key))?;
         content::check(content)?;
         match event_type {
-            "m.room.member" => self.check_member(state_key, content)?,
+            "m.room.member" => self.check_member(state_key, content).await?,
             "m.room.canonical_alias" => self.check_remote_aliases(room_id, state_key, content).await?,
             _ => {}
         }
@@ -96,7 +96,7 @@ impl Rooms {
         self.send_intent(room_id, intent).await
     }
 
-    fn check_member(&self, target: &str, content: &str) -> Result<(), MatrixError> {
+    async fn check_member(&self, target: &str, content: &str) -> Result<(), MatrixError> {
         #[derive(serde::Deserialize)]
         struct Member {
             membership: String,
@@ -107,7 +107,10 @@ impl Rooms {
         let member: Member =
             serde_json::from_str(content).map_err(|error| MatrixError::bad_json(error.to_string()))?;
         match member.membership.as_str() {
-            "invite" => self.refuse_remote_invitee(&target),
+            "invite" => {
+                self.refuse_remote_invitee(&target)?;
+                self.check_invitable(&target).await
+            }
             "join" | "leave" | "ban" | "knock" => Ok(()),
             _ => Err(MatrixError::bad_json("There is no such membership")),
         }

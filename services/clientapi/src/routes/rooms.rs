@@ -7,8 +7,8 @@ use axum::{
 
 use super::ClientRoutes as _;
 use crate::{
-    App, alias, context, directory, knock, membership, message, read_marker, receipt, redact, reporting,
-    room, space, state, typing, user_directory,
+    App, alias, context, directory, knock, membership, message, peeking, read_marker, receipt, redact,
+    reporting, room, space, state, typing, user_directory,
 };
 
 pub(super) fn routes() -> Router<App> {
@@ -58,6 +58,9 @@ pub(super) fn routes() -> Router<App> {
         )
         .client_v1("/rooms/{room_id}/threads", get(room::get_threads::handler))
         .client_v1("/rooms/{room_id}/timestamp_to_event", get(room::get_event_by_timestamp::handler))
+        .client("/rooms/{room_id}/initialSync", get(peeking::room_initial_sync::handler))
+        .client("/initialSync", get(peeking::initial_sync::handler))
+        .client("/events/{event_id}", get(peeking::get_one_event::handler))
         // Aliases and the directory.
         .client("/rooms/{room_id}/aliases", get(room::aliases::handler))
         .client(

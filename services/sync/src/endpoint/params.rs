@@ -24,6 +24,13 @@ pub(crate) struct Query {
     use_state_after_unstable: bool,
 }
 
+impl Query {
+    /// Asks for what happened since a token, as far as a filter wants it.
+    pub(super) fn plain(filter: &str, since: Option<String>, timeout: u64) -> Self {
+        Self { filter: Some(filter.to_owned()), since, timeout: Some(timeout), ..Self::default() }
+    }
+}
+
 /// Accepted, and without effect: there is no presence yet.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "lowercase")]

@@ -1,0 +1,5 @@
+//! What clients of old begin with.
+
+pub(crate) mod get_one_event;
+pub(crate) mod initial_sync;
+pub(crate) mod room_initial_sync;
