@@ -48,8 +48,12 @@ impl Rooms {
             return Err(too_large());
         }
         invited.iter().try_for_each(|target| self.refuse_remote_invitee(target))?;
-        let invitable = invited.iter().map(|target| self.check_invitable(target));
-        futures::stream::iter(invitable).buffer_unordered(PROFILES_AT_ONCE).try_collect::<()>().await?;
+        let invitable = async |target: OwnedUserId| self.check_invitable(&target).await;
+        futures::stream::iter(invited.clone())
+            .map(invitable)
+            .buffer_unordered(PROFILES_AT_ONCE)
+            .try_collect::<()>()
+            .await?;
         let profiles = self.profiles(invited.into_iter().chain([user.id.clone()])).await?;
         let plan = create::plan(request, &user.id, version, alias.as_deref(), &profiles)?;
 

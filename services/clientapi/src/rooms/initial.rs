@@ -54,10 +54,9 @@ impl Rooms {
             include_forgotten: false,
             at_least: None,
         };
-        let (listed, data) = tokio::try_join!(
-            ask(self.queries.clone().list_rooms_for_user(request)),
-            self.account_data(user)
-        )?;
+        let mut queries = self.queries.clone();
+        let (listed, data) =
+            tokio::try_join!(ask(queries.list_rooms_for_user(request)), self.account_data(user))?;
         // The rooms are read after this point, so that nothing is missed from here on.
         let mut end = SyncToken::default();
         for head in listed.heads {
@@ -126,8 +125,8 @@ impl Rooms {
         };
         // Who may not read the room learns no more than who asks for one that is not there.
         let state = hide_room(self.state(room_id, Some(&user.id), StateQuery::default()).await)?;
-        let (mut page, info) =
-            tokio::try_join!(ask(self.queries.clone().list_timeline(timeline)), self.info(room_id))?;
+        let mut queries = self.queries.clone();
+        let (mut page, info) = tokio::try_join!(ask(queries.list_timeline(timeline)), self.info(room_id))?;
         let first = page.events.last().map_or(page.start, |event| event.seq.saturating_sub(1));
         if limit == 0 {
             page.events.clear();

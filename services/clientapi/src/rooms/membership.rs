@@ -45,7 +45,9 @@ impl Rooms {
             }
         }
         content::check(&content.to_string())?;
-        self.send_member(room_id, &user.id, &user.id, content).await
+        self.send_member(room_id, &user.id, &user.id, content).await?;
+        self.take_over_settings(&user.id, room_id).await;
+        Ok(())
     }
 
     /// Knocks on a room.

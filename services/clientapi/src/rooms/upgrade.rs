@@ -3,6 +3,7 @@
 //! [Spec](https://spec.matrix.org/v1.19/client-server-api/#room-upgrades)
 
 mod levels;
+mod settings;
 
 use plexus_matrix_http::{AuthedUser, MatrixError};
 use plexus_proto::{
@@ -108,6 +109,7 @@ impl Rooms {
                 self.send_state_as(user, room_id, "m.room.power_levels", Value::Object(levels)).await,
             );
         }
+        self.take_over_settings(&user.id, &new_id).await;
         Ok(new_id)
     }
 

@@ -4,6 +4,7 @@ mod directory;
 mod history;
 mod input;
 mod queries;
+mod summaries;
 mod users;
 
 use std::{
@@ -21,10 +22,11 @@ use plexus_proto::{
     input::v1::{Accepted, Rejected, input_service_server::InputServiceServer, verdict::Outcome},
     log::v1::{AtomicBatch, InputRoomEvent, Intent, RoomControl, input_room_event},
     room::v1::{
-        Aggregations, ListRelationsRequest, ListThreadsRequest, ListTimelineRequest, ListTimelineResponse,
-        RoomEvent, room_directory_service_server::RoomDirectoryServiceServer,
+        Aggregations, ListPublicRoomsRequest, ListRelationsRequest, ListThreadsRequest, ListTimelineRequest,
+        ListTimelineResponse, RoomEvent, room_directory_service_server::RoomDirectoryServiceServer,
         room_history_service_server::RoomHistoryServiceServer,
         room_query_service_server::RoomQueryServiceServer,
+        room_summary_service_server::RoomSummaryServiceServer,
     },
     user::v1::user_query_service_server::UserQueryServiceServer,
 };
@@ -43,6 +45,8 @@ pub(crate) const ROOM: &str = "!room:example.org";
 pub(crate) struct Known {
     pub(crate) rooms: HashSet<String>,
     pub(crate) published: HashSet<String>,
+    /// By room.
+    pub(crate) versions: HashMap<String, String>,
     /// By room and user.
     pub(crate) members: HashMap<(String, String), String>,
     /// By user: fields of the profile.
@@ -59,6 +63,12 @@ pub(crate) struct Known {
     pub(crate) related: Vec<RoomEvent>,
     pub(crate) relation_requests: Vec<ListRelationsRequest>,
     pub(crate) thread_requests: Vec<ListThreadsRequest>,
+    /// What the directory and spaces tell.
+    pub(crate) summaries: Vec<RoomSummary>,
+    pub(crate) space_requests: Vec<WalkSpaceRequest>,
+    pub(crate) directory_requests: Vec<ListPublicRoomsRequest>,
+    /// By user: account data that is no list of ignored users.
+    pub(crate) no_invites: HashSet<String>,
     /// By user: whom they ignore.
     pub(crate) ignored: HashMap<String, Vec<String>>,
     /// Verdicts in order; once there are none, every input is accepted.
@@ -97,6 +107,7 @@ impl World {
             .add_service(RoomQueryServiceServer::new(fake.clone()))
             .add_service(RoomDirectoryServiceServer::new(fake.clone()))
             .add_service(RoomHistoryServiceServer::new(fake.clone()))
+            .add_service(RoomSummaryServiceServer::new(fake.clone()))
             .add_service(InputServiceServer::new(fake.clone()));
         let channel = RpcChannel::in_process(routes);
         let app = App::new(AppDeps {

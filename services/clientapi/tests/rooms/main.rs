@@ -10,3 +10,5 @@ mod membership;
 mod reading;
 mod relations;
 mod sending;
+mod summaries;
+mod upgrade;

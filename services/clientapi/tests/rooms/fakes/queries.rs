@@ -33,6 +33,7 @@ impl RoomQueryService for Fake {
         let found = request.into_inner().room_ids.into_iter().filter(|room_id| known.rooms.contains(room_id));
         let info = |room_id: String| RoomInfo {
             published: known.published.contains(&room_id),
+            room_version: known.versions.get(&room_id).cloned().unwrap_or_default(),
             room_id,
             ..RoomInfo::default()
         };

@@ -46,9 +46,13 @@ impl UserQueryService for Fake {
 
     async fn get_account(
         &self,
-        _: Request<proto::GetAccountRequest>,
+        request: Request<proto::GetAccountRequest>,
     ) -> Result<Response<proto::GetAccountResponse>, Status> {
-        Err(Status::unimplemented(""))
+        let user = request.into_inner().user_id;
+        if USERS.iter().any(|known| user_id(known) == user) {
+            return Ok(Response::new(proto::GetAccountResponse::default()));
+        }
+        Err(refusal(Code::NotFound, ErrorReason::NotFound, "no such account"))
     }
 
     async fn find_refresh_token(
@@ -71,6 +75,10 @@ impl UserQueryService for Fake {
     ) -> Result<Response<proto::GetAccountDataResponse>, Status> {
         let request = request.into_inner();
         let known = self.known.lock().unwrap();
+        if request.r#type == "m.invite_permission_config" && known.no_invites.contains(&request.user_id) {
+            let content = serde_json::json!({ "default_action": "block" }).to_string().into();
+            return Ok(Response::new(proto::GetAccountDataResponse { content }));
+        }
         let ignored = known.ignored.get(&request.user_id).filter(|_| request.r#type == "m.ignored_user_list");
         let ignored =
             ignored.ok_or_else(|| refusal(Code::NotFound, ErrorReason::NotFound, "no such data"))?;
