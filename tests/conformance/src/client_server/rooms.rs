@@ -4,7 +4,9 @@ mod aliases;
 mod ban;
 mod context;
 mod create;
+mod directory;
 mod forget;
+mod initial_sync;
 mod invite;
 mod join;
 mod kick;
@@ -14,8 +16,14 @@ mod members;
 mod messages;
 mod power_levels;
 mod redact;
+mod relations;
+mod reports;
 mod send;
+mod spaces;
 mod state;
+mod threads;
+mod timestamps;
+mod upgrade;
 mod visibility;
 
 use crate::harness::Test;
@@ -39,6 +47,14 @@ pub(crate) fn tests() -> Vec<Test> {
         redact::tests(),
         messages::tests(),
         context::tests(),
+        relations::tests(),
+        threads::tests(),
+        timestamps::tests(),
+        spaces::tests(),
+        directory::tests(),
+        upgrade::tests(),
+        reports::tests(),
+        initial_sync::tests(),
     ]
     .concat()
 }

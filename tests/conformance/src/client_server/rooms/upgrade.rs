@@ -1,0 +1,153 @@
+//! [`POST /rooms/{roomId}/upgrade`][spec]
+//!
+//! [spec]: https://spec.matrix.org/v1.19/client-server-api/#post_matrixclientv3roomsroomidupgrade
+
+use serde_json::{Value, json};
+
+use crate::{
+    actor::{Room, User},
+    server::Server,
+    wire::{Json as _, Request},
+};
+
+tests![
+    the_rooms_point_at_each_other,
+    the_state_that_matters_is_taken_over,
+    bans_are_taken_over,
+    aliases_move,
+    only_moderators_speak_in_the_old_room,
+    power_is_needed,
+    an_unknown_version_is_refused,
+    an_unknown_room_is_refused,
+    creators_of_the_new_room_are_not_listed,
+    additional_creators_are_as_asked,
+];
+
+fn upgrades(user: &User, room: &Room, version: &str) -> Request {
+    user.post(path!("/rooms/{}/upgrade", room), json!({ "new_version": version }))
+}
+
+async fn upgraded(user: &User, room: &Room, version: &str) -> Room {
+    Room(upgrades(user, room, version).await.ok().text("/replacement_room"))
+}
+
+async fn content(user: &User, room: &Room, event_type: &str) -> Value {
+    user.reads_state(room, event_type, "").await.ok()
+}
+
+async fn the_rooms_point_at_each_other(server: Server) {
+    let alice = server.user("alice").await;
+    for version in ["11", "12"] {
+        let creation = json!({ "type": "org.example.kind", "m.federate": false });
+        let old =
+            alice.creates_room().with("room_version", json!("10")).with("creation_content", creation).await;
+        let new = upgraded(&alice, &old, version).await;
+        assert_eq!(content(&alice, &old, "m.room.tombstone").await["replacement_room"], new.0);
+        let create = content(&alice, &new, "m.room.create").await;
+        assert_eq!((&create["room_version"], &create["type"]), (&json!(version), &json!("org.example.kind")));
+        assert_eq!(create["predecessor"]["room_id"], old.0, "{create}");
+        assert_eq!(create["m.federate"], false, "{create}");
+    }
+}
+
+async fn the_state_that_matters_is_taken_over(server: Server) {
+    let alice = server.user("alice").await;
+    let state = [
+        ("m.room.topic", json!({ "topic": "Beer" })),
+        ("m.room.avatar", json!({ "url": "mxc://example.org/avatar" })),
+        ("m.room.encryption", json!({ "algorithm": "m.megolm.v1.aes-sha2" })),
+        (
+            "m.room.server_acl",
+            json!({ "allow": ["*"], "deny": ["evil.example.org"], "allow_ip_literals": true }),
+        ),
+        ("m.room.history_visibility", json!({ "history_visibility": "joined" })),
+        ("m.room.guest_access", json!({ "guest_access": "forbidden" })),
+        ("m.room.join_rules", json!({ "join_rule": "knock" })),
+    ];
+    let mut old = alice.creates_room().with("name", json!("Pub"));
+    for (event_type, content) in state.clone() {
+        old = old.state(event_type, content);
+    }
+    let old = old.await;
+    let new = upgraded(&alice, &old, "11").await;
+    assert_eq!(content(&alice, &new, "m.room.name").await["name"], "Pub");
+    for (event_type, expected) in state {
+        let told = content(&alice, &new, event_type).await;
+        for (key, value) in expected.as_object().expect("an object") {
+            assert_eq!(told.get(key), Some(value), "{event_type}");
+        }
+    }
+}
+
+async fn bans_are_taken_over(server: Server) {
+    let (alice, bob) = server.pair().await;
+    let old = alice.creates_room().public().await;
+    alice.bans(&bob, &old).await.ok();
+    let new = upgraded(&alice, &old, "11").await;
+    bob.joins(&new).await.refused(403, "M_FORBIDDEN");
+}
+
+async fn aliases_move(server: Server) {
+    let alice = server.user("alice").await;
+    let name = server.unique("upgraded");
+    let old = alice.creates_room().with("room_alias_name", json!(name)).await;
+    let new = upgraded(&alice, &old, "11").await;
+    let alias = format!("#{name}:{}", server.name());
+    assert_eq!(alice.get(path!("/directory/room/{}", alias)).await.ok()["room_id"], new.0);
+    assert_eq!(content(&alice, &new, "m.room.canonical_alias").await["alias"], alias);
+}
+
+async fn only_moderators_speak_in_the_old_room(server: Server) {
+    let (alice, bob) = server.pair().await;
+    let old = alice.creates_room().public().member(&bob).await;
+    upgraded(&alice, &old, "11").await;
+    bob.sends(&old, "m.room.message", json!({ "msgtype": "m.text", "body": "x" }))
+        .await
+        .refused(403, "M_FORBIDDEN");
+    alice.says(&old, "farewell").await;
+}
+
+async fn power_is_needed(server: Server) {
+    let (alice, bob) = server.pair().await;
+    let room = alice.creates_room().public().member(&bob).await;
+    upgrades(&bob, &room, "11").await.refused(403, "M_FORBIDDEN");
+    let stranger = server.user("carol").await;
+    upgrades(&stranger, &room, "11").await.refused(403, "M_FORBIDDEN");
+    assert_eq!(alice.reads_state(&room, "m.room.tombstone", "").await.status, 404);
+}
+
+async fn an_unknown_version_is_refused(server: Server) {
+    let alice = server.user("alice").await;
+    let room = alice.creates_room().await;
+    upgrades(&alice, &room, "no-such-version").await.refused(400, "M_UNSUPPORTED_ROOM_VERSION");
+    let missing = alice.post(path!("/rooms/{}/upgrade", room), json!({})).await;
+    missing.refused_as(&[(400, "M_MISSING_PARAM"), (400, "M_BAD_JSON")]);
+}
+
+async fn an_unknown_room_is_refused(server: Server) {
+    let alice = server.user("alice").await;
+    let answer = upgrades(&alice, &server.nowhere(), "11").await;
+    answer.refused_as(&[(403, "M_FORBIDDEN"), (404, "M_NOT_FOUND")]);
+}
+
+async fn creators_of_the_new_room_are_not_listed(server: Server) {
+    let (alice, bob) = server.pair().await;
+    let old = alice.creates_room().public().with("room_version", json!("11")).member(&bob).await;
+    alice.sets_power(&old, "users", &bob.id, 100).await;
+    let new = upgraded(&bob, &old, "12").await;
+    let users = content(&bob, &new, "m.room.power_levels").await["users"].clone();
+    assert!(users.get(&bob.id).is_none(), "{users}");
+    assert_eq!(users[&alice.id], 100, "{users}");
+}
+
+async fn additional_creators_are_as_asked(server: Server) {
+    let (alice, bob) = server.pair().await;
+    let old = alice.creates_room().public().with("room_version", json!("11")).member(&bob).await;
+    alice.sets_power(&old, "users", &bob.id, 100).await;
+    let request = upgrades(&alice, &old, "12").with("additional_creators", json!([bob.id]));
+    let new = Room(request.await.ok().text("/replacement_room"));
+    let create = content(&alice, &new, "m.room.create").await;
+    assert_eq!(create["additional_creators"], json!([bob.id]));
+    let users = content(&alice, &new, "m.room.power_levels").await["users"].clone();
+    assert!(users.get(&alice.id).is_none() && users.get(&bob.id).is_none(), "{users}");
+}
