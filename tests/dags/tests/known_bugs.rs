@@ -120,7 +120,7 @@ fn auth_difference_of_three_states_is_no_symmetric_difference() {
         // The leave is in two of three chains: the symmetric difference would leave it out. Alice's join is in all
         // three: it would be let in.
         assert_eq!(explanation.auth_difference, [left], "version {version}");
-        compare::resolution(&story.room, &states).unwrap();
+        compare::resolution(&story.room, &states, true).unwrap();
         // One state alone has nothing to resolve.
         let (same, explanation) = compare::projected(&story.room, &states[..1]);
         assert_eq!((&same, explanation.steps.len()), (states[0], 0));
@@ -151,7 +151,7 @@ fn events_without_power_levels_come_before_those_of_the_oldest() {
             .collect();
         assert_eq!(order, [without, with], "version {version}");
         assert!(resolved.values().any(|nid| *nid == with));
-        compare::resolution(&story.room, &states).unwrap();
+        compare::resolution(&story.room, &states, true).unwrap();
     }
 }
 
@@ -229,7 +229,7 @@ fn subgraph_has_no_side_paths() {
     expected.extend(&subgraph);
     expected.extend(&conflicting);
     assert_eq!(found, expected);
-    compare::resolution(&story.room, &states).unwrap();
+    compare::resolution(&story.room, &states, true).unwrap();
 }
 
 /// Third-party invites need a signature by a key of the event whose token they bear, and its sender.

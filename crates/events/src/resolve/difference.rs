@@ -9,7 +9,7 @@
 //! which the walk did not start, and then belongs to all states. This is looked for in the other direction: through
 //! the state events that cite it.
 
-use std::collections::{BinaryHeap, HashMap, HashSet, hash_map::Entry};
+use std::collections::{BinaryHeap, HashMap, HashSet};
 
 use ruma::state_res::Event as _;
 
@@ -29,6 +29,7 @@ pub(super) fn search<L: Lookup>(reader: &Reader<'_, L>, conflicted: &Conflicted<
         conflicted,
         reached: HashMap::new(),
         pending: BinaryHeap::new(),
+        is_pending: HashSet::new(),
         partial: 0,
         apart: HashSet::new(),
     };
@@ -77,6 +78,7 @@ struct Search<'a, L: Lookup> {
     /// From which states an event is known to be reached.
     reached: HashMap<L::Nid, u128>,
     pending: BinaryHeap<(i32, L::Nid)>,
+    is_pending: HashSet<L::Nid>,
     /// How many pending events are not reached from all states.
     partial: usize,
     /// Events that no unconflicted entry leads to.
@@ -90,21 +92,24 @@ impl<L: Lookup> Search<'_, L> {
             && let Some((generation, nid)) = self.pending.pop()
         {
             let mut states = self.reached[&nid];
-            if states != self.conflicted.all {
-                if !self.conflicted.events.contains_key(&nid) {
-                    match self.standing(nid, generation)? {
-                        Standing::InAll => states = self.conflicted.all,
-                        Standing::Apart => {}
-                        Standing::Later => {
-                            self.pending.push((generation, nid));
-                            continue;
-                        }
-                    }
-                    if states != self.conflicted.all {
-                        difference.insert(nid);
+            let is_conflicting = self.conflicted.events.contains_key(&nid);
+            if states != self.conflicted.all && !is_conflicting {
+                match self.standing(nid, generation)? {
+                    Standing::InAll => states = self.conflicted.all,
+                    Standing::Apart => {}
+                    Standing::Later => {
+                        self.pending.push((generation, nid));
+                        continue;
                     }
                 }
-                self.partial -= 1;
+            }
+            self.is_pending.remove(&nid);
+            self.partial -= usize::from(self.reached[&nid] != self.conflicted.all);
+            self.reached.insert(nid, states);
+            if states == self.conflicted.all {
+                difference.remove(&nid);
+            } else if !is_conflicting {
+                difference.insert(nid);
             }
             let Some(links) = self.reader.links(nid) else { continue };
             for &auth in &*links.auth {
@@ -118,24 +123,23 @@ impl<L: Lookup> Search<'_, L> {
     /// Notes that an event is reached from states.
     fn reach(&mut self, nid: L::Nid, states: u128, below: Option<i32>) -> Result<(), Unresolved<L::Nid>> {
         let all = self.conflicted.all;
-        match self.reached.entry(nid) {
-            Entry::Occupied(mut known) => {
-                let before = *known.get();
-                *known.get_mut() |= states;
-                if before != all && *known.get() == all {
-                    self.partial -= 1;
-                }
-            }
-            Entry::Vacant(unknown) => {
-                let Some(links) = self.reader.links(nid) else { return Ok(()) };
-                if below.is_some_and(|below| links.generation >= below) {
-                    let why = format!("the generation of {nid:?} is not below that of an event citing it");
-                    return Err(Unresolved::Damaged(why));
-                }
-                unknown.insert(states);
-                self.pending.push((links.generation, nid));
-                self.partial += usize::from(states != all);
-            }
+        let before = self.reached.get(&nid).copied().unwrap_or(0);
+        let after = before | states;
+        if before == after {
+            return Ok(());
+        }
+        let Some(links) = self.reader.links(nid) else { return Ok(()) };
+        if below.is_some_and(|below| links.generation >= below) {
+            let why = format!("the generation of {nid:?} is not below that of an event citing it");
+            return Err(Unresolved::Damaged(why));
+        }
+        self.reached.insert(nid, after);
+        if self.is_pending.insert(nid) {
+            // It is new, or the walk has been here before it came upon an unconflicted entry that leads here.
+            self.pending.push((links.generation, nid));
+            self.partial += usize::from(after != all);
+        } else {
+            self.partial -= usize::from(after == all);
         }
         Ok(())
     }
