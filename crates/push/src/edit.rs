@@ -19,7 +19,7 @@ use crate::Rules;
 const MAX_RULES: usize = 1_000;
 /// Most bytes of a rule ID.
 const MAX_ID_BYTES: usize = 255;
-/// What older versions of the specification had, and what is to be ignored now.
+/// What older versions of the specification had. Clients find them again as they left them; they do nothing.
 const HISTORICAL: [&str; 2] = ["dont_notify", "coalesce"];
 
 /// Why rules cannot be changed so.
@@ -164,15 +164,14 @@ fn check_id(id: &str) -> Result<(), EditError> {
     Ok(())
 }
 
-/// Reads a list of actions; historical ones are left out.
+/// Reads a list of actions.
 fn read_actions(json: &[u8]) -> Result<Vec<Action>, EditError> {
     let values: Vec<Value> = serde_json::from_slice(json)
         .map_err(|error| EditError::Invalid(format!("`actions` does not fit: {error}")))?;
     let mut actions = Vec::with_capacity(values.len());
     for value in values {
         match &value {
-            Value::String(name) if HISTORICAL.contains(&name.as_str()) => continue,
-            Value::String(name) if name == "notify" => {}
+            Value::String(name) if name == "notify" || HISTORICAL.contains(&name.as_str()) => {}
             Value::Object(fields) if fields.get("set_tweak").is_some_and(Value::is_string) => {}
             _ => return invalid("an action is neither `notify` nor a tweak"),
         }

@@ -5,6 +5,7 @@ use std::sync::{Arc, LazyLock, OnceLock};
 use futures::FutureExt as _;
 use ruma::{
     OwnedRoomId, RoomId, UInt, UserId,
+    power_levels::NotificationPowerLevelsKey,
     push::{
         Action, AnyPushRuleRef, FlattenedJson, PredefinedOverrideRuleId, PushConditionPowerLevelsCtx,
         PushConditionRoomCtx,
@@ -79,19 +80,29 @@ struct Event {
     content: Content,
 }
 
-/// What of the content predefined rules look at by user.
+/// What of the content predefined rules look at.
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct Content {
     membership: Lenient<String>,
+    msgtype: Lenient<String>,
     #[serde(rename = "m.mentions")]
     mentions: Lenient<Mentions>,
+    #[serde(rename = "m.relates_to")]
+    relates_to: Lenient<Relation>,
 }
 
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct Mentions {
-    user_ids: Vec<Lenient<String>>,
+    user_ids: Lenient<Vec<Lenient<String>>>,
+    room: Lenient<bool>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Relation {
+    rel_type: Lenient<String>,
 }
 
 /// A value that may be anything; what is of another type counts as absent.
@@ -135,21 +146,67 @@ impl Facts {
             flat: OnceLock::new(),
         };
         let Some(event) = event else { return facts };
+        // Whether a rule is enabled is a matter of each user's.
+        facts.matched = Rules::shared()
+            .set
+            .iter()
+            .map(|rule| facts.holds(rule.rule_id(), &event).unwrap_or_else(|| facts.conditions_hold(rule)))
+            .collect();
         facts.sender = event.sender;
-        let mentions = event.content.mentions.0.unwrap_or_default().user_ids;
+        let mentions = event.content.mentions.0.unwrap_or_default().user_ids.0.unwrap_or_default();
         facts.mentions = mentions.into_iter().take(MAX_MENTIONS).filter_map(|user| user.0).collect();
         let is_invite = event.kind.as_deref() == Some("m.room.member")
             && event.content.membership.0.as_deref() == Some("invite");
         facts.invited = event.state_key.filter(|_| is_invite);
-        let flat = facts.flatten();
-        let context = facts.context(nobody(), &NOWHERE, None);
-        facts.matched = Rules::shared()
-            .set
-            .iter()
-            // Whether it is enabled is a matter of each user's.
-            .map(|rule| conditions_hold(rule, &flat, &context))
-            .collect();
         facts
+    }
+
+    /// What the conditions of a predefined rule say, without taking the event apart for each; `None` for a rule that is
+    /// not known here. (A test compares all of them with what ruma says.)
+    fn holds(&self, id: &str, event: &Event) -> Option<bool> {
+        let is_type =
+            |kind: &str| event.kind.as_deref().is_some_and(|found| found.eq_ignore_ascii_case(kind));
+        let is_state = || event.state_key.as_deref() == Some("");
+        let is_text = |found: &Lenient<String>, text: &str| {
+            found.0.as_deref().is_some_and(|found| found.eq_ignore_ascii_case(text))
+        };
+        Some(match id {
+            ".m.rule.master" => true,
+            // These look at who reads.
+            ".m.rule.invite_for_me" | ".m.rule.is_user_mention" => false,
+            ".m.rule.suppress_notices" => is_text(&event.content.msgtype, "m.notice"),
+            ".m.rule.member_event" => is_type("m.room.member"),
+            ".m.rule.is_room_mention" => {
+                let mentions = event.content.mentions.0.as_ref();
+                mentions.is_some_and(|mentions| mentions.room.0 == Some(true)) && self.may_notify_room(event)
+            }
+            ".m.rule.tombstone" => is_type("m.room.tombstone") && is_state(),
+            ".m.rule.reaction" => is_type("m.reaction"),
+            ".m.rule.room.server_acl" => is_type("m.room.server_acl") && is_state(),
+            ".m.rule.suppress_edits" => {
+                let relation = event.content.relates_to.0.as_ref();
+                relation.is_some_and(|relation| relation.rel_type.0.as_deref() == Some("m.replace"))
+            }
+            ".m.rule.call" => is_type("m.call.invite"),
+            ".m.rule.encrypted_room_one_to_one" => self.members == 2 && is_type("m.room.encrypted"),
+            ".m.rule.room_one_to_one" => self.members == 2 && is_type("m.room.message"),
+            ".m.rule.message" => is_type("m.room.message"),
+            ".m.rule.encrypted" => is_type("m.room.encrypted"),
+            _ => return None,
+        })
+    }
+
+    fn may_notify_room(&self, event: &Event) -> bool {
+        let sender = event.sender.as_deref().and_then(|sender| <&UserId>::try_from(sender).ok());
+        let (Some(sender), Some(power)) = (sender, &self.power) else {
+            return false;
+        };
+        power.has_sender_notification_permission(sender, &NotificationPowerLevelsKey::Room)
+    }
+
+    fn conditions_hold(&self, rule: AnyPushRuleRef<'_>) -> bool {
+        let flat = self.flat.get_or_init(|| self.flatten());
+        conditions_hold(rule, flat, &self.context(nobody(), &NOWHERE, None))
     }
 
     /// Applies the rules of a user. An event of the user's own does nothing.
@@ -215,4 +272,18 @@ fn conditions_hold(rule: AnyPushRuleRef<'_>, flat: &FlattenedJson, context: &Pus
         _ => return false,
     };
     conditions.iter().all(|condition| condition.applies(flat, context).now_or_never().unwrap_or(false))
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// Compares what is said of predefined rules here with what their conditions say.
+    pub(crate) fn assert_agrees(facts: &Facts) {
+        for (rule, matched) in Rules::shared().set.iter().zip(&facts.matched) {
+            assert_eq!(*matched, facts.conditions_hold(rule), "{} {}", rule.rule_id(), facts.json);
+            let event: Event = serde_json::from_str(facts.json.get()).unwrap();
+            assert!(facts.holds(rule.rule_id(), &event).is_some(), "{} is known", rule.rule_id());
+        }
+    }
 }

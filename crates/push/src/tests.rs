@@ -32,6 +32,7 @@ fn facts(event: &Value, members: u64) -> Facts {
 /// Whether Alice is notified, and whether it is highlighted.
 fn outcome(rules: &Rules, event: &Value, members: u64) -> (bool, bool) {
     let facts = facts(event, members);
+    crate::facts::tests::assert_agrees(&facts);
     let reader = Reader { user: alice(), room: room_id!("!r:example.org"), display_name: Some("Alice") };
     let outcome = facts.apply(rules, reader);
     (outcome.notifies(), outcome.highlights())
@@ -60,6 +61,8 @@ fn predefined_rules_do_what_they_say() {
     for (event, expected) in [
         (event(BOB, "m.room.message", text(json!({}))), (true, false)),
         (event(BOB, "m.room.encrypted", json!({})), (true, false)),
+        (event(BOB, "M.Room.Message", text(json!({ "msgtype": "M.NOTICE" }))), (false, false)),
+        (event(BOB, "m.room.message", text(json!({ "m.mentions": { "room": "true" } }))), (true, false)),
         (event(BOB, "m.call.invite", json!({})), (true, false)),
         (event(BOB, "m.room.message", json!({ "msgtype": "m.notice", "body": "x" })), (false, false)),
         (event(BOB, "m.room.message", text(mention.clone())), (true, true)),
@@ -100,7 +103,9 @@ fn own_rules_come_before_predefined_ones() {
     let mut rules = Rules::predefined(alice());
     let message = event(BOB, "m.room.message", json!({ "msgtype": "m.text", "body": "have some Cake." }));
     rules.put("room", "!r:example.org", br#"{"actions":["dont_notify"]}"#, Place::default()).unwrap();
-    assert_eq!(outcome(&rules, &message, 3), (false, false));
+    assert_eq!(outcome(&rules, &message, 3), (false, false), "what is historical does nothing");
+    let kept = rules.global().unwrap();
+    assert_eq!(kept["room"][0]["actions"], json!(["dont_notify"]), "and is kept");
     let cake = br#"{"pattern":"cake","actions":["notify",{"set_tweak":"highlight"}]}"#;
     rules.put("content", "cake", cake, Place::default()).unwrap();
     assert_eq!(outcome(&rules, &message, 3), (true, true), "content comes before room");
