@@ -2,6 +2,7 @@
 
 mod fixture;
 mod hostile;
+mod live;
 mod ownership;
 mod relations;
 mod sends;
