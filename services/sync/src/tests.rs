@@ -7,5 +7,6 @@ mod initial;
 mod live;
 mod load;
 mod members;
+mod replicas;
 mod unread;
 mod world;
