@@ -5,6 +5,7 @@ mod devices;
 mod discovery;
 mod endpoints;
 mod profiles;
+mod push;
 mod rooms;
 mod standards;
 mod sync;
@@ -21,6 +22,7 @@ pub(crate) fn tests() -> Vec<Test> {
         rooms::tests(),
         sync::tests(),
         profiles::tests(),
+        push::tests(),
         devices::tests(),
     ]
     .concat()

@@ -15,14 +15,17 @@ mod leave;
 mod members;
 mod messages;
 mod power_levels;
+mod receipts;
 mod redact;
 mod relations;
 mod reports;
 mod send;
 mod spaces;
 mod state;
+mod tags;
 mod threads;
 mod timestamps;
+mod typing;
 mod upgrade;
 mod visibility;
 
@@ -55,6 +58,9 @@ pub(crate) fn tests() -> Vec<Test> {
         upgrade::tests(),
         reports::tests(),
         initial_sync::tests(),
+        receipts::tests(),
+        typing::tests(),
+        tags::tests(),
     ]
     .concat()
 }
