@@ -23,7 +23,8 @@ use plexus_proto::{
     log::v1::{AtomicBatch, InputRoomEvent, Intent, RoomControl, input_room_event},
     room::v1::{
         Aggregations, ListPublicRoomsRequest, ListRelationsRequest, ListThreadsRequest, ListTimelineRequest,
-        ListTimelineResponse, RoomEvent, room_directory_service_server::RoomDirectoryServiceServer,
+        ListTimelineResponse, RoomEvent, RoomSummary, WalkSpaceRequest,
+        room_directory_service_server::RoomDirectoryServiceServer,
         room_history_service_server::RoomHistoryServiceServer,
         room_query_service_server::RoomQueryServiceServer,
         room_summary_service_server::RoomSummaryServiceServer,
