@@ -115,6 +115,10 @@ pub(crate) async fn judge(
                 verdict.noticed.push(report.name);
             }
         }
+        // Where nothing was changed, a failure is no merit.
+        if proxy.changed() == 0 {
+            verdict.noticed.clear();
+        }
         if !all && !verdict.noticed.is_empty() {
             break;
         }

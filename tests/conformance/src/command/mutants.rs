@@ -9,7 +9,7 @@ use super::run::{Against, runtime};
 use crate::{
     client_server, harness,
     mutants::{self, Baseline, Mutant, Verdict},
-    server::Target,
+    server::{Server, Target},
 };
 
 /// Against what, and how.
@@ -40,7 +40,10 @@ pub(crate) fn run(options: &Options) -> Result<bool> {
         let pairs = tests.into_iter().zip(&reports).filter(|(_, report)| report.passed());
         let baseline: Vec<_> = pairs.map(|(test, report)| Baseline::new(test, report)).collect();
         println!("{} tests pass on the server as it is", baseline.len());
-        mutants::judge_all(&target, &baseline, chosen, options.all, print).await
+        let verdicts = mutants::judge_all(&target, &baseline, chosen, options.all, print).await?;
+        // If the server were gone, every test would fail.
+        Server::new(Arc::clone(&target)).user("survivor").await;
+        anyhow::Ok(verdicts)
     })?;
     let noticed = verdicts.iter().filter(|verdict| !verdict.noticed.is_empty()).count();
     println!("{} mutants in {:.1} s", verdicts.len(), began.elapsed().as_secs_f64());

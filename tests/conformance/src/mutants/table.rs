@@ -290,7 +290,7 @@ fn sync() -> Vec<Change> {
         Drop("/rooms/invite"),
         Drop("/rooms/knock"),
         Drop("/rooms/leave"),
-        DropLast("/rooms/invite/*/invite_state/events"),
+        Drop("/rooms/invite/*/invite_state"),
         Drop("/account_data"),
         Ignore("since"),
         Ignore("timeout"),
