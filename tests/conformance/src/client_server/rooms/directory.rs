@@ -29,7 +29,11 @@ tests![
 ];
 
 /// Asks until the answer is as wanted: directories may follow the rooms with a delay.
-async fn eventually(what: &str, ask: impl AsyncFn() -> Value, wanted: impl Fn(&Value) -> bool) -> Value {
+async fn eventually<F: Future<Output = Value>>(
+    what: &str,
+    ask: impl Fn() -> F,
+    wanted: impl Fn(&Value) -> bool,
+) -> Value {
     let mut last = Value::Null;
     for _ in 0..100 {
         last = ask().await;
@@ -65,7 +69,7 @@ async fn published_rooms_are_told_as_they_are(server: Server) {
         .await;
     let answer = eventually(
         "the room is found",
-        async || searches(&alice, &name).await.ok(),
+        || async { searches(&alice, &name).await.ok() },
         |answer| !answer.list("/chunk").is_empty(),
     )
     .await;
@@ -82,11 +86,11 @@ async fn rooms_that_are_not_published_are_not_told(server: Server) {
     let name = server.unique("Hidden");
     let room = published(&alice, &name).await;
     alice.creates_room().public().with("name", json!(name)).await;
-    let found = async || rooms(&searches(&alice, &name).await.ok());
-    eventually("it is told", async || json!(found().await), |seen| *seen == json!([room.0])).await;
+    let found = || async { rooms(&searches(&alice, &name).await.ok()) };
+    eventually("it is told", || async { json!(found().await) }, |seen| *seen == json!([room.0])).await;
     let list = path!("/directory/list/room/{}", room);
     alice.put(list, json!({ "visibility": "private" })).await.ok();
-    eventually("it is gone", async || json!(found().await), |seen| *seen == json!([])).await;
+    eventually("it is gone", || async { json!(found().await) }, |seen| *seen == json!([])).await;
 }
 
 async fn the_directory_is_searched_whatever_the_case(server: Server) {
@@ -94,7 +98,7 @@ async fn the_directory_is_searched_whatever_the_case(server: Server) {
     let name = server.unique("Wombles");
     let room = published(&alice, &name).await;
     let upper = name.to_uppercase();
-    let found = async || json!(rooms(&searches(&alice, &upper).await.ok()));
+    let found = || async { json!(rooms(&searches(&alice, &upper).await.ok())) };
     eventually("it is found", found, |seen| *seen == json!([room.0])).await;
     assert!(rooms(&searches(&alice, &format!("{name}%")).await.ok()).is_empty());
 }
@@ -109,15 +113,18 @@ async fn the_directory_is_filtered_by_type(server: Server) {
         .with("name", json!(name))
         .with("creation_content", json!({ "type": "m.space" }))
         .await;
-    let found = async |types: Value| {
+    let found = |types: Value| {
         let filter = json!({ "filter": { "generic_search_term": name, "room_types": types } });
-        let mut found = rooms(&alice.post("/publicRooms", filter).await.ok());
-        found.sort();
-        json!(found)
+        let request = alice.post("/publicRooms", filter);
+        async move {
+            let mut found = rooms(&request.await.ok());
+            found.sort();
+            json!(found)
+        }
     };
     let mut both = vec![room.0.clone(), space.0.clone()];
     both.sort();
-    eventually("both", async || found(json!([null, "m.space"])).await, |seen| *seen == json!(both)).await;
+    eventually("both", || found(json!([null, "m.space"])), |seen| *seen == json!(both)).await;
     assert_eq!(found(json!([null])).await, json!([room.0]));
     assert_eq!(found(json!(["m.space"])).await, json!([space.0]));
 }
@@ -130,18 +137,19 @@ async fn the_directory_is_paged_in_both_directions(server: Server) {
         all.push(published(&alice, &name).await.0);
     }
     all.sort();
-    let found = async || {
+    let found = || async {
         let mut found = rooms(&searches(&alice, &name).await.ok());
         found.sort();
         json!(found)
     };
     eventually("all are told", found, |seen| *seen == json!(all)).await;
-    let page = async |since: Option<String>| {
+    let page = |since: Option<String>| {
         let mut body = json!({ "limit": 2, "filter": { "generic_search_term": name } });
         if let Some(since) = since {
             body["since"] = json!(since);
         }
-        alice.post("/publicRooms", body).await.ok()
+        let request = alice.post("/publicRooms", body);
+        async move { request.await.ok() }
     };
     let first = page(None).await;
     assert!(rooms(&first).len() == 2 && !first.has("/prev_batch"), "{first}");
@@ -179,7 +187,7 @@ async fn users_who_share_a_room_are_found(server: Server) {
     let upper = name.to_uppercase();
     let answer = eventually(
         "bob is found",
-        async || found_users(&alice, &upper).await,
+        || found_users(&alice, &upper),
         |answer| users(answer) == [bob.id.clone()],
     )
     .await;
@@ -191,7 +199,7 @@ async fn users_who_share_a_room_are_found(server: Server) {
 async fn users_in_public_rooms_are_found(server: Server) {
     let (alice, bob) = server.pair().await;
     bob.creates_room().public().await;
-    let found = async || found_users(&alice, &bob.localpart).await;
+    let found = || found_users(&alice, &bob.localpart);
     eventually("bob is found", found, |answer| users(answer).contains(&bob.id)).await;
 }
 
@@ -202,7 +210,7 @@ async fn users_who_cannot_be_met_are_not_found(server: Server) {
     let named = json!({ "membership": "join", "displayname": secret });
     bob.sets_state(&room, "m.room.member", &bob.id, named).await.ok();
     // Bob can be found by alice by now, and so by carol if he could be.
-    let found = async || found_users(&alice, &bob.localpart).await;
+    let found = || found_users(&alice, &bob.localpart);
     eventually("alice finds him", found, |answer| users(answer).contains(&bob.id)).await;
     assert!(users(&found_users(&carol, &bob.localpart).await).is_empty());
     // A name that is only for one room is not for the directory.

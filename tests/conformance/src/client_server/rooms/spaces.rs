@@ -108,7 +108,7 @@ async fn depth_and_suggestion_choose(server: Server) {
     assert_eq!(suggested, [root.0.clone(), inner.0.clone(), second.0]);
     let shallow = rooms(&walks(&alice, &root).query("max_depth", 1).await.ok());
     assert_eq!(shallow, [root.0.clone(), inner.0, first.0]);
-    assert_eq!(rooms(&walks(&alice, &root).query("max_depth", 0).await.ok()), [root.0]);
+    assert_eq!(rooms(&walks(&alice, &root).query("max_depth", 0).await.ok()), [root.0.clone()]);
     walks(&alice, &root).query("max_depth", -1).await.refused(400, "M_INVALID_PARAM");
     walks(&alice, &root).query("limit", 0).await.refused(400, "M_INVALID_PARAM");
 }
