@@ -24,7 +24,9 @@ use bytes::Bytes;
 
 pub use entry::{Entry, Headers, Offset, TRACEPARENT, trace_headers};
 pub use partition::{PARTITIONS, partition_of};
-pub use topic::{ALL_TOPICS, Ephemeral, InputRoom, InputUser, OutputRoom, OutputUser, Topic, TopicSpec};
+pub use topic::{
+    ALL_TOPICS, Ephemeral, InputRoom, InputRoomBulk, InputUser, OutputRoom, OutputUser, Topic, TopicSpec,
+};
 
 /// A handle on the logs; cheap to clone.
 #[derive(Clone)]

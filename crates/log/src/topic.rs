@@ -37,6 +37,19 @@ impl Topic for InputRoom {
     }
 }
 
+/// The same as [`InputRoom`], for bulk: chunks of joins, backfill. Never in front of live traffic.
+#[derive(Debug, Clone, Copy)]
+pub struct InputRoomBulk;
+
+impl Topic for InputRoomBulk {
+    const SPEC: TopicSpec =
+        TopicSpec { name: "InputRoomEventBulk", retention: Duration::from_secs(72 * HOUR) };
+    type Record = v1::InputRoomEvent;
+    fn key(record: &Self::Record) -> &str {
+        &record.room_id
+    }
+}
+
 /// Every fact about a room, in order of its partition's `seq`. Written by the room server.
 #[derive(Debug, Clone, Copy)]
 pub struct OutputRoom;
@@ -89,5 +102,11 @@ impl Topic for Ephemeral {
 }
 
 /// All topics, as created at start.
-pub const ALL_TOPICS: [TopicSpec; 5] =
-    [InputRoom::SPEC, OutputRoom::SPEC, InputUser::SPEC, OutputUser::SPEC, Ephemeral::SPEC];
+pub const ALL_TOPICS: [TopicSpec; 6] = [
+    InputRoom::SPEC,
+    InputRoomBulk::SPEC,
+    OutputRoom::SPEC,
+    InputUser::SPEC,
+    OutputUser::SPEC,
+    Ephemeral::SPEC,
+];

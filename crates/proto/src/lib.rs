@@ -62,9 +62,10 @@ pub mod operator {
 pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
 
 /// Full names of the services that a room server serves to other services.
-pub const ROOM_SERVER_SERVICES: [&str; 8] = [
+pub const ROOM_SERVER_SERVICES: [&str; 9] = [
     input::v1::input_service_server::SERVICE_NAME,
     room::v1::room_directory_service_server::SERVICE_NAME,
+    room::v1::room_graph_service_server::SERVICE_NAME,
     room::v1::room_history_service_server::SERVICE_NAME,
     room::v1::room_query_service_server::SERVICE_NAME,
     room::v1::room_stream_service_server::SERVICE_NAME,

@@ -23,6 +23,9 @@ pub(crate) const PUBLISHED: &str = "plexus_roomserver_published_total";
 /// Batches that had to be given up: the database was away, or another instance had taken over.
 pub(crate) const ABORTED_BATCHES: &str = "plexus_roomserver_aborted_batches_total";
 
+/// Entries of room states that were lost although no event says so.
+pub(crate) const STATE_RESETS: &str = "plexus_roomserver_state_resets_total";
+
 /// Describes the metrics once, for those who scrape them.
 pub(crate) fn describe() {
     describe_histogram!(BATCH_SIZE, Unit::Count, "Records in a batch");
@@ -34,5 +37,6 @@ pub(crate) fn describe() {
     describe_gauge!(OWNED_PARTITIONS, Unit::Count, "Partitions owned by this instance");
     describe_gauge!(PUBLISH_QUEUE, Unit::Count, "Output records that wait to be published");
     describe_counter!(PUBLISHED, Unit::Count, "Output records published");
+    describe_counter!(STATE_RESETS, Unit::Count, "State entries lost although no event says so");
     describe_counter!(ABORTED_BATCHES, Unit::Count, "Batches given up and started again");
 }

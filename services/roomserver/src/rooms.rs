@@ -9,16 +9,26 @@ mod auth;
 mod control;
 mod create;
 pub(crate) mod event;
+mod front;
 mod hot;
 pub(crate) mod ids;
 mod intent;
+mod members;
 pub(crate) mod outcome;
+mod parked;
+mod parking;
+mod place;
 mod receipts;
+mod receive;
 mod redaction;
+mod resets;
+mod resolution;
 mod restricted;
 pub(crate) mod room;
+mod snapshot;
 pub(crate) mod source;
 mod state;
+mod states;
 #[cfg(test)]
 mod tests;
 pub(crate) mod trie;
@@ -30,15 +40,17 @@ mod work;
     reason = "the interface for the worker and the queries; parts of it are used as they come"
 )]
 pub(crate) use self::{
-    apply::{Env, RoomInput, apply},
+    apply::{Env, RoomInput, apply, parts},
     event::{StoredEvent, flags, visibility_from_str},
-    ids::{Counters, EventNid, NodeNid, RoomNid},
+    ids::{Counters, EventNid, NodeNid, ParkedNid, RoomNid},
     outcome::{
-        AliasRow, Applied, EventRow, MemberRow, NodeRow, Outcome, Output, ReceiptRow, RedactionRow, RoomRow,
-        Rows,
+        AliasRow, Applied, DecisionRow, EventRow, MemberRow, NodeRow, Outcome, Output, ParkedRow, ReceiptRow,
+        RedactionRow, RoomRow, RoomStateRow, Rows, SnapshotChunkRow, StateResetRow,
     },
+    parked::{ParkedEntries, ParkedEntry},
     room::{Latest, Room, RoomParts},
-    source::{AliasTarget, JOINED_LOCAL_LIMIT, Needs, ReceiptKey, Source},
+    snapshot::Token,
+    source::{AliasTarget, Arrival, JOINED_LOCAL_LIMIT, Needs, ReceiptKey, Source},
     trie::{Change, DecodeError, Key, Missing, NewNodes, Node, Nodes, Trie, diff},
     txn::txn_key,
 };

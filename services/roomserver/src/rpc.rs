@@ -3,6 +3,7 @@
 mod check;
 mod directory;
 mod freshness;
+mod graph;
 mod history;
 pub(crate) mod input;
 mod operator;
@@ -29,6 +30,7 @@ pub(crate) fn routes(app: &App) -> Routes {
     routes.add_service(history::service(app));
     routes.add_service(summary::service(app));
     routes.add_service(directory::service(app));
+    routes.add_service(graph::service(app));
     routes.add_service(users::service(app));
     routes.routes()
 }

@@ -2,10 +2,12 @@
 //!
 //! [Spec](https://spec.matrix.org/v1.19/client-server-api/#room-history-visibility)
 //!
-//! The rules speak of the viewer's membership at the event. It is decided here by the order of the output log: the
+//! The rules speak of the viewer's membership at the event. It is decided here by the order of the timeline: the
 //! membership in force at an event is that of the viewer's last member event before it. That is exact while the event
-//! graph of the room is a line. Where it forks, the state before the event decides; [`MemberHistory`] is the one place
-//! that would have to ask for it.
+//! graph of the room is a line. Where it forks, the state at the event decides: [`MemberHistory::sharpen`] is told it for
+//! the events at hand.
+
+use std::collections::HashMap;
 
 /// History visibility in force for an event, as stored with it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -77,6 +79,8 @@ impl Membership {
 pub(crate) struct MemberHistory {
     changes: Vec<(i64, Membership)>,
     last_join: Option<i64>,
+    /// Memberships before and after events, from the state at them.
+    exact: HashMap<i64, (Membership, Membership)>,
 }
 
 impl MemberHistory {
@@ -85,16 +89,27 @@ impl MemberHistory {
         let changes = changes.into_iter().collect::<Vec<_>>();
         let last_join =
             changes.iter().rev().find(|(_, membership)| *membership == Membership::Join).map(|(seq, _)| *seq);
-        Self { changes, last_join }
+        Self { changes, last_join, exact: HashMap::new() }
+    }
+
+    /// Takes the membership before and after an event from the state at it.
+    pub(crate) fn sharpen(&mut self, seq: i64, before: Membership, after: Membership) {
+        self.exact.insert(seq, (before, after));
     }
 
     /// The membership in force after the event with this `seq`, the event included.
     pub(crate) fn at(&self, seq: i64) -> Membership {
+        if let Some((_, after)) = self.exact.get(&seq) {
+            return *after;
+        }
         self.in_force(self.changes.partition_point(|(change, _)| *change <= seq))
     }
 
     /// The membership in force before the event with this `seq`.
     fn before(&self, seq: i64) -> Membership {
+        if let Some((before, _)) = self.exact.get(&seq) {
+            return *before;
+        }
         self.in_force(self.changes.partition_point(|(change, _)| *change < seq))
     }
 

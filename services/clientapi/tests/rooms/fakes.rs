@@ -240,7 +240,7 @@ fn only(inputs: Vec<InputRoomEvent>) -> input_room_event::Body {
 }
 
 fn accepted() -> Outcome {
-    Outcome::Accepted(Accepted { event_id: "$new".to_owned(), seq: 1, duplicate: false })
+    Outcome::Accepted(Accepted { event_id: "$new".to_owned(), seq: 1, ..Accepted::default() })
 }
 
 pub(crate) fn user_id(user: &str) -> String {

@@ -4,16 +4,18 @@ use plexus_events::SigningKey;
 use plexus_log::partition_of;
 use plexus_proto::{
     common::v1::ErrorReason,
-    log::v1::{InputRoomEvent, input_room_event::Body},
+    log::v1::{InputRoomEvent, Pdu, input_room_event::Body},
 };
 use ruma::{OwnedServerName, RoomId};
 
 use super::{
     control, create,
-    ids::Counters,
+    ids::{Counters, ParkedNid},
     intent,
     outcome::{Outcome, rejected},
+    parking, receive,
     room::Room,
+    snapshot,
     source::Source,
     work::{Stop, Work},
 };
@@ -30,6 +32,8 @@ pub(crate) struct RoomInput {
     pub(crate) partition: u32,
     /// The record.
     pub(crate) record: InputRoomEvent,
+    /// Set if the record is that of a parked event that lacks nothing any more.
+    pub(crate) parked: Option<ParkedNid>,
 }
 
 /// What is the same for all rooms.
@@ -76,20 +80,26 @@ fn decide(
     let Some(body) = &record.body else {
         return Err(Stop::Poison("the record has no body that this version knows".to_owned()));
     };
+    let known = room.filter(|room| !room.is_incipient());
     match (body, room) {
+        (Body::Pdus(_), _) => Err(Stop::Poison("a batch of events is applied event by event".to_owned())),
+        (Body::Snapshot(chunk), None) => snapshot::begin(chunk, room_id, input, source, counters, env),
+        (Body::Snapshot(chunk), Some(room)) => snapshot::apply(work(room), chunk),
+        (Body::Pdu(pdu), Some(room)) => match (receive::apply(work(room), pdu, input.parked), input.parked) {
+            // It cannot stay where it was: nothing would ever call it up again.
+            (Err(Stop::Refuse(_, why) | Stop::Poison(why)), Some(nid)) => {
+                parking::abandon(work(room), nid, &why)
+            }
+            (done, _) => done,
+        },
         (Body::Batch(_), Some(_)) => Err(Stop::Refuse(ErrorReason::RoomInUse, "the room exists".to_owned())),
         (Body::Batch(batch), None) => create::apply(batch, room_id, input, source, counters, env),
-        (Body::Intent(intent), Some(room)) => intent::apply(work(room), intent),
-        (Body::Control(control), Some(room)) => control::apply(work(room), control),
-        // The receipt of events that other servers made comes with federation: checks of the specification in its
-        // order, parking of what lacks its ancestors, state resolution, soft failure.
-        (Body::Pdu(_), _) => {
-            let message = "events of other servers are not received yet";
-            Err(Stop::Refuse(ErrorReason::InvalidParam, message.to_owned()))
-        }
-        (Body::Intent(_) | Body::Control(_), None) => {
-            Err(Stop::Refuse(ErrorReason::RoomUnknown, "the room is not known here".to_owned()))
-        }
+        (body, _) => match (body, known) {
+            (Body::Intent(intent), Some(room)) => intent::apply(work(room), intent),
+            (Body::Control(control), Some(room)) => control::apply(work(room), control),
+            (Body::FetchDone(done), Some(room)) => parking::fetch_done(work(room), done),
+            _ => Err(parking::unknown_room()),
+        },
     }
 }
 
@@ -112,4 +122,25 @@ fn check_record(input: &RoomInput) -> Result<&RoomId, Stop> {
         return Err(Stop::Poison(format!("the room belongs into partition {partition}")));
     }
     Ok(room_id)
+}
+
+/// Most events of a batch.
+const MAX_BATCH: usize = 500;
+
+/// Takes a batch of finished events apart: each is applied as an input of its own. `None` if the input is no such batch.
+///
+/// # Errors
+///
+/// Fails if the batch can never be processed.
+pub(crate) fn parts(input: &RoomInput) -> Result<Option<Vec<RoomInput>>, String> {
+    let Some(Body::Pdus(batch)) = &input.record.body else { return Ok(None) };
+    if batch.pdus.len() > MAX_BATCH {
+        return Err("the batch has more than 500 events".to_owned());
+    }
+    let part = |pdu: &Pdu| RoomInput {
+        partition: input.partition,
+        record: InputRoomEvent { body: Some(Body::Pdu(pdu.clone())), ..input.record.clone() },
+        parked: None,
+    };
+    Ok(Some(batch.pdus.iter().map(part).collect()))
 }

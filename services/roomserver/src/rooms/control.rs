@@ -12,7 +12,7 @@ use ruma::{OwnedRoomAliasId, RoomAliasId, UserId, events::TimelineEventType};
 use super::{
     intent::local_user,
     outcome::{AliasRow, Outcome, accepted},
-    receipts,
+    parking, receipts,
     source::AliasTarget,
     state::MEMBER,
     work::{Stop, Work},
@@ -25,6 +25,7 @@ pub(super) fn apply(mut work: Work<'_>, control: &RoomControl) -> Result<Outcome
         Some(Action::DeleteAlias(request)) => delete_alias(&mut work, request)?,
         Some(Action::SetVisibility(request)) => set_visibility(&mut work, request)?,
         Some(Action::Forget(request)) => forget(&mut work, request)?,
+        Some(Action::ExpireParked(_)) => parking::expire(&mut work)?,
         Some(Action::SetReceipt(request)) => receipts::set(&mut work, request)?,
         None => {
             return Err(Stop::Poison("the control record asks nothing that this version knows".to_owned()));

@@ -13,10 +13,13 @@ use super::{
     apply::{Env, RoomInput},
     control,
     ids::Counters,
-    intent::{self, StoredDraft, chain},
+    intent::{self, chain},
     outcome::{Outcome, accepted},
+    parked::Parked,
+    place::{self, Draft, Place, Standing},
     room::{Identity, Inner, Room},
     source::Source,
+    states::At,
     trie::Trie,
     work::{Stop, Work},
 };
@@ -45,6 +48,7 @@ pub(super) fn apply(
         partition: input.partition,
         rules,
         create_nid: counters.event(),
+        create_id: created.pdu.id().to_owned(),
     };
     let room = Room { inner: Arc::new(empty(identity)) };
     let mut work = Work::new(&room, &input.record, source, counters, env);
@@ -131,7 +135,7 @@ fn check_fields(pdu: &Pdu, rules: &RoomRules, env: &Env) -> Result<(), Stop> {
 fn insert_create(work: &mut Work<'_>, created: &Created) -> Result<OwnedEventId, Stop> {
     let sender: &UserId = created.pdu.sender();
     let event_id = created.pdu.event_id().clone();
-    let draft = StoredDraft {
+    let draft = Draft {
         nid: work.room.identity.create_nid,
         event_id: event_id.clone(),
         json: created.json.clone(),
@@ -142,11 +146,12 @@ fn insert_create(work: &mut Work<'_>, created: &Created) -> Result<OwnedEventId,
         auth_generation: 0,
         origin_server_ts: created.pdu.origin_server_ts().get().into(),
         auth_nids: Vec::new(),
-        prev_nids: Vec::new(),
-        replaced: None,
         visibility: HistoryVisibility::Shared,
+        txn: None,
+        was_outlier: false,
     };
-    intent::insert_create(work, draft)?;
+    let place = Place { standing: Standing::Front, before: At::Current, prevs: &[] };
+    place::place(work, draft, place)?;
     Ok(event_id)
 }
 
@@ -160,7 +165,7 @@ fn point_alias(work: &mut Work<'_>, alias: &str, creator: &UserId) -> Result<(),
 }
 
 /// A room before its first event.
-fn empty(identity: Identity) -> Inner {
+pub(super) fn empty(identity: Identity) -> Inner {
     Inner {
         identity: Arc::new(identity),
         latest: Vec::new(),
@@ -171,6 +176,10 @@ fn empty(identity: Identity) -> Inner {
         joined_members: 0,
         invited_members: 0,
         published: false,
+        parked: Parked::default(),
+        forked: false,
+        has_gaps: false,
+        oldest_position: 0,
         hot: Arc::default(),
     }
 }

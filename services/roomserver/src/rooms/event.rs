@@ -20,6 +20,13 @@ pub(crate) mod flags {
     pub(crate) const LOCAL: i32 = 16;
 }
 
+impl StoredEvent {
+    /// Whether all the bits are off.
+    pub(crate) fn lacks(&self, flags: i32) -> bool {
+        self.flags & flags == 0
+    }
+}
+
 /// An event as stored, loaded for a batch.
 #[derive(Debug, Clone)]
 pub(crate) struct StoredEvent {
@@ -45,8 +52,17 @@ pub(crate) struct StoredEvent {
     pub(crate) members_root: Option<NodeNid>,
     /// Root of the trie of other state after the event; `None` if empty.
     pub(crate) other_root: Option<NodeNid>,
-    /// Sequence number of its output record; `None` if it was not put out.
+    /// Place in the timeline: the sequence number of its output record, or a negative position for what was put before
+    /// the timeline; `None` if it is not part of it.
     pub(crate) seq: Option<i64>,
+    /// When its server says it was sent.
+    pub(crate) origin_server_ts: i64,
+    /// Auth events.
+    pub(crate) auth_nids: Vec<EventNid>,
+    /// Previous events that are stored.
+    pub(crate) prev_nids: Vec<EventNid>,
+    /// For a state event: the event that held its key before it.
+    pub(crate) replaces_nid: Option<EventNid>,
     /// Canonical JSON, redacted if the event was.
     pub(crate) json: Bytes,
 }

@@ -31,6 +31,11 @@ nid!(
     NodeNid
 );
 
+nid!(
+    /// Numeric ID of a parked event, in the order of the input log.
+    ParkedNid
+);
+
 impl NodeNid {
     /// Reads a root column: 0 is the empty trie.
     pub(crate) fn from_column(value: i64) -> Option<Self> {
@@ -68,6 +73,11 @@ impl Counters {
     /// Takes a numeric ID for an event.
     pub(crate) fn event(&mut self) -> EventNid {
         EventNid(self.nid())
+    }
+
+    /// Takes a numeric ID for a parked event.
+    pub(crate) fn parked(&mut self) -> ParkedNid {
+        ParkedNid(self.nid())
     }
 
     /// Takes a numeric ID for a node of a trie.

@@ -1,29 +1,21 @@
 //! Intents: events of local users, built, checked and signed here.
 
-use std::sync::Arc;
-
-use plexus_events::{BuildError, Built, Draft, Pdu, canonical};
-use plexus_proto::{
-    common::v1::ErrorReason,
-    log::v1::{HistoryVisibility, Intent, NewEvent, StateChange, StateDelta, output_room_event::Body},
-};
+use plexus_events::{BuildError, Draft, Pdu, canonical};
+use plexus_proto::{common::v1::ErrorReason, log::v1::Intent};
 use ruma::{EventId, OwnedEventId, UserId, events::TimelineEventType};
 use serde_json::value::RawValue;
 
 use super::{
-    auth::Authors,
-    event::{StoredEvent, flags},
     hot::StateEvent,
-    ids::EventNid,
-    outcome::{EventRow, MemberRow, Outcome, accepted},
+    outcome::{Outcome, accepted},
+    place::{self, Place, Standing},
     redaction,
     room::Latest,
     state::MEMBER,
-    work::{Stop, Work, bytes, unsigned},
+    states::{At, State},
+    work::{Stop, Work},
 };
 
-/// Most forward extremities an event cites: the newest ones.
-const MAX_CITED: usize = 10;
 /// Most bytes of a content before it is made canonical; what is longer cannot fit into an event.
 const MAX_CONTENT_BYTES: usize = 256 * 1024;
 
@@ -61,15 +53,16 @@ pub(super) fn send(work: &mut Work<'_>, intent: &Intent) -> Result<Sent, Stop> {
     let ordinary = state_key.is_none() && is_ordinary(&event_type);
 
     // Read all that is needed, so that one round of loading brings all of it.
+    let (prev_events, before) = cite(work)?;
     let authors = if ordinary {
-        work.message_authors(sender)?
+        work.message_authors(sender, &before)?
     } else {
         let text = raw(canonical::object_to_vec(&content))?;
-        work.event_authors(&event_type, sender, state_key, &text)?
+        work.event_authors(&event_type, sender, state_key, &text, &before)?
     };
-    let visibility = work.visibility()?;
+    let visibility = work.visibility_at(&before)?;
     let replaced = match state_key {
-        Some(state_key) => work.state(&intent.r#type, state_key)?,
+        Some(state_key) => work.state_at(&before, &intent.r#type, state_key)?,
         None => Some(None),
     };
     if let Some(target) = &redacts {
@@ -91,7 +84,6 @@ pub(super) fn send(work: &mut Work<'_>, intent: &Intent) -> Result<Sent, Stop> {
     }
     let redaction = redacts.as_deref().map(|target| redaction::plan(work, sender, target)).transpose()?;
 
-    let prev_events = cited(work);
     let (auth_ids, top_level_redacts) = (authors.ids(), top_level(work, redacts.as_deref()));
     let room_id = work.room_id().to_owned();
     let prev_ids: Vec<_> = prev_events.iter().map(|latest| latest.event_id.clone()).collect();
@@ -122,189 +114,46 @@ pub(super) fn send(work: &mut Work<'_>, intent: &Intent) -> Result<Sent, Stop> {
             .map_err(|stop| explain_member(stop, &intent.r#type, replaced.as_deref(), &pdu))?;
     }
     let built = hashed.sign(&work.env.server_name, &work.env.signing_key).map_err(refuse_build)?;
-    let prev_nids = prev_events.iter().map(|latest| latest.nid).collect();
-    let event = NewLocal { intent, sender, built, depth, authors: &authors, prev_nids, replaced, visibility };
-    let sent = store(work, event)?;
+    let draft = place::Draft {
+        nid: work.counters.event(),
+        event_id: built.event_id,
+        json: built.json,
+        event_type: &intent.r#type,
+        state_key,
+        sender,
+        depth,
+        auth_generation: authors.generation(),
+        origin_server_ts: intent.origin_server_ts,
+        auth_nids: authors.nids(),
+        visibility,
+        txn: intent.txn.clone(),
+        was_outlier: false,
+    };
+    let place = Place { standing: Standing::Front, before, prevs: &prev_events };
+    let sent = place::place(work, draft, place)?;
     if let Some(redaction) = redaction {
         redaction::carry_out(work, redaction, sent.nid)?;
     }
     Ok(Sent { event_id: sent.event_id, seq: sent.seq })
 }
 
-/// An event that has passed all checks.
-pub(super) struct NewLocal<'a> {
-    intent: &'a Intent,
-    sender: &'a UserId,
-    built: Built,
-    depth: i64,
-    authors: &'a Authors,
-    prev_nids: Vec<EventNid>,
-    replaced: Option<Arc<StateEvent>>,
-    visibility: HistoryVisibility,
-}
-
-struct Stored {
-    nid: EventNid,
-    event_id: OwnedEventId,
-    seq: i64,
-}
-
-fn store(work: &mut Work<'_>, new: NewLocal<'_>) -> Result<Stored, Stop> {
-    let nid = work.counters.event();
-    let draft = StoredDraft {
-        nid,
-        event_id: new.built.event_id,
-        json: new.built.json,
-        event_type: &new.intent.r#type,
-        state_key: new.intent.state_key.as_deref(),
-        sender: new.sender,
-        depth: new.depth,
-        auth_generation: new.authors.generation(),
-        origin_server_ts: new.intent.origin_server_ts,
-        auth_nids: new.authors.nids(),
-        prev_nids: new.prev_nids,
-        replaced: new.replaced,
-        visibility: new.visibility,
-    };
-    insert(work, draft, Some(new.intent))
-}
-
-/// What is written of an event.
-pub(super) struct StoredDraft<'a> {
-    pub(super) nid: EventNid,
-    pub(super) event_id: OwnedEventId,
-    pub(super) json: Vec<u8>,
-    pub(super) event_type: &'a str,
-    pub(super) state_key: Option<&'a str>,
-    pub(super) sender: &'a UserId,
-    pub(super) depth: i64,
-    pub(super) auth_generation: i32,
-    pub(super) origin_server_ts: i64,
-    pub(super) auth_nids: Vec<EventNid>,
-    pub(super) prev_nids: Vec<EventNid>,
-    pub(super) replaced: Option<Arc<StateEvent>>,
-    pub(super) visibility: HistoryVisibility,
-}
-
-/// Makes an event the room's latest one: state, members, rows and the output record.
-fn insert(work: &mut Work<'_>, draft: StoredDraft<'_>, intent: Option<&Intent>) -> Result<Stored, Stop> {
-    let json = bytes(draft.json);
-    let seq = work.counters.next_seq;
-    let mut event = StoredEvent {
-        nid: draft.nid,
-        event_id: draft.event_id.clone(),
-        room_nid: work.room.identity.nid,
-        event_type: draft.event_type.to_owned(),
-        state_key: draft.state_key.map(str::to_owned),
-        sender: draft.sender.to_owned(),
-        depth: draft.depth,
-        flags: flags::LOCAL,
-        auth_generation: draft.auth_generation,
-        members_root: None,
-        other_root: None,
-        seq: Some(seq),
-        json: json.clone(),
-    };
-    let mut visibility = draft.visibility;
-    let mut delta = StateDelta::default();
-    if let Some(state_key) = draft.state_key {
-        let parsed = StateEvent::parse(&event)
-            .map_err(|error| Stop::Refuse(ErrorReason::InvalidParam, chain(&error)))?;
-        if draft.event_type == "m.room.history_visibility" && state_key.is_empty() {
-            visibility = visibility.max(parsed.visibility);
-        }
-        if draft.event_type == MEMBER {
-            change_member(work, state_key, draft.replaced.as_deref(), &parsed, seq)?;
-        }
-        work.set_state(draft.event_type, state_key, parsed)?;
-        delta.changes.push(StateChange {
-            r#type: draft.event_type.to_owned(),
-            state_key: state_key.to_owned(),
-            event_id: draft.event_id.to_string(),
-            replaces_event_id: draft
-                .replaced
-                .as_ref()
-                .map(|old| old.event_id.to_string())
-                .unwrap_or_default(),
-        });
+/// The events to cite, and the state before the new event. Where all of the front is cited, that is the current state.
+fn cite(work: &mut Work<'_>) -> Result<(Vec<Latest>, At), Stop> {
+    let cited = work.cited();
+    if cited.len() == work.room.latest.len() {
+        return Ok((cited, At::Current));
     }
-    event.members_root = work.room.members.root();
-    event.other_root = work.room.other.root();
-    work.room.depth = work.room.depth.max(draft.depth);
-    work.room.latest = vec![Latest { nid: draft.nid, event_id: draft.event_id.clone(), depth: draft.depth }];
-    let txn = intent.and_then(|intent| intent.txn.clone());
-    let (txn_device_id, txn_id) = match &txn {
-        Some(txn) => (Some(txn.device_id.clone()), Some(txn.txn_id.clone())),
-        None => (None, None),
-    };
-    let record = NewEvent {
-        event_id: draft.event_id.to_string(),
-        json,
-        latest_event_ids: vec![draft.event_id.to_string()],
-        depth: unsigned(draft.depth),
-        delta: Some(delta),
-        visibility: visibility.into(),
-        txn,
-        soft_failed: false,
-    };
-    work.put_out(Some(draft.nid), Body::NewEvent(record));
-    work.rows.events.push(EventRow {
-        event: Arc::new(event),
-        origin_server_ts: draft.origin_server_ts,
-        received_ts: work.record.produced_ts,
-        visibility: visibility_column(visibility),
-        auth_nids: draft.auth_nids,
-        prev_nids: draft.prev_nids,
-        replaces_nid: draft.replaced.map(|old| old.nid),
-        txn_device_id,
-        txn_id,
-    });
-    Ok(Stored { nid: draft.nid, event_id: draft.event_id, seq })
-}
-
-/// Makes the create event the first one of its room.
-pub(super) fn insert_create(work: &mut Work<'_>, draft: StoredDraft<'_>) -> Result<(), Stop> {
-    insert(work, draft, None).map(|_| ())
-}
-
-/// Follows a change of somebody's membership in the counts and in `current_members`.
-fn change_member(
-    work: &mut Work<'_>,
-    user: &str,
-    before: Option<&StateEvent>,
-    after: &StateEvent,
-    seq: i64,
-) -> Result<(), Stop> {
-    let user_id = UserId::parse(user).map_err(|error| {
-        Stop::Refuse(ErrorReason::InvalidParam, format!("`state_key` is not a user ID: {error}"))
-    })?;
-    let was = before.and_then(|event| event.membership.as_deref());
-    let is = after.membership.as_deref().unwrap_or_default();
-    let change = |membership: &str| i32::from(is == membership) - i32::from(was == Some(membership));
-    work.room.joined_members += change("join");
-    work.room.invited_members += change("invite");
-    work.rows.members.push(MemberRow {
-        room_nid: work.room.identity.nid,
-        user_id,
-        membership: is.to_owned(),
-        event_nid: after.nid,
-        seq,
-    });
-    Ok(())
-}
-
-/// The forward extremities to cite: the newest ones.
-fn cited(work: &Work<'_>) -> Vec<Latest> {
-    let mut latest = work.room.latest.clone();
-    if latest.len() > MAX_CITED {
-        latest.sort_by(|a, b| b.depth.cmp(&a.depth).then_with(|| b.nid.cmp(&a.nid)));
-        latest.truncate(MAX_CITED);
+    let mut states = Vec::with_capacity(cited.len());
+    for latest in &cited {
+        states.extend(work.event(latest.nid).map(|event| State::after(&event)));
     }
-    latest
+    work.settle()?;
+    let state = work.resolve(&states)?;
+    Ok((cited, At::State(state)))
 }
 
 /// Whether verdicts on messages of this type depend on nothing but the sender's standing.
-fn is_ordinary(event_type: &TimelineEventType) -> bool {
+pub(super) fn is_ordinary(event_type: &TimelineEventType) -> bool {
     !matches!(
         event_type,
         TimelineEventType::RoomCreate
@@ -374,8 +223,4 @@ fn raw(json: Vec<u8>) -> Result<Box<RawValue>, Stop> {
     let text =
         String::from_utf8(json).map_err(|error| Stop::Refuse(ErrorReason::BadJson, error.to_string()))?;
     RawValue::from_string(text).map_err(|error| Stop::Refuse(ErrorReason::BadJson, error.to_string()))
-}
-
-fn visibility_column(visibility: HistoryVisibility) -> i16 {
-    i16::try_from(i32::from(visibility)).unwrap_or(3)
 }

@@ -12,8 +12,10 @@ use ruma::{EventId, OwnedEventId, OwnedRoomAliasId, OwnedRoomId, OwnedUserId};
 
 use super::{
     event::StoredEvent,
-    ids::{Counters, EventNid, NodeNid, RoomNid},
+    ids::{Counters, EventNid, NodeNid, ParkedNid, RoomNid},
+    parked::ParkedEntry,
     room::Room,
+    snapshot::Token,
     source::{Needs, ReceiptKey},
     trie::Node,
 };
@@ -44,6 +46,9 @@ pub(crate) struct Applied {
     pub(crate) verdict: Verdict,
     /// The counters after it.
     pub(crate) counters: Counters,
+    /// Parked events that lack nothing any more: to be applied next, in this order, each as an input of its own and
+    /// before the next input.
+    pub(crate) unparked: Vec<ParkedNid>,
 }
 
 /// A record for the output log.
@@ -82,6 +87,105 @@ pub(crate) struct Rows {
     pub(crate) aliases_removed: Vec<OwnedRoomAliasId>,
     /// Upserts of `receipts`, in order.
     pub(crate) receipts: Vec<ReceiptRow>,
+    /// Rows of `events` that were outliers and become part of the graph: all but the identity changes.
+    pub(crate) placed: Vec<EventRow>,
+    /// Rows for `room_states`.
+    pub(crate) room_states: Vec<RoomStateRow>,
+    /// Rows for `parked` and `parked_on`.
+    pub(crate) parked: Vec<ParkedRow>,
+    /// Rows to delete from `parked`, with theirs of `parked_on`.
+    pub(crate) unparked: Vec<ParkedNid>,
+    /// Rows to delete from `parked_on`.
+    pub(crate) arrived: Vec<(ParkedNid, OwnedEventId)>,
+    /// Parked events for which another attempt to fetch was asked.
+    pub(crate) asked_again: Vec<(ParkedNid, i32)>,
+    /// Rows for `backward_refs`.
+    pub(crate) backward_refs: Vec<(RoomNid, OwnedEventId, EventNid)>,
+    /// Rows to delete from `backward_refs`.
+    pub(crate) backward_refs_filled: Vec<(RoomNid, OwnedEventId)>,
+    /// Rows for `snapshot_chunks`; a chunk that comes again replaces what was there.
+    pub(crate) snapshot_chunks: Vec<SnapshotChunkRow>,
+    /// Snapshots that were used and are to be deleted.
+    pub(crate) snapshots_used: Vec<(RoomNid, Token)>,
+    /// Upserts of `decisions`.
+    pub(crate) decisions: Vec<DecisionRow>,
+    /// Rows for `state_resets`.
+    pub(crate) state_resets: Vec<StateResetRow>,
+}
+
+/// The current state of a room after an output record whose event has another state after it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct RoomStateRow {
+    /// Room.
+    pub(crate) room_nid: RoomNid,
+    /// Sequence number of the output record.
+    pub(crate) seq: i64,
+    /// Root of the members' trie; 0 if empty.
+    pub(crate) members_root: i64,
+    /// Root of the trie of other state; 0 if empty.
+    pub(crate) other_root: i64,
+}
+
+/// An event that waits for others.
+#[derive(Debug, Clone)]
+pub(crate) struct ParkedRow {
+    /// Room.
+    pub(crate) room_nid: RoomNid,
+    /// Partition.
+    pub(crate) partition: u32,
+    /// What is kept of it in memory.
+    pub(crate) entry: Arc<ParkedEntry>,
+    /// The input, encoded.
+    pub(crate) record: Bytes,
+}
+
+/// A row of `snapshot_chunks`.
+#[derive(Debug, Clone)]
+pub(crate) struct SnapshotChunkRow {
+    /// Room.
+    pub(crate) room_nid: RoomNid,
+    /// Names the snapshot.
+    pub(crate) token: Token,
+    /// Number of the chunk.
+    pub(crate) chunk: i32,
+    /// State entries, encoded.
+    pub(crate) entries: Bytes,
+    /// When the input was produced.
+    pub(crate) created_ts: i64,
+}
+
+/// Why an event was rejected or soft-failed.
+#[derive(Debug, Clone)]
+pub(crate) struct DecisionRow {
+    /// Event ID.
+    pub(crate) event_id: OwnedEventId,
+    /// Room.
+    pub(crate) room_nid: RoomNid,
+    /// The event; `None` if it was not stored.
+    pub(crate) event_nid: Option<EventNid>,
+    /// Which check.
+    pub(crate) stage: &'static str,
+    /// The rule that failed.
+    pub(crate) rule: String,
+    /// When the input was produced.
+    pub(crate) decided_ts: i64,
+}
+
+/// A key of the current state that changed although no event says so.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct StateResetRow {
+    /// Room.
+    pub(crate) room_nid: RoomNid,
+    /// The event whose arrival changed the state.
+    pub(crate) event_nid: EventNid,
+    /// The event that held the key before.
+    pub(crate) lost_nid: EventNid,
+    /// The event that holds it now.
+    pub(crate) now_nid: Option<EventNid>,
+    /// Forward extremities whose states were resolved.
+    pub(crate) latest_nids: Vec<EventNid>,
+    /// When the input was produced.
+    pub(crate) detected_ts: i64,
 }
 
 /// A row of `rooms`.
@@ -113,6 +217,14 @@ pub(crate) struct RoomRow {
     pub(crate) invited_members: i32,
     /// Whether it is listed in the directory.
     pub(crate) published: bool,
+    /// Events that are parked.
+    pub(crate) parked: i32,
+    /// Whether the event graph has ever been other than a line.
+    pub(crate) forked: bool,
+    /// Whether previous events are missing that were accepted as missing.
+    pub(crate) has_gaps: bool,
+    /// Position of the oldest event before the timeline: negative, or 0.
+    pub(crate) oldest_position: i64,
 }
 
 /// A row of `events`, and its JSON.
@@ -120,18 +232,10 @@ pub(crate) struct RoomRow {
 pub(crate) struct EventRow {
     /// What later inputs also look at: IDs, type, keys, flags, roots, JSON.
     pub(crate) event: Arc<StoredEvent>,
-    /// When its server says it was sent.
-    pub(crate) origin_server_ts: i64,
     /// When it was written to the input log.
     pub(crate) received_ts: i64,
     /// History visibility for it: 1 joined, 2 invited, 3 shared, 4 `world_readable`.
     pub(crate) visibility: i16,
-    /// Auth events.
-    pub(crate) auth_nids: Vec<EventNid>,
-    /// Previous events.
-    pub(crate) prev_nids: Vec<EventNid>,
-    /// For a state event: the event that held its key before it.
-    pub(crate) replaces_nid: Option<EventNid>,
     /// Device whose transaction made it.
     pub(crate) txn_device_id: Option<String>,
     /// Transaction ID of the client.
@@ -210,7 +314,8 @@ pub(crate) struct ReceiptRow {
 /// Makes the verdict on an accepted input.
 pub(super) fn accepted(event_id: Option<&EventId>, seq: i64) -> Verdict {
     let event_id = event_id.map(ToString::to_string).unwrap_or_default();
-    let accepted = Accepted { event_id, seq: u64::try_from(seq).unwrap_or(0), duplicate: false };
+    let seq = u64::try_from(seq).unwrap_or(0);
+    let accepted = Accepted { event_id, seq, ..Accepted::default() };
     Verdict { outcome: Some(verdict::Outcome::Accepted(accepted)) }
 }
 

@@ -15,6 +15,8 @@ use super::{
     ids::EventNid,
     intent::chain,
     outcome::RedactionRow,
+    place::Placed,
+    states::{At, State},
     work::{Stop, Work, bytes},
 };
 
@@ -77,6 +79,72 @@ pub(super) fn plan(work: &mut Work<'_>, sender: &UserId, target_id: &EventId) ->
     }
     let target = found.filter(|event| event.flags & flags::REDACTED == 0);
     Ok(Plan { target_id: target_id.to_owned(), target })
+}
+
+/// An event of another server has its place: it may redact another one, and others may have redacted it before it came.
+pub(super) fn arrive(work: &mut Work<'_>, placed: &Placed, before: &At) -> Result<(), Stop> {
+    let Some(event) = work.event(placed.nid) else { return work.settle() };
+    if let Some(target_id) = target_of(work, &event) {
+        let found = work.event_by_id(&target_id);
+        work.settle()?;
+        let known = found.flatten().filter(|event| event.room_nid == work.room.identity.nid);
+        let target = match known {
+            Some(target) if takes_effect(work, &event, &target, before)? => Some(target),
+            Some(_) | None => None,
+        };
+        carry_out(work, Plan { target_id, target }, event.nid)?;
+    }
+    let Some(arrival) = work.arrival(&placed.event_id) else { return work.settle() };
+    for redaction in arrival.redactions {
+        let Some(redaction) = work.event(redaction) else { return work.settle() };
+        let Some(event) = work.event(placed.nid) else { return work.settle() };
+        let at = At::State(State::after(&redaction));
+        let counts = redaction.lacks(flags::REJECTED | flags::SOFT_FAILED);
+        if counts && takes_effect(work, &redaction, &event, &at)? {
+            carry_out(work, Plan { target_id: event.event_id.clone(), target: Some(event) }, redaction.nid)?;
+        }
+    }
+    Ok(())
+}
+
+/// What a redaction event redacts.
+fn target_of(work: &Work<'_>, event: &StoredEvent) -> Option<OwnedEventId> {
+    if event.event_type != REDACTION || event.state_key.is_some() {
+        return None;
+    }
+    let object = canonical::parse_object(&event.json).ok()?;
+    let holder = if work.rules().rules.redaction.content_field_redacts {
+        object.get("content")?.as_object()?
+    } else {
+        &object
+    };
+    EventId::parse(holder.get("redacts")?.as_str()?).ok()
+}
+
+/// Whether a redaction that is part of the room takes effect on an event: if its sender has the power to redact, or is of
+/// the same server as the sender of the event.
+fn takes_effect(
+    work: &mut Work<'_>,
+    redaction: &StoredEvent,
+    target: &StoredEvent,
+    at: &At,
+) -> Result<bool, Stop> {
+    if target.room_nid != redaction.room_nid
+        || target.event_type == "m.room.create"
+        || !target.lacks(flags::REDACTED)
+    {
+        return Ok(false);
+    }
+    if redaction.sender.server_name() == target.sender.server_name() {
+        return Ok(true);
+    }
+    let powerful =
+        work.with_power_at(at, |power| Ok(power.of_user(&redaction.sender)? >= power.to_redact()?));
+    match powerful {
+        // Power levels that cannot be read give nobody power.
+        Err(Stop::Refuse(..)) => Ok(false),
+        other => other,
+    }
 }
 
 /// Carries out a redaction whose event was just stored.

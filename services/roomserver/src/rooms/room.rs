@@ -9,6 +9,7 @@ use super::{
     hot::Hot,
     ids::{EventNid, NodeNid, RoomNid},
     outcome::RoomRow,
+    parked::Parked,
     trie::Trie,
 };
 
@@ -21,6 +22,8 @@ pub(crate) struct Latest {
     pub(crate) event_id: OwnedEventId,
     /// Depth.
     pub(crate) depth: i64,
+    /// Whether a user of this server sent it.
+    pub(crate) local: bool,
 }
 
 /// What the database holds of a room: its row, and the extremities looked up.
@@ -36,6 +39,8 @@ pub(crate) struct RoomParts {
     pub(crate) version: String,
     /// The create event.
     pub(crate) create_nid: EventNid,
+    /// Its event ID.
+    pub(crate) create_id: OwnedEventId,
     /// Forward extremities.
     pub(crate) latest: Vec<Latest>,
     /// Root of the members' trie; `None` if empty.
@@ -52,6 +57,14 @@ pub(crate) struct RoomParts {
     pub(crate) invited_members: i32,
     /// Whether it is listed in the directory.
     pub(crate) published: bool,
+    /// Events that are parked.
+    pub(crate) parked: i32,
+    /// Whether the event graph has ever been other than a line.
+    pub(crate) forked: bool,
+    /// Whether previous events are missing that were accepted as missing.
+    pub(crate) has_gaps: bool,
+    /// Position of the oldest event before the timeline: negative, or 0.
+    pub(crate) oldest_position: i64,
 }
 
 /// A room; cheap to clone. The room after an input is another value.
@@ -72,6 +85,10 @@ pub(super) struct Inner {
     pub(super) joined_members: i32,
     pub(super) invited_members: i32,
     pub(super) published: bool,
+    pub(super) parked: Parked,
+    pub(super) forked: bool,
+    pub(super) has_gaps: bool,
+    pub(super) oldest_position: i64,
     pub(super) hot: Arc<Hot>,
 }
 
@@ -83,6 +100,7 @@ pub(super) struct Identity {
     pub(super) partition: u32,
     pub(super) rules: &'static RoomRules,
     pub(super) create_nid: EventNid,
+    pub(super) create_id: OwnedEventId,
 }
 
 impl Room {
@@ -98,6 +116,7 @@ impl Room {
             partition: parts.partition,
             rules: RoomRules::of(&parts.version)?,
             create_nid: parts.create_nid,
+            create_id: parts.create_id,
         };
         let inner = Inner {
             identity: Arc::new(identity),
@@ -109,9 +128,18 @@ impl Room {
             joined_members: parts.joined_members,
             invited_members: parts.invited_members,
             published: parts.published,
+            parked: Parked::stored(parts.parked),
+            forked: parts.forked,
+            has_gaps: parts.has_gaps,
+            oldest_position: parts.oldest_position,
             hot: Arc::default(),
         };
         Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// Makes a room of its parts in memory.
+    pub(super) fn of(inner: Inner) -> Self {
+        Self { inner: Arc::new(inner) }
     }
 
     /// Numeric ID.
@@ -122,6 +150,11 @@ impl Room {
     /// Room ID.
     pub(crate) fn room_id(&self) -> &RoomId {
         &self.inner.identity.room_id
+    }
+
+    /// Whether the room is only being joined: its state has begun to arrive, and nobody here is in it yet.
+    pub(crate) fn is_incipient(&self) -> bool {
+        self.inner.latest.is_empty()
     }
 }
 
@@ -142,6 +175,10 @@ impl Inner {
             joined_members: self.joined_members,
             invited_members: self.invited_members,
             published: self.published,
+            parked: self.parked.count(),
+            forked: self.forked,
+            has_gaps: self.has_gaps,
+            oldest_position: self.oldest_position,
         }
     }
 }

@@ -4,16 +4,19 @@
 //! caller loads all of it in one round trip, puts it into the source and calls again.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeMap, HashMap, HashSet},
     sync::Arc,
 };
 
-use ruma::{OwnedEventId, OwnedRoomAliasId, OwnedRoomId, OwnedUserId};
+use bytes::Bytes;
+use ruma::{EventId, OwnedEventId, OwnedRoomAliasId, OwnedRoomId, OwnedUserId};
 
 use super::{
     event::StoredEvent,
-    ids::{EventNid, NodeNid, RoomNid},
+    ids::{EventNid, NodeNid, ParkedNid, RoomNid},
     outcome::Applied,
+    parked::ParkedEntries,
+    snapshot::Token,
     trie::{Node, Nodes},
 };
 
@@ -57,6 +60,27 @@ pub(crate) struct Source {
     pub(crate) joined_local: HashMap<RoomNid, Vec<OwnedUserId>>,
     /// Receipts: the `seq` of the event that each points at.
     pub(crate) receipts: HashMap<ReceiptKey, Option<i64>>,
+    /// Parked events of rooms.
+    pub(crate) parked: HashMap<RoomNid, Arc<ParkedEntries>>,
+    /// Inputs of parked events, encoded.
+    pub(crate) parked_records: HashMap<ParkedNid, Bytes>,
+    /// Chunks of snapshots by number.
+    pub(crate) snapshots: HashMap<(RoomNid, Token), BTreeMap<i32, Bytes>>,
+    /// What the database knows of events before they arrive.
+    pub(crate) arrivals: HashMap<OwnedEventId, Arrival>,
+    /// What the inputs of this batch have added to that.
+    new_arrivals: HashMap<OwnedEventId, Arrival>,
+    /// Chunks of snapshots that came with this batch.
+    new_chunks: HashMap<(RoomNid, Token), BTreeMap<i32, Bytes>>,
+}
+
+/// What is known of an event before it arrives.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Arrival {
+    /// Whether an accepted event cites it as a previous event.
+    pub(crate) referenced: bool,
+    /// Events that redact it.
+    pub(crate) redactions: Vec<EventNid>,
 }
 
 /// How many users `joined_local` holds at most.
@@ -92,6 +116,58 @@ impl Source {
         for receipt in &applied.rows.receipts {
             self.receipts.insert(receipt.key.clone(), Some(receipt.event_seq));
         }
+        self.absorb_received(applied);
+    }
+
+    fn absorb_received(&mut self, applied: &Applied) {
+        let rows = &applied.rows;
+        for event in &rows.placed {
+            self.events.insert(event.event.nid, Arc::clone(&event.event));
+            self.events_by_id.insert(event.event.event_id.clone(), Some(Arc::clone(&event.event)));
+        }
+        for row in &rows.parked {
+            self.parked_records.insert(row.entry.nid, row.record.clone());
+        }
+        for (_, id, _) in &rows.backward_refs {
+            self.new_arrivals.entry(id.clone()).or_default().referenced = true;
+        }
+        for row in rows.redactions.iter().filter(|row| !row.applied) {
+            let redactions = &mut self.new_arrivals.entry(row.redacts_id.clone()).or_default().redactions;
+            if !redactions.contains(&row.redaction_nid) {
+                redactions.push(row.redaction_nid);
+            }
+        }
+        for row in &rows.snapshot_chunks {
+            let name = (row.room_nid, row.token);
+            self.new_chunks.entry(name).or_default().insert(row.chunk, row.entries.clone());
+            if let Some(chunks) = self.snapshots.get_mut(&name) {
+                chunks.insert(row.chunk, row.entries.clone());
+            }
+        }
+        for name in &rows.snapshots_used {
+            self.new_chunks.remove(name);
+            self.snapshots.insert(*name, BTreeMap::new());
+        }
+    }
+
+    /// Adds the chunks of a snapshot that the database has.
+    pub(crate) fn add_snapshot(&mut self, name: (RoomNid, Token), mut chunks: BTreeMap<i32, Bytes>) {
+        chunks.extend(self.new_chunks.get(&name).into_iter().flatten().map(|(n, chunk)| (*n, chunk.clone())));
+        self.snapshots.insert(name, chunks);
+    }
+
+    /// What is known of an event before it arrives; `None` if that was not loaded.
+    pub(crate) fn arrival(&self, id: &EventId) -> Option<Arrival> {
+        let mut arrival = self.arrivals.get(id)?.clone();
+        if let Some(new) = self.new_arrivals.get(id) {
+            arrival.referenced |= new.referenced;
+            for redaction in &new.redactions {
+                if !arrival.redactions.contains(redaction) {
+                    arrival.redactions.push(*redaction);
+                }
+            }
+        }
+        Some(arrival)
     }
 }
 
@@ -113,6 +189,14 @@ pub(crate) struct Needs {
     pub(crate) joined_local: HashSet<RoomNid>,
     /// Receipts. They may not exist.
     pub(crate) receipts: HashSet<ReceiptKey>,
+    /// Rooms whose parked events are wanted.
+    pub(crate) parked: HashSet<RoomNid>,
+    /// Inputs of parked events. They exist.
+    pub(crate) parked_records: HashSet<ParkedNid>,
+    /// Snapshots. Any of their chunks may not exist.
+    pub(crate) snapshots: HashSet<(RoomNid, Token)>,
+    /// What is known of events before they arrive.
+    pub(crate) arrivals: HashSet<OwnedEventId>,
 }
 
 impl Nodes for Source {
@@ -124,7 +208,19 @@ impl Nodes for Source {
 impl Needs {
     /// Tells whether nothing is lacking.
     pub(crate) fn is_empty(&self) -> bool {
-        let Self { nodes, events, event_ids, aliases, memberships, joined_local, receipts } = self;
+        let Self {
+            nodes,
+            events,
+            event_ids,
+            aliases,
+            memberships,
+            joined_local,
+            receipts,
+            parked,
+            parked_records,
+            snapshots,
+            arrivals,
+        } = self;
         nodes.is_empty()
             && events.is_empty()
             && event_ids.is_empty()
@@ -132,5 +228,9 @@ impl Needs {
             && memberships.is_empty()
             && joined_local.is_empty()
             && receipts.is_empty()
+            && parked.is_empty()
+            && parked_records.is_empty()
+            && snapshots.is_empty()
+            && arrivals.is_empty()
     }
 }

@@ -2,12 +2,9 @@
 
 use std::sync::{Arc, LazyLock};
 
-use plexus_proto::log::v1::HistoryVisibility;
-
 use super::{
     hot::StateEvent,
     ids::EventNid,
-    outcome::NodeRow,
     trie::{Key, Missing, NewNodes},
     work::{Stop, Work},
 };
@@ -26,7 +23,8 @@ fn is_common(key: Key) -> bool {
     [*CREATE, *POWER_LEVELS, *JOIN_RULES, *HISTORY_VISIBILITY].contains(&key)
 }
 
-fn key_of(event_type: &str, state_key: &str) -> Key {
+/// Where an entry lies.
+pub(super) fn key_of(event_type: &str, state_key: &str) -> Key {
     match (event_type, state_key) {
         ("m.room.create", "") => *CREATE,
         ("m.room.power_levels", "") => *POWER_LEVELS,
@@ -100,12 +98,8 @@ impl Work<'_> {
                 return self.settle();
             }
         };
-        let room_nid = self.room.identity.nid;
-        let rows = new.nodes.into_iter().map(|(nid, node)| {
-            let body = node.encode();
-            NodeRow { room_nid, nid, node, body }
-        });
-        self.rows.nodes.extend(rows);
+        let made = new.nodes;
+        self.keep_nodes(made);
         if event_type == MEMBER {
             self.room.members = changed;
         } else {
@@ -126,10 +120,9 @@ impl Work<'_> {
         hot.forget_verdicts();
     }
 
-    /// The history visibility in force now.
-    pub(super) fn visibility(&mut self) -> Result<Option<HistoryVisibility>, Stop> {
-        let found = self.state("m.room.history_visibility", "")?;
-        Ok(found.map(|event| event.map_or(HistoryVisibility::Shared, |event| event.visibility)))
+    /// Tells the cache that an entry of the current state is another one now, or none.
+    pub(super) fn note_state(&mut self, key: Key, event: Option<Arc<StateEvent>>) {
+        Arc::make_mut(&mut self.room.hot).put(key, event, is_common(key));
     }
 }
 

@@ -1,6 +1,6 @@
 //! Rooms in memory: a world that plays the worker and the database.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use plexus_events::{RoomRules, SigningKey, create::unsigned_create_event};
@@ -13,21 +13,25 @@ use plexus_proto::{
         room_control::Action,
     },
 };
+use prost::Message as _;
 use ruma::{OwnedEventId, OwnedRoomAliasId, OwnedRoomId, OwnedUserId, RoomId, RoomVersionId, UserId};
 use serde_json::{Value, json};
 
 use super::{
-    AliasTarget, Applied, Counters, Env, EventNid, EventRow, Latest, Needs, Node, NodeNid, Outcome, Output,
-    ReceiptKey, ReceiptRow, Room, RoomInput, RoomParts, RoomRow, Source, StoredEvent, apply,
+    AliasTarget, Applied, Arrival, Counters, Env, EventNid, EventRow, Latest, Needs, Node, NodeNid, Outcome,
+    Output, ParkedEntries, ParkedNid, ParkedRow, ReceiptKey, ReceiptRow, Room, RoomInput, RoomNid, RoomParts,
+    RoomRow, Source, StateResetRow, StoredEvent, Token, apply,
 };
 
 mod control;
 mod creation;
+mod graphs;
 mod hostile;
 mod invariants;
 mod membership;
 mod messages;
 mod receipts;
+mod received;
 mod redactions;
 
 pub(super) const ALICE: &str = "@alice:example.org";
@@ -40,6 +44,10 @@ pub(super) enum Answer {
     Accepted { event_id: String, seq: u64 },
     Refused(ErrorReason, String),
     Poison(String),
+    SoftFailed(String),
+    Duplicate { event_id: String, soft_failed: bool },
+    Parked(Vec<String>),
+    Parts(Vec<Answer>),
 }
 
 impl Answer {
@@ -73,6 +81,13 @@ pub(super) struct Tables {
     pub(super) members: BTreeMap<(OwnedRoomId, OwnedUserId), (String, bool)>,
     pub(super) redactions: Vec<(OwnedEventId, bool)>,
     pub(super) receipts: HashMap<ReceiptKey, ReceiptRow>,
+    pub(super) pending: Vec<(OwnedEventId, EventNid)>,
+    pub(super) parked: BTreeMap<ParkedNid, ParkedRow>,
+    pub(super) gaps: Vec<(OwnedEventId, EventNid)>,
+    pub(super) chunks: BTreeMap<(RoomNid, Token, i32), bytes::Bytes>,
+    pub(super) decisions: HashMap<OwnedEventId, (&'static str, String)>,
+    pub(super) room_states: BTreeMap<i64, (i64, i64)>,
+    pub(super) resets: Vec<StateResetRow>,
 }
 
 pub(super) struct World {
@@ -83,7 +98,13 @@ pub(super) struct World {
     pub(super) cold: bool,
     counters: HashMap<u32, Counters>,
     pub(super) outputs: Vec<Output>,
+    /// Parked events that lack nothing any more.
+    free: BTreeSet<ParkedNid>,
     inputs: u64,
+    /// When inputs are produced.
+    pub(super) now: i64,
+    /// When events are sent.
+    pub(super) clock: i64,
 }
 
 impl World {
@@ -99,7 +120,10 @@ impl World {
             cold: false,
             counters: HashMap::new(),
             outputs: Vec::new(),
+            free: BTreeSet::new(),
             inputs: 0,
+            now: 1_700_000_000_000,
+            clock: 1_700_000_000_000,
         }
     }
 
@@ -109,7 +133,7 @@ impl World {
             version: 1,
             input_id: u128::from(self.inputs).to_be_bytes().to_vec().into(),
             room_id: room_id.to_owned(),
-            produced_ts: 1_700_000_000_000 + i64::try_from(self.inputs).unwrap(),
+            produced_ts: self.now + i64::try_from(self.inputs).unwrap(),
             traceparent: String::new(),
             body,
         }
@@ -118,16 +142,37 @@ impl World {
     pub(super) fn submit(&mut self, room_id: &str, body: Body) -> Answer {
         let record = self.record(room_id, Some(body));
         let partition = partition_of(room_id);
-        self.submit_input(RoomInput { partition, record })
+        self.submit_input(RoomInput { partition, record, parked: None })
     }
 
+    /// Applies an input and what it sets free, as the worker does.
     pub(super) fn submit_input(&mut self, input: RoomInput) -> Answer {
+        match super::parts(&input) {
+            Err(why) => Answer::Poison(why),
+            Ok(Some(parts)) => Answer::Parts(parts.into_iter().map(|part| self.apply_one(part)).collect()),
+            Ok(None) => self.apply_one(input),
+        }
+    }
+
+    fn apply_one(&mut self, input: RoomInput) -> Answer {
+        let partition = input.partition;
+        let answer = self.apply_alone(input);
+        while let Some(nid) = self.free.pop_first() {
+            let record = InputRoomEvent::decode(self.tables.parked[&nid].record.clone()).unwrap();
+            let freed = self.apply_alone(RoomInput { partition, record, parked: Some(nid) });
+            assert!(!matches!(freed, Answer::Poison(_) | Answer::Parked(_)), "{freed:?}");
+            assert!(!self.tables.parked.contains_key(&nid));
+        }
+        answer
+    }
+
+    fn apply_alone(&mut self, input: RoomInput) -> Answer {
         let counters =
             *self.counters.entry(input.partition).or_insert_with(|| Counters::first(input.partition));
         let id = RoomId::parse(&input.record.room_id).ok();
         let room = id.and_then(|id| self.room(&id));
         let mut source = Source::default();
-        for _ in 0..64 {
+        for _ in 0..256 {
             match apply(room.as_ref(), &input, &source, counters, &self.env) {
                 Outcome::Applied(applied) => {
                     let answer = answer(&applied.verdict);
@@ -149,7 +194,8 @@ impl World {
         let row = self.tables.rooms.get(id)?;
         let latest = row.latest_nids.iter().map(|nid| {
             let event = &self.tables.events[nid].event;
-            Latest { nid: *nid, event_id: event.event_id.clone(), depth: event.depth }
+            let local = event.flags & super::flags::LOCAL != 0;
+            Latest { nid: *nid, event_id: event.event_id.clone(), depth: event.depth, local }
         });
         let parts = RoomParts {
             nid: row.nid,
@@ -157,6 +203,7 @@ impl World {
             partition: row.partition,
             version: row.version.clone(),
             create_nid: row.create_nid,
+            create_id: self.tables.events[&row.create_nid].event.event_id.clone(),
             latest: latest.collect(),
             members_root: NodeNid::from_column(row.members_root),
             other_root: NodeNid::from_column(row.other_root),
@@ -165,6 +212,10 @@ impl World {
             joined_members: row.joined_members,
             invited_members: row.invited_members,
             published: row.published,
+            parked: row.parked,
+            forked: row.forked,
+            has_gaps: row.has_gaps,
+            oldest_position: row.oldest_position,
         };
         Some(Room::from_parts(parts).unwrap())
     }
@@ -172,7 +223,17 @@ impl World {
     fn load(&self, needs: &Needs, source: &mut Source) {
         let before = (source.nodes.len(), source.events.len(), source.events_by_id.len());
         let before = (before, source.aliases.len(), source.memberships.len(), source.joined_local.len());
-        let before = (before, source.receipts.len());
+        let received = |source: &Source| {
+            (
+                source.parked.len(),
+                source.parked_records.len(),
+                source.snapshots.len(),
+                source.arrivals.len(),
+                source.receipts.len(),
+            )
+        };
+        let before = (before, received(source));
+        self.load_received(needs, source);
         for nid in &needs.nodes {
             source.nodes.insert(*nid, Arc::new(Node::decode(&self.tables.nodes[nid]).unwrap()));
         }
@@ -191,11 +252,9 @@ impl World {
         }
         for nid in &needs.joined_local {
             let room = self.tables.rooms.values().find(|room| room.nid == *nid).unwrap();
-            let joined = self
-                .tables
-                .members
-                .iter()
-                .filter(|((id, _), (membership, _))| *id == room.room_id && membership == "join");
+            let joined = self.tables.members.iter().filter(|((id, user), (membership, _))| {
+                *id == room.room_id && membership == "join" && user.server_name() == self.env.server_name
+            });
             source.joined_local.insert(*nid, joined.map(|((_, user), _)| user.clone()).collect());
         }
         for key in &needs.receipts {
@@ -204,27 +263,93 @@ impl World {
         }
         let after = (source.nodes.len(), source.events.len(), source.events_by_id.len());
         let after = (after, source.aliases.len(), source.memberships.len(), source.joined_local.len());
-        let after = (after, source.receipts.len());
+        let after = (after, received(source));
         assert_ne!(before, after, "`apply` asks for what it has: {needs:?}");
     }
 
+    fn load_received(&self, needs: &Needs, source: &mut Source) {
+        for nid in &needs.parked {
+            let rows = self.tables.parked.values().filter(|row| row.room_nid == *nid);
+            let entries: ParkedEntries = rows.map(|row| (row.entry.nid, Arc::clone(&row.entry))).collect();
+            source.parked.insert(*nid, entries.into());
+        }
+        for nid in &needs.parked_records {
+            source.parked_records.insert(*nid, self.tables.parked[nid].record.clone());
+        }
+        for name in &needs.snapshots {
+            let chunks = self.tables.chunks.iter().filter(|((room, token, _), _)| (*room, *token) == *name);
+            let chunks = chunks.map(|((.., chunk), entries)| (*chunk, entries.clone())).collect();
+            source.add_snapshot(*name, chunks);
+        }
+        for id in &needs.arrivals {
+            let redactions = self.tables.pending.iter().filter(|(target, _)| target == id);
+            let arrival = Arrival {
+                referenced: self.tables.gaps.iter().any(|(missing, _)| missing == id),
+                redactions: redactions.map(|(_, redaction)| *redaction).collect(),
+            };
+            source.arrivals.insert(id.clone(), arrival);
+        }
+    }
+
+    fn commit_received(&mut self, rows: &mut super::Rows) {
+        let tables = &mut self.tables;
+        for row in rows.placed.drain(..) {
+            let known = tables.events.insert(row.event.nid, row).expect("an outlier is placed");
+            assert!(known.event.flags & super::flags::OUTLIER != 0);
+        }
+        for row in rows.room_states.drain(..) {
+            tables.room_states.insert(row.seq, (row.members_root, row.other_root));
+        }
+        for row in rows.parked.drain(..) {
+            assert!(tables.parked.insert(row.entry.nid, row).is_none());
+        }
+        for (nid, id) in rows.arrived.drain(..) {
+            let row = tables.parked.get_mut(&nid).expect("parked");
+            let mut entry = super::ParkedEntry::clone(&row.entry);
+            assert!(entry.missing.remove(&id).is_some());
+            row.entry = entry.into();
+        }
+        for nid in rows.unparked.drain(..) {
+            assert!(tables.parked.remove(&nid).is_some(), "parked");
+        }
+        for (nid, attempts) in rows.asked_again.drain(..) {
+            let row = tables.parked.get_mut(&nid).expect("parked");
+            row.entry = super::ParkedEntry { attempts, ..super::ParkedEntry::clone(&row.entry) }.into();
+        }
+        tables.gaps.extend(rows.backward_refs.drain(..).map(|(_, id, referrer)| (id, referrer)));
+        for (_, id) in rows.backward_refs_filled.drain(..) {
+            tables.gaps.retain(|(missing, _)| *missing != id);
+        }
+        for row in rows.snapshot_chunks.drain(..) {
+            tables.chunks.insert((row.room_nid, row.token, row.chunk), row.entries);
+        }
+        for name in rows.snapshots_used.drain(..) {
+            tables.chunks.retain(|(room, token, _), _| (*room, *token) != name);
+        }
+        for row in rows.decisions.drain(..) {
+            tables.decisions.insert(row.event_id, (row.stage, row.rule));
+        }
+        tables.resets.append(&mut rows.state_resets);
+    }
+
     fn commit(&mut self, partition: u32, applied: Applied) {
-        let Applied { room, rows, outputs, counters, .. } = applied;
+        let Applied { room, mut rows, outputs, counters, unparked, .. } = applied;
+        self.free.extend(unparked);
         let was = self.counters.insert(partition, counters).unwrap();
         let seqs: Vec<_> = outputs.iter().map(|output| output.seq).collect();
         assert_eq!(seqs, (was.next_seq..counters.next_seq).collect::<Vec<_>>(), "contiguous");
-        assert_eq!(rows.room.is_some(), !outputs.is_empty());
+        assert!(rows.room.is_some() || outputs.is_empty());
         for output in &outputs {
             assert_eq!(output.record.seq, u64::try_from(output.seq).unwrap());
         }
-        if let Some(row) = rows.room {
-            assert!(!row.latest_nids.is_empty());
+        if let Some(row) = rows.room.take() {
             assert_eq!(rows.room_is_new, !self.tables.rooms.contains_key(&row.room_id));
             self.tables.rooms.insert(row.room_id.clone(), row);
         }
-        for row in rows.events {
+        for row in std::mem::take(&mut rows.events) {
             assert!(self.tables.events.insert(row.event.nid, row).is_none());
         }
+        self.commit_received(&mut rows);
         for event in rows.rewritten {
             let nid = event.nid;
             self.tables.events.get_mut(&nid).unwrap().event = event;
@@ -240,6 +365,9 @@ impl World {
             self.tables.members.get_mut(&(room.room_id().to_owned(), user)).unwrap().1 = true;
         }
         for row in rows.redactions {
+            if !row.applied {
+                self.tables.pending.push((row.redacts_id.clone(), row.redaction_nid));
+            }
             self.tables.redactions.push((row.redacts_id, row.applied));
         }
         for row in rows.aliases_set {
@@ -280,7 +408,8 @@ impl World {
     }
 
     pub(super) fn send(&mut self, room: &str, sender: &str, event_type: &str, content: Value) -> Answer {
-        self.submit(room, Body::Intent(intent(sender, event_type, None, content)))
+        let intent = Intent { origin_server_ts: self.clock, ..intent(sender, event_type, None, content) };
+        self.submit(room, Body::Intent(intent))
     }
 
     pub(super) fn set(
@@ -290,7 +419,9 @@ impl World {
         (event_type, state_key): (&str, &str),
         content: Value,
     ) -> Answer {
-        self.submit(room, Body::Intent(intent(sender, event_type, Some(state_key), content)))
+        let intent =
+            Intent { origin_server_ts: self.clock, ..intent(sender, event_type, Some(state_key), content) };
+        self.submit(room, Body::Intent(intent))
     }
 
     pub(super) fn says(&mut self, room: &str, sender: &str, text: &str) -> Answer {
@@ -328,6 +459,13 @@ impl World {
 
 fn answer(verdict: &Verdict) -> Answer {
     match verdict.outcome.as_ref().unwrap() {
+        verdict::Outcome::Accepted(accepted) if accepted.duplicate => {
+            Answer::Duplicate { event_id: accepted.event_id.clone(), soft_failed: accepted.soft_failed }
+        }
+        verdict::Outcome::Accepted(accepted) if accepted.soft_failed => {
+            Answer::SoftFailed(accepted.event_id.clone())
+        }
+        verdict::Outcome::Parked(parked) => Answer::Parked(parked.missing_event_ids.clone()),
         verdict::Outcome::Accepted(accepted) => {
             Answer::Accepted { event_id: accepted.event_id.clone(), seq: accepted.seq }
         }

@@ -16,14 +16,9 @@ use super::ids::{EventNid, NodeNid};
 
 mod codec;
 mod diff;
+mod many;
 mod node;
-#[cfg_attr(
-    not(test),
-    expect(
-        dead_code,
-        reason = "only state resolution takes entries away; it comes with the receipt of events of other servers"
-    )
-)]
+#[cfg(test)]
 mod remove;
 mod update;
 
@@ -130,6 +125,11 @@ impl Trie {
     /// The root as a column holds it: 0 if the trie is empty.
     pub(crate) fn root_column(&self) -> i64 {
         self.root().map_or(0, |nid| nid.0)
+    }
+
+    /// Hash of the entries: equal if and only if these are. `None` if there are none.
+    pub(crate) fn hash(&self, nodes: &impl Nodes) -> Result<Option<u128>, Missing> {
+        self.root.as_ref().map(|root| Ok(root.load(nodes)?.hash())).transpose()
     }
 
     /// Number of entries.

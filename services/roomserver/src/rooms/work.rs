@@ -1,9 +1,12 @@
 //! One input at work: the room as it becomes, what is read, what is to be written.
 
-use std::sync::Arc;
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::Arc,
+};
 
 use bytes::Bytes;
-use plexus_events::RoomRules;
+use plexus_events::{Pdu, RoomRules};
 use plexus_proto::{
     common::v1::ErrorReason,
     input::v1::Verdict,
@@ -14,10 +17,10 @@ use ruma::{EventId, RoomId};
 use super::{
     apply::Env,
     event::StoredEvent,
-    ids::{Counters, EventNid},
+    ids::{Counters, EventNid, ParkedNid},
     outcome::{Applied, Outcome, Output, Rows},
     room::{Inner, Room},
-    source::{Needs, Source},
+    source::{Arrival, Needs, Source},
 };
 
 /// Format version of output records.
@@ -51,6 +54,12 @@ pub(super) struct Work<'a> {
     pub(super) rows: Rows,
     pub(super) outputs: Vec<Output>,
     pub(super) needs: Needs,
+    /// Parked events that lack nothing any more.
+    pub(super) unparked: BTreeSet<ParkedNid>,
+    /// The event that is being given its place.
+    pub(super) arriving: Option<Arc<StoredEvent>>,
+    /// Auth events that were read.
+    pub(super) pdus: HashMap<EventNid, Arc<Pdu>>,
 }
 
 impl<'a> Work<'a> {
@@ -61,8 +70,19 @@ impl<'a> Work<'a> {
         counters: Counters,
         env: &'a Env,
     ) -> Self {
-        let (rows, outputs, needs) = (Rows::default(), Vec::new(), Needs::default());
-        Self { room: Inner::clone(&room.inner), record, source, counters, env, rows, outputs, needs }
+        Self {
+            room: Inner::clone(&room.inner),
+            record,
+            source,
+            counters,
+            env,
+            rows: Rows::default(),
+            outputs: Vec::new(),
+            needs: Needs::default(),
+            unparked: BTreeSet::new(),
+            arriving: None,
+            pdus: HashMap::new(),
+        }
     }
 
     /// The rules of the room's version.
@@ -82,11 +102,18 @@ impl<'a> Work<'a> {
     /// Finds an event by numeric ID, also one that this input has made. Notes it as lacking if it is not loaded.
     pub(super) fn event(&mut self, nid: EventNid) -> Option<Arc<StoredEvent>> {
         let rewritten = self.rows.rewritten.iter().rev().find(|event| event.nid == nid);
+        let placed = || self.rows.placed.iter().map(|row| &row.event).find(|event| event.nid == nid);
         let made = || {
             let index = self.rows.events.binary_search_by_key(&nid, |row| row.event.nid).ok()?;
             Some(&self.rows.events.get(index)?.event)
         };
-        let found = rewritten.or_else(made).or_else(|| self.source.events.get(&nid)).map(Arc::clone);
+        let arriving = || self.arriving.as_ref().filter(|event| event.nid == nid);
+        let found = rewritten
+            .or_else(placed)
+            .or_else(made)
+            .or_else(arriving)
+            .or_else(|| self.source.events.get(&nid))
+            .map(Arc::clone);
         if found.is_none() {
             self.needs.events.insert(nid);
         }
@@ -97,7 +124,8 @@ impl<'a> Work<'a> {
     /// as lacking.
     pub(super) fn event_by_id(&mut self, id: &EventId) -> Option<Option<Arc<StoredEvent>>> {
         let rewritten = self.rows.rewritten.iter().rev().find(|event| event.event_id == id);
-        let made = || self.rows.events.iter().map(|row| &row.event).find(|event| event.event_id == id);
+        let rows = self.rows.placed.iter().chain(&self.rows.events);
+        let made = || rows.map(|row| &row.event).find(|event| event.event_id == id);
         if let Some(event) = rewritten.or_else(made) {
             return Some(Some(Arc::clone(event)));
         }
@@ -106,6 +134,29 @@ impl<'a> Work<'a> {
             self.needs.event_ids.insert(id.to_owned());
         }
         found
+    }
+
+    /// What is known of an event before it arrives. `None`: it was noted as lacking.
+    pub(super) fn arrival(&mut self, id: &EventId) -> Option<Arrival> {
+        let found = self.source.arrival(id);
+        if found.is_none() {
+            self.needs.arrivals.insert(id.to_owned());
+        }
+        found
+    }
+
+    /// Whether some user of this server is joined to the room.
+    pub(super) fn has_joined_local(&mut self) -> Result<bool, Stop> {
+        if self.room.latest.is_empty() {
+            return Ok(false);
+        }
+        let nid = self.room.identity.nid;
+        if let Some(joined) = self.source.joined_local.get(&nid) {
+            return Ok(!joined.is_empty());
+        }
+        self.needs.joined_local.insert(nid);
+        self.settle()?;
+        Ok(false)
     }
 
     /// Puts a record out and returns its `seq`.
@@ -131,7 +182,8 @@ impl<'a> Work<'a> {
 
     /// Ends the work.
     pub(super) fn applied(mut self, verdict: Verdict) -> Outcome {
-        if !self.outputs.is_empty() {
+        let parked = self.rows.parked.len() + self.rows.unparked.len();
+        if !self.outputs.is_empty() || self.rows.room_is_new || parked > 0 {
             self.rows.room = Some(self.room.row());
         }
         Outcome::Applied(Box::new(Applied {
@@ -140,6 +192,7 @@ impl<'a> Work<'a> {
             outputs: self.outputs,
             verdict,
             counters: self.counters,
+            unparked: self.unparked.into_iter().collect(),
         }))
     }
 

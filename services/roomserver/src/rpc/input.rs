@@ -44,7 +44,7 @@ impl InputService for Service {
         let wait = deadline(&request).unwrap_or(WAIT);
         let AwaitInputRequest { log, partition, offset, input_id } = request.into_inner();
         let log = match InputLog::try_from(log) {
-            Ok(log @ (InputLog::Room | InputLog::User)) => log,
+            Ok(log @ (InputLog::Room | InputLog::User | InputLog::RoomBulk)) => log,
             Ok(InputLog::Unspecified) | Err(_) => return Err(invalid("log")),
         };
         let input_id = InputId::try_from(input_id.as_ref()).map_err(|_| invalid("input_id"))?;

@@ -1,7 +1,7 @@
 //! `PartitionService`: what operators ask of partitions and of records that could not be processed.
 
 use bytes::Bytes;
-use plexus_log::{InputRoom, InputUser, LogError, Offset, RawRecord, Topic};
+use plexus_log::{InputRoom, InputRoomBulk, InputUser, LogError, Offset, RawRecord, Topic};
 use plexus_proto::operator::v1::{
     DeadLetter, ListDeadLettersRequest, ListDeadLettersResponse, ListPartitionsRequest,
     ListPartitionsResponse, PartitionStatus, ReplayDeadLetterRequest, ReplayDeadLetterResponse,
@@ -132,6 +132,8 @@ impl Service {
         let partition = u32::try_from(row.partition).unwrap_or(0);
         let appended = if row.topic == InputRoom::SPEC.name {
             self.app.log.append_raw::<InputRoom>(partition, record::<InputRoom>(row.payload)).await
+        } else if row.topic == InputRoomBulk::SPEC.name {
+            self.app.log.append_raw::<InputRoomBulk>(partition, record::<InputRoomBulk>(row.payload)).await
         } else if row.topic == InputUser::SPEC.name {
             self.app.log.append_raw::<InputUser>(partition, record::<InputUser>(row.payload)).await
         } else {

@@ -2,6 +2,7 @@
 
 mod access;
 mod encode;
+mod exact;
 mod filter;
 pub(super) mod find_event_by_time;
 pub(super) mod get_aggregations;
@@ -26,7 +27,10 @@ use plexus_proto::room::v1::{
 };
 use tonic::{Request, Response, Status};
 
-pub(super) use access::view;
+pub(super) use access::{View, view};
+pub(super) use encode::as_of;
+pub(super) use get_events::visible_to_user;
+pub(super) use point::{current_state, resolve as state_at};
 
 use crate::app::App;
 

@@ -20,8 +20,12 @@ use super::{
 };
 use crate::rooms::{
     AliasTarget, EventNid, JOINED_LOCAL_LIMIT, Latest, Node, NodeNid, ReceiptKey, RoomNid, RoomParts,
-    StoredEvent,
+    StoredEvent, flags,
 };
+
+mod received;
+
+pub(crate) use received::{find_arrivals, find_parked, find_parked_records, find_snapshot};
 
 /// Key of a verdict: the ID of an input, or what stands for a client's transaction.
 pub(crate) type Key = [u8; 16];
@@ -83,7 +87,10 @@ pub(crate) async fn find_rooms(
     mut conn: &AsyncPgConnection,
     ids: &[&RoomId],
 ) -> Result<Vec<RoomParts>, StoreError> {
-    type Row = (i64, String, i16, String, i64, Vec<i64>, i64, i64, i64, i64, i32, i32, bool);
+    type Row = (
+        (i64, String, i16, String, i64, Vec<i64>, i64, i64, i64, i64, i32, i32, bool),
+        (i32, bool, bool, i64),
+    );
     if ids.is_empty() {
         return Ok(Vec::new());
     }
@@ -91,27 +98,30 @@ pub(crate) async fn find_rooms(
     let rows: Vec<Row> = rooms::table
         .filter(rooms::room_id.eq_any(ids))
         .select((
-            rooms::room_nid,
-            rooms::room_id,
-            rooms::partition,
-            rooms::version,
-            rooms::create_nid,
-            rooms::latest_nids,
-            rooms::members_root,
-            rooms::other_root,
-            rooms::depth,
-            rooms::last_seq,
-            rooms::joined_members,
-            rooms::invited_members,
-            rooms::published,
+            (
+                rooms::room_nid,
+                rooms::room_id,
+                rooms::partition,
+                rooms::version,
+                rooms::create_nid,
+                rooms::latest_nids,
+                rooms::members_root,
+                rooms::other_root,
+                rooms::depth,
+                rooms::last_seq,
+                rooms::joined_members,
+                rooms::invited_members,
+                rooms::published,
+            ),
+            (rooms::parked, rooms::forked, rooms::has_gaps, rooms::oldest_position),
         ))
         .load(&mut conn)
         .await
         .map_err(StoreError::query("loads.rooms"))?;
-    let latest: Vec<i64> = rows.iter().flat_map(|row| row.5.iter().copied()).collect();
-    let latest = find_latest(conn, &latest).await?;
+    let wanted: Vec<i64> = rows.iter().flat_map(|(row, _)| row.5.iter().copied().chain([row.4])).collect();
+    let latest = find_latest(conn, &wanted).await?;
     rows.into_iter()
-        .map(|row| {
+        .map(|(row, (parked, forked, has_gaps, oldest_position))| {
             let extremities = row
                 .5
                 .iter()
@@ -123,6 +133,10 @@ pub(crate) async fn find_rooms(
                 partition: u32::try_from(row.2).map_err(|error| corrupt("partition", &error))?,
                 version: row.3,
                 create_nid: EventNid(row.4),
+                create_id: latest
+                    .get(&row.4)
+                    .map(|create| create.event_id.clone())
+                    .ok_or_else(|| corrupt("create event of a room", &row.4))?,
                 latest: extremities,
                 members_root: NodeNid::from_column(row.6),
                 other_root: NodeNid::from_column(row.7),
@@ -131,22 +145,27 @@ pub(crate) async fn find_rooms(
                 joined_members: row.10,
                 invited_members: row.11,
                 published: row.12,
+                parked,
+                forked,
+                has_gaps,
+                oldest_position,
             })
         })
         .collect()
 }
 
 async fn find_latest(mut conn: &AsyncPgConnection, nids: &[i64]) -> Result<HashMap<i64, Latest>, StoreError> {
-    let rows: Vec<(i64, String, i64)> = events::table
+    let rows: Vec<(i64, String, i64, i32)> = events::table
         .filter(events::event_nid.eq_any(nids))
-        .select((events::event_nid, events::event_id, events::depth))
+        .select((events::event_nid, events::event_id, events::depth, events::flags))
         .load(&mut conn)
         .await
         .map_err(StoreError::query("loads.latest"))?;
     rows.into_iter()
-        .map(|(nid, event_id, depth)| {
+        .map(|(nid, event_id, depth, flags)| {
             let event_id = OwnedEventId::try_from(event_id).map_err(|error| corrupt("event ID", &error))?;
-            Ok((nid, Latest { nid: EventNid(nid), event_id, depth }))
+            let local = flags & flags::LOCAL != 0;
+            Ok((nid, Latest { nid: EventNid(nid), event_id, depth, local }))
         })
         .collect()
 }
@@ -175,8 +194,10 @@ pub(crate) async fn find_nodes(
         .collect()
 }
 
-type EventRow =
-    (i64, String, i64, String, Option<String>, String, i64, i32, i32, i64, i64, Option<i64>, Vec<u8>);
+type EventRow = (
+    (i64, String, i64, String, Option<String>, String, i64, i32, i32, i64, i64, Option<i64>, Vec<u8>),
+    (i64, Vec<i64>, Vec<i64>, Option<i64>),
+);
 
 /// Finds events by numeric ID.
 pub(crate) async fn find_events(
@@ -190,19 +211,22 @@ pub(crate) async fn find_events(
         .inner_join(event_json::table.on(event_json::event_nid.eq(events::event_nid)))
         .filter(events::event_nid.eq_any(nids.iter().map(|nid| nid.0).collect::<Vec<_>>()))
         .select((
-            events::event_nid,
-            events::event_id,
-            events::room_nid,
-            events::type_,
-            events::state_key,
-            events::sender,
-            events::depth,
-            events::flags,
-            events::auth_generation,
-            events::members_root,
-            events::other_root,
-            events::seq,
-            event_json::json,
+            (
+                events::event_nid,
+                events::event_id,
+                events::room_nid,
+                events::type_,
+                events::state_key,
+                events::sender,
+                events::depth,
+                events::flags,
+                events::auth_generation,
+                events::members_root,
+                events::other_root,
+                events::seq,
+                event_json::json,
+            ),
+            (events::origin_server_ts, events::auth_nids, events::prev_nids, events::replaces_nid),
         ))
         .load(&mut conn)
         .await
@@ -223,19 +247,22 @@ pub(crate) async fn find_events_by_id(
         .inner_join(event_json::table.on(event_json::event_nid.eq(events::event_nid)))
         .filter(events::event_id.eq_any(ids))
         .select((
-            events::event_nid,
-            events::event_id,
-            events::room_nid,
-            events::type_,
-            events::state_key,
-            events::sender,
-            events::depth,
-            events::flags,
-            events::auth_generation,
-            events::members_root,
-            events::other_root,
-            events::seq,
-            event_json::json,
+            (
+                events::event_nid,
+                events::event_id,
+                events::room_nid,
+                events::type_,
+                events::state_key,
+                events::sender,
+                events::depth,
+                events::flags,
+                events::auth_generation,
+                events::members_root,
+                events::other_root,
+                events::seq,
+                event_json::json,
+            ),
+            (events::origin_server_ts, events::auth_nids, events::prev_nids, events::replaces_nid),
         ))
         .load(&mut conn)
         .await
@@ -243,7 +270,8 @@ pub(crate) async fn find_events_by_id(
     rows.into_iter().map(stored_event).collect()
 }
 
-fn stored_event(row: EventRow) -> Result<Arc<StoredEvent>, StoreError> {
+fn stored_event((row, links): EventRow) -> Result<Arc<StoredEvent>, StoreError> {
+    let (origin_server_ts, auth_nids, prev_nids, replaces_nid) = links;
     Ok(Arc::new(StoredEvent {
         nid: EventNid(row.0),
         event_id: OwnedEventId::try_from(row.1).map_err(|error| corrupt("event ID", &error))?,
@@ -257,6 +285,10 @@ fn stored_event(row: EventRow) -> Result<Arc<StoredEvent>, StoreError> {
         members_root: NodeNid::from_column(row.9),
         other_root: NodeNid::from_column(row.10),
         seq: row.11,
+        origin_server_ts,
+        auth_nids: auth_nids.into_iter().map(EventNid).collect(),
+        prev_nids: prev_nids.into_iter().map(EventNid).collect(),
+        replaces_nid: replaces_nid.map(EventNid),
         json: Bytes::from(row.12),
     }))
 }

@@ -25,7 +25,12 @@ fn json_of(record: &mut OutputRoomEvent) -> Option<&mut Bytes> {
     match record.body.as_mut()? {
         Body::NewEvent(event) => Some(&mut event.json),
         Body::Redacted(redacted) => Some(&mut redacted.json),
-        Body::Directory(_) | Body::Forgotten(_) | Body::Receipt(_) => None,
+        Body::OldEvent(event) => Some(&mut event.json),
+        Body::Directory(_)
+        | Body::Forgotten(_)
+        | Body::Receipt(_)
+        | Body::StateRewritten(_)
+        | Body::Fetch(_) => None,
     }
 }
 

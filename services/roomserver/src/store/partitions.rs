@@ -24,6 +24,8 @@ pub(crate) struct PartitionState {
     pub(crate) next_nid: i64,
     pub(crate) room_published_seq: i64,
     pub(crate) user_published_seq: i64,
+    pub(crate) bulk_offset: i64,
+    pub(crate) bulk_input_id: Option<Vec<u8>>,
 }
 
 /// Takes partitions over: whoever owned them before commits nothing from here on.

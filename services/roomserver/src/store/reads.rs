@@ -4,6 +4,7 @@ pub(crate) mod aliases;
 pub(crate) mod dead_letters;
 pub(crate) mod events;
 pub(crate) mod facts;
+pub(crate) mod graph;
 pub(crate) mod heads;
 pub(crate) mod members;
 mod query;

@@ -43,6 +43,14 @@ diesel::table! {
 }
 
 diesel::table! {
+    backward_refs (event_id, referrer_nid) {
+        room_nid -> Int8,
+        event_id -> Text,
+        referrer_nid -> Int8,
+    }
+}
+
+diesel::table! {
     current_facts (room_nid, type_, state_key) {
         room_nid -> Int8,
         #[sql_name = "type"]
@@ -73,6 +81,17 @@ diesel::table! {
         error -> Text,
         payload -> Bytea,
         created_ts -> Int8,
+    }
+}
+
+diesel::table! {
+    decisions (event_id) {
+        event_id -> Text,
+        room_nid -> Int8,
+        event_nid -> Nullable<Int8>,
+        stage -> Text,
+        rule -> Text,
+        decided_ts -> Int8,
     }
 }
 
@@ -152,6 +171,26 @@ diesel::table! {
 }
 
 diesel::table! {
+    parked (parked_nid) {
+        parked_nid -> Int8,
+        room_nid -> Int8,
+        partition -> Int2,
+        event_id -> Text,
+        produced_ts -> Int8,
+        attempts -> Int4,
+        record -> Bytea,
+    }
+}
+
+diesel::table! {
+    parked_on (parked_nid, missing_event_id) {
+        parked_nid -> Int8,
+        missing_event_id -> Text,
+        is_prev -> Bool,
+    }
+}
+
+diesel::table! {
     partition_state (partition) {
         partition -> Int2,
         epoch -> Int8,
@@ -165,6 +204,8 @@ diesel::table! {
         next_nid -> Int8,
         room_published_seq -> Int8,
         user_published_seq -> Int8,
+        bulk_offset -> Int8,
+        bulk_input_id -> Nullable<Bytea>,
     }
 }
 
@@ -208,6 +249,15 @@ diesel::table! {
 }
 
 diesel::table! {
+    room_states (room_nid, seq) {
+        room_nid -> Int8,
+        seq -> Int8,
+        members_root -> Int8,
+        other_root -> Int8,
+    }
+}
+
+diesel::table! {
     reports (reporter, room_id, event_id, user_id) {
         reporter -> Text,
         room_id -> Text,
@@ -233,6 +283,20 @@ diesel::table! {
         joined_members -> Int4,
         invited_members -> Int4,
         published -> Bool,
+        parked -> Int4,
+        forked -> Bool,
+        has_gaps -> Bool,
+        oldest_position -> Int8,
+    }
+}
+
+diesel::table! {
+    snapshot_chunks (room_nid, token, chunk) {
+        room_nid -> Int8,
+        token -> Bytea,
+        chunk -> Int4,
+        entries -> Bytea,
+        created_ts -> Int8,
     }
 }
 
@@ -241,6 +305,18 @@ diesel::table! {
         room_nid -> Int8,
         node_nid -> Int8,
         body -> Bytea,
+    }
+}
+
+diesel::table! {
+    state_resets (id) {
+        id -> Int8,
+        room_nid -> Int8,
+        event_nid -> Int8,
+        lost_nid -> Int8,
+        now_nid -> Nullable<Int8>,
+        latest_nids -> Array<Int8>,
+        detected_ts -> Int8,
     }
 }
 
@@ -271,29 +347,38 @@ diesel::table! {
     }
 }
 
+diesel::joinable!(parked_on -> parked (parked_nid));
+
 diesel::allow_tables_to_appear_in_same_query!(
     access_tokens,
     account_data,
     accounts,
     aliases,
     current_facts,
+    backward_refs,
     current_members,
     dead_letters,
+    decisions,
     devices,
     event_json,
     event_relations,
     events,
     filters,
     output_log,
+    parked,
+    parked_on,
     partition_state,
     profiles,
     receipts,
     redactions,
     refresh_tokens,
     reports,
+    room_states,
     rooms,
+    snapshot_chunks,
     state_node,
     threads,
+    state_resets,
     user_output_log,
     verdicts
 );

@@ -123,8 +123,7 @@ impl Work<'_> {
 
     fn finish(self) -> Outcome {
         let last = if self.outputs.is_empty() { 0 } else { self.at.next_seq.saturating_sub(1) };
-        let accepted =
-            Accepted { event_id: String::new(), seq: u64::try_from(last).unwrap_or(0), duplicate: false };
+        let accepted = Accepted { seq: u64::try_from(last).unwrap_or(0), ..Accepted::default() };
         Outcome::Applied(Box::new(Applied {
             user: self.user,
             changes: self.changes,

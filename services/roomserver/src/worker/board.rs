@@ -35,6 +35,7 @@ struct Partition {
     epoch: Option<u64>,
     room: Lane,
     user: Lane,
+    bulk: Lane,
     /// Last committed `seq` of `OutputRoomEvent`.
     room_seq: u64,
 }
@@ -201,6 +202,7 @@ impl Partition {
     fn lane(&mut self, log: InputLog) -> &mut Lane {
         match log {
             InputLog::User => &mut self.user,
+            InputLog::RoomBulk => &mut self.bulk,
             InputLog::Room | InputLog::Unspecified => &mut self.room,
         }
     }

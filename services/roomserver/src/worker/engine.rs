@@ -17,14 +17,14 @@ use tracing::{debug, error, info, warn};
 use super::{
     cache::RoomCache,
     intake::{BATCH_RECORDS, Input, Intake},
-    partition::Partition,
+    partition::{INPUT_LOGS, Partition},
     publisher::{Lane, Publisher},
     work::Work,
 };
 use crate::{
     app::App,
     metrics as names,
-    rooms::Env,
+    rooms::{Env, StateResetRow},
     store::{
         StoreError,
         batch::{Batch, CommitError},
@@ -32,6 +32,8 @@ use crate::{
     },
 };
 
+/// Events after which a batch of the bulk lane ends.
+const BULK_EVENTS: usize = 256;
 /// How often a record may fail on its own before it is set aside.
 const MAX_ATTEMPTS: u8 = 3;
 /// How long one batch may take in the database before the connection counts as lost.
@@ -74,6 +76,10 @@ pub(super) struct Engine {
     pub(super) heard: bool,
     started: Instant,
     pause: Duration,
+    /// Which queue is worked off.
+    at_work: InputLog,
+    /// For how long live traffic goes before bulk.
+    bulk_owes: Duration,
 }
 
 /// Why the worker could not go on with a batch.
@@ -97,8 +103,8 @@ pub(super) enum Checked {
 
 /// What a batch came to.
 enum Step {
-    /// It is committed.
-    Committed,
+    /// So many of its records are committed; the others are still to be processed.
+    Committed(usize),
     /// A partition of it is not ours any more, or stands elsewhere than we believed.
     Stale,
     /// A record of it is at fault.
@@ -130,6 +136,8 @@ impl Engine {
             heard: false,
             started: Instant::now(),
             pause: PAUSES.0,
+            at_work: InputLog::Room,
+            bulk_owes: Duration::ZERO,
         })
     }
 
@@ -169,7 +177,7 @@ impl Engine {
         if self.heard || !self.unconfirmed.is_empty() || self.started.elapsed() > JOIN_PATIENCE {
             self.app.board.set_joined();
         }
-        if !self.intake.pending.is_empty() {
+        if !self.intake.is_empty() {
             self.work_off().await?;
             return Ok(true);
         }
@@ -205,12 +213,12 @@ impl Engine {
                 continue;
             }
             match self.check(&input).await {
-                Ok(Checked::Process) => self.intake.pending.push_back(input),
+                Ok(Checked::Process) => self.intake.queue(input.log).push_back(input),
                 Ok(Checked::Skip) => {}
                 Ok(Checked::Restarted) => restarted.push(lane),
                 Err(failure) => {
                     // What was read and not looked at would be missing: begin everything again from the database.
-                    self.intake.pending.clear();
+                    self.intake.clear();
                     self.partitions.clear();
                     return Err(failure);
                 }
@@ -220,12 +228,30 @@ impl Engine {
     }
 
     /// Works off what was read. After an error the rest stays, to be tried again.
+    ///
+    /// Bulk has batches of its own. While live traffic waits, it gets at most a quarter of the time: after a batch of it,
+    /// live batches go first for three times as long as it took.
     async fn work_off(&mut self) -> Result<(), EngineError> {
-        while !self.intake.pending.is_empty() {
-            let count = self.intake.pending.len().min(BATCH_RECORDS);
-            match self.process(count, None).await? {
-                Step::Committed => {
-                    self.intake.pending.drain(..count);
+        while !self.intake.is_empty() {
+            let live_waits = !self.intake.pending.is_empty();
+            let bulk_waits = !self.intake.pending_bulk.is_empty();
+            let bulk = bulk_waits && (!live_waits || self.bulk_owes.is_zero());
+            if !live_waits {
+                self.bulk_owes = Duration::ZERO;
+            }
+            self.at_work = if bulk { InputLog::RoomBulk } else { InputLog::Room };
+            let queue = self.intake.queue(self.at_work);
+            let count = if bulk { bulk_count(queue) } else { queue.len().min(BATCH_RECORDS) };
+            let started = Instant::now();
+            let step = self.process(count, None).await?;
+            if bulk {
+                self.bulk_owes = started.elapsed() * 3;
+            } else {
+                self.bulk_owes = self.bulk_owes.saturating_sub(started.elapsed());
+            }
+            match step {
+                Step::Committed(count) => {
+                    self.intake.queue(self.at_work).drain(..count);
                 }
                 Step::Stale => {
                     self.reconcile().await?;
@@ -238,7 +264,8 @@ impl Engine {
                     }
                 }
             }
-            if self.publisher.is_full() {
+            // After bulk, whatever has arrived of live traffic goes first.
+            if self.publisher.is_full() || bulk {
                 return Ok(());
             }
         }
@@ -252,7 +279,7 @@ impl Engine {
             let mut poison = None;
             loop {
                 match self.process(1, poison.as_deref()).await? {
-                    Step::Committed => break,
+                    Step::Committed(_) => break,
                     Step::Stale => {
                         self.reconcile().await?;
                         return Ok(false);
@@ -266,7 +293,9 @@ impl Engine {
                         if poison.is_some() {
                             return Err(failure.into());
                         }
-                        let Some(input) = self.intake.pending.front_mut() else { return Ok(false) };
+                        let Some(input) = self.intake.queue(self.at_work).front_mut() else {
+                            return Ok(false);
+                        };
                         input.attempts = input.attempts.saturating_add(1);
                         if input.attempts >= MAX_ATTEMPTS {
                             poison = Some(chain(&failure));
@@ -274,7 +303,7 @@ impl Engine {
                     }
                 }
             }
-            self.intake.pending.pop_front();
+            self.intake.queue(self.at_work).pop_front();
         }
         Ok(true)
     }
@@ -298,23 +327,29 @@ impl Engine {
             return Err(StoreError::Connect { source: "not connected".into() }.into());
         };
         let started = Instant::now();
-        let inputs = self.intake.pending.make_contiguous();
+        let inputs = self.intake.queue(self.at_work).make_contiguous();
         let inputs = &inputs[..count.min(inputs.len())];
         let applied = async {
             let mut work = Work::begin(&conn, &self.env, &self.partitions, &self.rooms, inputs).await?;
+            let mut count = 0;
             for input in inputs {
                 work.apply(input, poison).await?;
+                count += 1;
+                // What parked events have added to the batch is bounded; the rest of the inputs waits for the next.
+                if work.is_full() {
+                    break;
+                }
             }
-            Ok::<_, StoreError>(work.finish(|lane| self.publisher.published(lane)))
+            Ok::<_, StoreError>((work.finish(|lane| self.publisher.published(lane)), count))
         };
-        let done = match applied.await {
+        let (done, count) = match applied.await {
             Ok(done) => done,
             Err(failure) => return self.after_failure(conn, failure).await,
         };
         if done.batch.fences.is_empty() {
             // All of it was of partitions that are not ours any more.
             self.conn = Some(conn);
-            return Ok(Step::Committed);
+            return Ok(Step::Committed(count));
         }
         metrics::histogram!(names::APPLY_DURATION).record(started.elapsed());
         let committing = Instant::now();
@@ -325,7 +360,8 @@ impl Engine {
             Err(CommitError::Store(failure)) => return self.after_failure(conn, failure).await,
         }
         metrics::histogram!(names::COMMIT_DURATION).record(committing.elapsed());
-        measure(inputs, &done.decided);
+        measure(&inputs[..count], &done.decided);
+        raise_alarms(done.batch.rooms.state_resets());
         metrics::counter!(names::DEAD_LETTERS).increment(done.dead_letters);
         self.rooms.commit(done.rooms);
         for id in &done.changed_users {
@@ -339,7 +375,8 @@ impl Engine {
         let mut decided = done.decided;
         for (number, after) in done.touched {
             let board = &self.app.board;
-            for (log, lane) in [(InputLog::Room, &after.room), (InputLog::User, &after.user)] {
+            for log in INPUT_LOGS {
+                let lane = after.lane(log);
                 if let Some(decided) = decided.remove(&(log, number)) {
                     board.publish(log, number, decided, u64::try_from(lane.stored).unwrap_or(0));
                 }
@@ -347,7 +384,7 @@ impl Engine {
             board.set_room_seq(number, after.room_seq());
             self.partitions.insert(number, after);
         }
-        Ok(Step::Committed)
+        Ok(Step::Committed(count))
     }
 
     /// Tells whether a failure is the fault of a record or of the world. Postgres refuses a record if it is in its right
@@ -441,6 +478,30 @@ impl Engine {
         }
         self.publisher.stop();
     }
+}
+
+/// Records of the bulk lane that make a batch: as few as hold some hundred events, at least one.
+fn bulk_count(queue: &std::collections::VecDeque<Input>) -> usize {
+    let mut events = 0;
+    let fitting = queue.iter().take_while(|input| {
+        let fits = events < BULK_EVENTS;
+        events += input.events();
+        fits
+    });
+    fitting.count().max(1)
+}
+
+/// Makes known that keys of states changed although no event says so. What is known of it is in `state_resets`.
+fn raise_alarms(resets: &[StateResetRow]) {
+    for reset in resets {
+        warn!(
+            room.nid = reset.room_nid.0,
+            event.nid = reset.event_nid.0,
+            lost.nid = reset.lost_nid.0,
+            "the state of a room lost an entry that nobody contested"
+        );
+    }
+    metrics::counter!(names::STATE_RESETS).increment(u64::try_from(resets.len()).unwrap_or(0));
 }
 
 /// Opens the connection that writes.

@@ -4,10 +4,12 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 use futures::FutureExt as _;
-use plexus_log::{Entry, InputRoom, InputUser, Log, LogError, Offset, Reader, StartAt, Topic, partition_of};
+use plexus_log::{
+    Entry, InputRoom, InputRoomBulk, InputUser, Log, LogError, Offset, Reader, StartAt, Topic, partition_of,
+};
 use plexus_proto::{
     input::v1::InputLog,
-    log::v1::{InputRoomEvent, InputUserEvent},
+    log::v1::{InputRoomEvent, InputUserEvent, input_room_event},
 };
 use sha2::{Digest as _, Sha256};
 
@@ -16,6 +18,8 @@ use crate::rooms::RoomInput;
 
 /// Records of one batch.
 pub(super) const BATCH_RECORDS: usize = 256;
+/// Records of the bulk lane that are read ahead: they may be large.
+const BULK_RECORDS: usize = 16;
 
 /// A record of an input log, decoded.
 #[derive(Debug, Clone)]
@@ -47,23 +51,47 @@ impl Input {
     pub(super) fn topic(&self) -> &'static str {
         match self.log {
             InputLog::User => InputUser::SPEC.name,
+            InputLog::RoomBulk => InputRoomBulk::SPEC.name,
             InputLog::Room | InputLog::Unspecified => InputRoom::SPEC.name,
         }
     }
 }
 
-/// Readers of both input logs, and what they have read.
+impl Input {
+    /// Roughly how many events it holds.
+    pub(super) fn events(&self) -> usize {
+        match &self.body {
+            Body::Room(input) => match &input.record.body {
+                Some(input_room_event::Body::Pdus(batch)) => batch.pdus.len(),
+                Some(input_room_event::Body::Snapshot(chunk)) => chunk.pdus.len(),
+                _ => 1,
+            },
+            Body::User(_) | Body::Poison(_) => 1,
+        }
+    }
+}
+
+/// Readers of the input logs, and what they have read.
 pub(super) struct Intake {
     rooms: Reader<InputRoom>,
     users: Reader<InputUser>,
-    /// Read, in order for each lane, and not yet committed.
+    bulk: Reader<InputRoomBulk>,
+    /// Read of the live logs, in order for each lane, and not yet committed.
     pub(super) pending: VecDeque<Input>,
+    /// The same of the bulk lane.
+    pub(super) pending_bulk: VecDeque<Input>,
 }
 
 impl Intake {
     /// Opens the readers, without partitions at first.
     pub(super) fn open(log: &Log) -> Result<Self, LogError> {
-        Ok(Self { rooms: log.reader()?, users: log.reader()?, pending: VecDeque::new() })
+        Ok(Self {
+            rooms: log.reader()?,
+            users: log.reader()?,
+            bulk: log.reader()?,
+            pending: VecDeque::new(),
+            pending_bulk: VecDeque::new(),
+        })
     }
 
     /// Starts reading a lane, or starts it again elsewhere. What was read of it and is not yet committed is dropped.
@@ -76,6 +104,7 @@ impl Intake {
         self.drop_pending(|input| input.log == log && input.partition == partition);
         match log {
             InputLog::User => self.users.assign(partition, start).await,
+            InputLog::RoomBulk => self.bulk.assign(partition, start).await,
             InputLog::Room | InputLog::Unspecified => self.rooms.assign(partition, start).await,
         }
     }
@@ -84,20 +113,46 @@ impl Intake {
     pub(super) async fn unassign(&mut self, partition: u32) -> Result<(), LogError> {
         self.drop_pending(|input| input.partition == partition);
         self.rooms.unassign(partition).await?;
+        self.bulk.unassign(partition).await?;
         self.users.unassign(partition).await
     }
 
     /// Drops what was read and is not wanted any more.
     pub(super) fn drop_pending(&mut self, unwanted: impl Fn(&Input) -> bool) {
         self.pending.retain(|input| !unwanted(input));
+        self.pending_bulk.retain(|input| !unwanted(input));
+    }
+
+    /// Whether nothing waits.
+    pub(super) fn is_empty(&self) -> bool {
+        self.pending.is_empty() && self.pending_bulk.is_empty()
+    }
+
+    /// The queue of a lane.
+    pub(super) fn queue(&mut self, log: InputLog) -> &mut VecDeque<Input> {
+        match log {
+            InputLog::RoomBulk => &mut self.pending_bulk,
+            InputLog::Room | InputLog::User | InputLog::Unspecified => &mut self.pending,
+        }
+    }
+
+    /// Drops everything that was read.
+    pub(super) fn clear(&mut self) {
+        self.pending.clear();
+        self.pending_bulk.clear();
     }
 
     /// Waits for records and returns all that are at hand, up to a batch of each log. Cancel-safe.
     pub(super) async fn next(&mut self) -> Result<Vec<Input>, LogError> {
         let mut inputs = Vec::new();
+        let bulk_has_room = self.pending_bulk.len() < BULK_RECORDS;
         tokio::select! {
+            biased;
             rooms = self.rooms.next_batch(BATCH_RECORDS) => inputs.extend(rooms?.into_iter().map(room_input)),
             users = self.users.next_batch(BATCH_RECORDS) => inputs.extend(users?.into_iter().map(user_input)),
+            bulk = self.bulk.next_batch(BULK_RECORDS), if bulk_has_room => {
+                inputs.extend(bulk?.into_iter().map(bulk_input));
+            }
         }
         // What the other log has at hand joins the batch; an error of it comes again by the next call.
         let also_users = inputs.first().is_some_and(|input: &Input| input.log == InputLog::Room);
@@ -105,6 +160,8 @@ impl Intake {
             if let Some(Ok(users)) = self.users.next_batch(BATCH_RECORDS).now_or_never() {
                 inputs.extend(users.into_iter().map(user_input));
             }
+        } else if inputs.first().is_some_and(|input: &Input| input.log == InputLog::RoomBulk) {
+            return Ok(inputs);
         } else if let Some(Ok(rooms)) = self.rooms.next_batch(BATCH_RECORDS).now_or_never() {
             inputs.extend(rooms.into_iter().map(room_input));
         }
@@ -152,7 +209,14 @@ impl Envelope for InputUserEvent {
 
 fn room_input(entry: Entry<InputRoomEvent>) -> Input {
     let partition = entry.partition;
-    input(InputLog::Room, entry, |record| Body::Room(Box::new(RoomInput { partition, record })))
+    input(InputLog::Room, entry, |record| Body::Room(Box::new(RoomInput { partition, record, parked: None })))
+}
+
+fn bulk_input(entry: Entry<InputRoomEvent>) -> Input {
+    let partition = entry.partition;
+    input(InputLog::RoomBulk, entry, |record| {
+        Body::Room(Box::new(RoomInput { partition, record, parked: None }))
+    })
 }
 
 fn user_input(entry: Entry<InputUserEvent>) -> Input {

@@ -1,10 +1,15 @@
-//! Slow chores: verdicts that nobody will ask for any more are deleted, a few at a time.
+//! Slow chores: verdicts that nobody will ask for any more are deleted, a few at a time, and so are snapshots that were
+//! never used; rooms are asked to give up events that have been parked for too long.
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use diesel::sql_types::{Array, Int2, Int8};
 use diesel_async::RunQueryDsl as _;
-use plexus_log::PARTITIONS;
+use plexus_log::{InputRoom, PARTITIONS};
+use plexus_proto::log::v1::{
+    ExpireParked, InputRoomEvent, RoomControl, input_room_event::Body, room_control::Action,
+};
 use plexus_service::Shutdown;
 use tracing::debug;
 
@@ -14,7 +19,7 @@ use super::{
 };
 use crate::{
     app::App,
-    store::{StoreError, pool},
+    store::{StoreError, pool, reads},
 };
 
 /// How long verdicts are kept.
@@ -30,12 +35,19 @@ const STEP: usize = 2_000;
 const DELETE: &str = "DELETE FROM verdicts WHERE ctid = ANY(ARRAY( \
     SELECT ctid FROM verdicts WHERE created_ts < $1 AND partition = ANY($2) LIMIT 2000))";
 
+/// Deletes snapshots that were not used.
+const DELETE_SNAPSHOTS: &str = "DELETE FROM snapshot_chunks AS s USING rooms AS r \
+    WHERE s.room_nid = r.room_nid AND s.created_ts < $1 AND r.partition = ANY($2)";
+
 /// Runs until told to stop.
 pub(super) async fn run(app: App, shutdown: Shutdown) {
     loop {
         tokio::select! {
             () = shutdown.requested() => return,
             () = tokio::time::sleep(PAUSE) => {}
+        }
+        if let Err(failure) = expire_received(&app).await {
+            debug!(reason = %chain(&failure), "old snapshots and parked events stay for now");
         }
         loop {
             match expire(&app).await {
@@ -69,4 +81,40 @@ async fn expire(app: &App) -> Result<usize, StoreError> {
         .execute(&mut conn)
         .await
         .map_err(StoreError::query("verdicts.expire"))
+}
+
+/// Deletes snapshots of our partitions that are too old, and has events given up that have been parked for as long. Their
+/// rooms decide that themselves, by an input: nothing but inputs changes rooms.
+async fn expire_received(app: &App) -> Result<(), StoreError> {
+    let partitions: Vec<i16> =
+        (0..PARTITIONS).filter(|partition| app.board.owns(*partition)).map(small).collect();
+    if partitions.is_empty() {
+        return Ok(());
+    }
+    let now = now_ms();
+    let before = now.saturating_sub(i64::try_from(KEEP.as_millis()).unwrap_or(i64::MAX));
+    let mut conn = pool::get(&app.pool).await?;
+    diesel::sql_query(DELETE_SNAPSHOTS)
+        .bind::<Int8, _>(before)
+        .bind::<Array<Int2>, _>(&partitions)
+        .execute(&mut conn)
+        .await
+        .map_err(StoreError::query("snapshots.expire"))?;
+    let rooms = reads::rooms::list_with_old_parked(&conn, &before, &partitions).await?;
+    drop(conn);
+    for (room_id,) in rooms {
+        let control = RoomControl { action: Some(Action::ExpireParked(ExpireParked {})) };
+        let record = InputRoomEvent {
+            version: 1,
+            input_id: Bytes::copy_from_slice(uuid::Uuid::now_v7().as_bytes()),
+            room_id,
+            produced_ts: now,
+            traceparent: String::new(),
+            body: Some(Body::Control(control)),
+        };
+        if let Err(failure) = app.log.append::<InputRoom>(&record).await {
+            debug!(reason = %failure, "a room is not asked to give up what is parked for now");
+        }
+    }
+    Ok(())
 }

@@ -2,14 +2,14 @@
 
 use std::time::Instant;
 
-use plexus_log::{InputRoom, InputUser, Log, LogError, OwnershipEvent, StartAt, Watermarks};
+use plexus_log::{InputRoom, InputRoomBulk, InputUser, Log, LogError, OwnershipEvent, StartAt, Watermarks};
 use plexus_proto::input::v1::InputLog;
 use tracing::{info, warn};
 
 use super::{
     engine::{CONTEST_PAUSE, Checked, Engine, EngineError, connect, report_corrupt},
     intake::Input,
-    partition::{Check, Partition},
+    partition::{Check, INPUT_LOGS, Partition},
     publisher::{Lane, Record},
     work::small,
 };
@@ -145,7 +145,7 @@ impl Engine {
             // Publishing begins anew from what the database knows.
             self.publisher.forget(number);
             let same_place = known.is_some_and(|known| {
-                known.room.stored == taken.room.stored && known.user.stored == taken.user.stored
+                INPUT_LOGS.iter().all(|log| known.lane(*log).stored == taken.lane(*log).stored)
             });
             if same_place {
                 self.keep_reading(number, taken);
@@ -163,10 +163,12 @@ impl Engine {
     fn keep_reading(&mut self, number: u32, mut taken: Partition) {
         let board = &self.app.board;
         if let Some(known) = self.partitions.get(&number) {
-            taken.room.read = known.room.read;
-            taken.room.check = known.room.check.clone();
-            taken.user.read = known.user.read;
-            taken.user.check = known.user.check.clone();
+            for log in INPUT_LOGS {
+                let known = known.lane(log);
+                let (read, check) = (known.read, known.check.clone());
+                let lane = taken.lane_mut(log);
+                (lane.read, lane.check) = (read, check);
+            }
         }
         board.gain(number, taken.epoch_number(), taken.room_seq());
         self.app.sessions.own_partition(number);
@@ -176,14 +178,15 @@ impl Engine {
     /// Starts reading a partition where the database says, if the logs are still those it speaks of.
     async fn start_reading(&mut self, number: u32, mut taken: Partition) -> Result<(), EngineError> {
         self.rooms.drop_partition(number);
-        let (room_marks, user_marks) = watermarks(&self.app.log, number).await?;
-        let room_start = place(number, InputLog::Room, &mut taken.room, room_marks);
-        let user_start = place(number, InputLog::User, &mut taken.user, user_marks);
-        self.intake.assign(InputLog::Room, number, room_start).await?;
-        self.intake.assign(InputLog::User, number, user_start).await?;
+        let marks = watermarks(&self.app.log, number).await?;
+        for (log, marks) in INPUT_LOGS.into_iter().zip(marks) {
+            let start = place(number, log, taken.lane_mut(log), marks);
+            self.intake.assign(log, number, start).await?;
+        }
         let board = &self.app.board;
         board.gain(number, taken.epoch_number(), taken.room_seq());
-        for (log, lane) in [(InputLog::Room, &taken.room), (InputLog::User, &taken.user)] {
+        for log in INPUT_LOGS {
+            let lane = taken.lane(log);
             if lane.check.is_none() {
                 board.set_position(log, number, lane.read);
             }
@@ -197,10 +200,7 @@ impl Engine {
     /// is still the one it was.
     pub(super) async fn check(&mut self, input: &Input) -> Result<Checked, EngineError> {
         let Some(partition) = self.partitions.get_mut(&input.partition) else { return Ok(Checked::Skip) };
-        let lane = match input.log {
-            InputLog::User => &mut partition.user,
-            InputLog::Room | InputLog::Unspecified => &mut partition.room,
-        };
+        let lane = partition.lane_mut(input.log);
         let (log, number) = (input.log, input.partition);
         let Some(Check { offset, input_id }) = lane.check.take() else {
             if input.offset < lane.read {
@@ -260,7 +260,10 @@ impl Engine {
                 // instance is the one that was late, and we claim it again.
                 self.contested.insert(number, Instant::now() + CONTEST_PAUSE);
                 self.let_go(number).await?;
-            } else if row.room_offset != partition.room.stored || row.user_offset != partition.user.stored {
+            } else if row.room_offset != partition.room.stored
+                || row.user_offset != partition.user.stored
+                || row.bulk_offset != partition.bulk.stored
+            {
                 // A commit happened of which we do not know. Claim everything again and read where it stands.
                 amiss = true;
                 self.conn = None;
@@ -305,8 +308,14 @@ impl Engine {
     }
 }
 
-async fn watermarks(log: &Log, number: u32) -> Result<(Watermarks, Watermarks), LogError> {
-    futures::try_join!(log.watermarks::<InputRoom>(number), log.watermarks::<InputUser>(number))
+/// In the order of [`INPUT_LOGS`].
+async fn watermarks(log: &Log, number: u32) -> Result<[Watermarks; 3], LogError> {
+    let (room, user, bulk) = futures::try_join!(
+        log.watermarks::<InputRoom>(number),
+        log.watermarks::<InputUser>(number),
+        log.watermarks::<InputRoomBulk>(number)
+    )?;
+    Ok([room, user, bulk])
 }
 
 /// Decides where reading starts. The log may have been made anew since: then its offsets mean something else, and

@@ -1,12 +1,16 @@
 //! Where the worker stands in a partition it owns.
 
 use plexus_log::Offset;
+use plexus_proto::input::v1::InputLog;
 
 use super::InputId;
 use crate::{
     rooms::Counters,
     store::{StoreError, partitions::PartitionState},
 };
+
+/// The input logs of a partition.
+pub(super) const INPUT_LOGS: [InputLog; 3] = [InputLog::Room, InputLog::User, InputLog::RoomBulk];
 
 /// Where the worker stands in a partition.
 #[derive(Debug, Clone)]
@@ -17,6 +21,8 @@ pub(super) struct Partition {
     pub(super) room: Lane,
     /// `InputUserEvent`.
     pub(super) user: Lane,
+    /// `InputRoomEventBulk`.
+    pub(super) bulk: Lane,
     /// What rooms are given next.
     pub(super) counters: Counters,
     /// Next `seq` of `OutputUserEvent`.
@@ -53,11 +59,30 @@ impl Partition {
             epoch: row.epoch,
             room: Lane::new(row.room_offset, row.room_input_id.clone())?,
             user: Lane::new(row.user_offset, row.user_input_id.clone())?,
+            bulk: Lane::new(row.bulk_offset, row.bulk_input_id.clone())?,
             counters: Counters { next_nid: row.next_nid, next_seq: row.next_room_seq },
             next_user_seq: row.next_user_seq,
             room_published: row.room_published_seq,
             user_published: row.user_published_seq,
         })
+    }
+
+    /// One of its lanes.
+    pub(super) fn lane(&self, log: InputLog) -> &Lane {
+        match log {
+            InputLog::User => &self.user,
+            InputLog::RoomBulk => &self.bulk,
+            InputLog::Room | InputLog::Unspecified => &self.room,
+        }
+    }
+
+    /// One of its lanes.
+    pub(super) fn lane_mut(&mut self, log: InputLog) -> &mut Lane {
+        match log {
+            InputLog::User => &mut self.user,
+            InputLog::RoomBulk => &mut self.bulk,
+            InputLog::Room | InputLog::Unspecified => &mut self.room,
+        }
     }
 
     /// The epoch as records carry it.

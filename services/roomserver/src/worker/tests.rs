@@ -4,6 +4,7 @@ mod fixture;
 mod hostile;
 mod live;
 mod ownership;
+mod received;
 mod relations;
 mod sends;
 mod users;

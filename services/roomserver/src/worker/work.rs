@@ -3,7 +3,7 @@
 //! Nothing here takes effect by itself: rooms, counters and verdicts are copies until the batch is committed.
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     panic::AssertUnwindSafe,
 };
 
@@ -13,8 +13,8 @@ use futures::TryFutureExt as _;
 use plexus_log::Offset;
 use plexus_proto::{
     common::v1::ErrorReason,
-    input::v1::{InputLog, Rejected, Verdict, verdict::Outcome as Decision},
-    log::v1::input_room_event,
+    input::v1::{Accepted, InputLog, PduResult, Rejected, Verdict, verdict::Outcome as Decision},
+    log::v1::{InputRoomEvent, input_room_event},
 };
 use prost::Message as _;
 use ruma::{OwnedRoomId, RoomId};
@@ -29,7 +29,7 @@ use super::{
     publisher::{Lane, Record},
 };
 use crate::{
-    rooms::{self, Applied, Env, Needs, Outcome, Room, RoomInput, Source},
+    rooms::{self, Applied, Env, Needs, Outcome, ParkedNid, Room, RoomInput, Source},
     store::{
         StoreError,
         batch::{Batch, DeadLetter, Fence, OutputRow, VerdictRow},
@@ -40,6 +40,8 @@ use crate::{
     users::{self, User},
 };
 
+/// Parked events after which a batch ends.
+const MAX_UNPARKED: usize = 256;
 /// How often an input may ask for more before it counts as broken.
 const MAX_LOADS: usize = 256;
 
@@ -77,6 +79,8 @@ pub(super) struct Work<'a> {
     outputs: BTreeMap<(InputLog, u32), Vec<Record>>,
     decided: HashMap<(InputLog, u32), Vec<Decided>>,
     dead_letters: u64,
+    /// Parked events that were applied.
+    unparked: usize,
 }
 
 impl<'a> Work<'a> {
@@ -148,6 +152,7 @@ impl<'a> Work<'a> {
             outputs: BTreeMap::new(),
             decided: HashMap::new(),
             dead_letters: 0,
+            unparked: 0,
         })
     }
 
@@ -174,10 +179,7 @@ impl<'a> Work<'a> {
     /// Moves the partition's offset behind the input.
     fn advance(&mut self, input: &Input) {
         if let Some(partition) = self.touched.get_mut(&input.partition) {
-            let lane = match input.log {
-                InputLog::User => &mut partition.user,
-                InputLog::Room | InputLog::Unspecified => &mut partition.room,
-            };
+            let lane = partition.lane_mut(input.log);
             lane.stored = next_offset(input.offset);
             lane.stored_input_id = Some(input.input_id.to_vec());
         }
@@ -193,18 +195,101 @@ impl<'a> Work<'a> {
             self.keep_verdict(input, input.input_id, &verdict);
             return Ok(verdict);
         }
-        let verdict = match self.decide(input.partition, room_input).await? {
-            Ok(Outcome::Applied(applied)) => self.take(input.partition, room_input, *applied),
-            Ok(Outcome::Refused(verdict)) => verdict,
-            Ok(Outcome::Poison(error)) => return Ok(self.set_aside(input, &error)),
-            Ok(Outcome::Need(_)) => return Ok(self.set_aside(input, "it never had all it asked for")),
-            Err(panicked) => return Ok(self.set_aside(input, &panicked)),
+        let verdict = match rooms::parts(room_input) {
+            Err(error) => return Ok(self.set_aside(input, &error)),
+            Ok(None) => match self.apply_one(input.partition, room_input).await? {
+                Ok(verdict) => verdict,
+                Err(error) => return Ok(self.set_aside(input, &error)),
+            },
+            Ok(Some(parts)) => self.apply_parts(input, &parts).await?,
         };
         self.keep_verdict(input, input.input_id, &verdict);
         if let (Some(key), Some(Decision::Accepted(_))) = (txn, &verdict.outcome) {
             self.keep_verdict(input, key, &verdict);
         }
         Ok(verdict)
+    }
+
+    /// Applies one event of another server after the other. One that can never be processed has no part in the rest.
+    async fn apply_parts(&mut self, input: &Input, parts: &[RoomInput]) -> Result<Verdict, StoreError> {
+        let mut results = Vec::with_capacity(parts.len());
+        for part in parts {
+            let verdict = match self.apply_one(input.partition, part).await? {
+                Ok(verdict) => verdict,
+                Err(message) => {
+                    let rejected = Rejected { reason: ErrorReason::InvalidParam.into(), message };
+                    Verdict { outcome: Some(Decision::Rejected(rejected)) }
+                }
+            };
+            let event_id = match &verdict.outcome {
+                Some(Decision::Accepted(accepted)) => accepted.event_id.clone(),
+                _ => String::new(),
+            };
+            results.push(PduResult { event_id, verdict: Some(verdict) });
+        }
+        let accepted = Accepted { results, ..Accepted::default() };
+        Ok(Verdict { outcome: Some(Decision::Accepted(accepted)) })
+    }
+
+    /// Applies an input and the parked events that it sets free, which were parked before it and now lack nothing.
+    async fn apply_one(
+        &mut self,
+        partition: u32,
+        room_input: &RoomInput,
+    ) -> Result<Result<Verdict, String>, StoreError> {
+        let mut free: BTreeSet<ParkedNid> = BTreeSet::new();
+        let verdict = match self.decide(partition, room_input).await? {
+            Ok(Outcome::Applied(applied)) => {
+                free.extend(&applied.unparked);
+                self.take(partition, room_input, *applied)
+            }
+            Ok(Outcome::Refused(verdict)) => verdict,
+            Ok(Outcome::Poison(error)) => return Ok(Err(error)),
+            Ok(Outcome::Need(_)) => return Ok(Err("it never had all it asked for".to_owned())),
+            Err(panicked) => return Ok(Err(panicked)),
+        };
+        while let Some(nid) = free.pop_first() {
+            self.unparked += 1;
+            let Some(parked) = self.parked_input(partition, nid).await? else { continue };
+            match self.decide(partition, &parked).await? {
+                Ok(Outcome::Applied(applied)) => {
+                    free.extend(&applied.unparked);
+                    self.take(partition, &parked, *applied);
+                }
+                // It stays parked, and is given up when its time has come.
+                Ok(Outcome::Refused(verdict)) => {
+                    tracing::warn!(parked = nid.0, ?verdict, "a parked event was refused");
+                }
+                Ok(Outcome::Poison(error)) | Err(error) => {
+                    tracing::warn!(parked = nid.0, error, "a parked event cannot be applied");
+                }
+                Ok(Outcome::Need(_)) => {
+                    tracing::warn!(parked = nid.0, "a parked event never had all it asked for");
+                }
+            }
+        }
+        Ok(Ok(verdict))
+    }
+
+    /// The input of a parked event.
+    async fn parked_input(
+        &mut self,
+        partition: u32,
+        nid: ParkedNid,
+    ) -> Result<Option<RoomInput>, StoreError> {
+        if !self.source.parked_records.contains_key(&nid) {
+            let found = loads::find_parked_records(self.conn, &[nid]).await?;
+            self.source.parked_records.extend(found);
+        }
+        let Some(record) = self.source.parked_records.get(&nid) else { return Ok(None) };
+        let record = InputRoomEvent::decode(record.clone())
+            .map_err(|error| StoreError::Corrupt { what: format!("parked input {nid} ({error})") })?;
+        Ok(Some(RoomInput { partition, record, parked: Some(nid) }))
+    }
+
+    /// Whether parked events have made the batch as large as it may get.
+    pub(super) fn is_full(&self) -> bool {
+        self.unparked >= MAX_UNPARKED
     }
 
     /// Calls the pure half until it has what it asks for.
@@ -237,7 +322,21 @@ impl<'a> Work<'a> {
     /// Loads what the pure half asked for.
     async fn load(&mut self, room: Option<&Room>, needs: Needs) -> Result<(), StoreError> {
         let conn = self.conn;
-        let Needs { nodes, events, event_ids, aliases, memberships, joined_local, receipts } = needs;
+        let Needs {
+            nodes,
+            events,
+            event_ids,
+            aliases,
+            memberships,
+            joined_local,
+            receipts,
+            parked,
+            parked_records,
+            snapshots,
+            arrivals,
+        } = needs;
+        let parked_records: Vec<_> = parked_records.into_iter().collect();
+        let arrivals: Vec<_> = arrivals.iter().map(AsRef::as_ref).collect();
         let nodes: Vec<_> = nodes.into_iter().collect();
         let events: Vec<_> = events.into_iter().collect();
         let ids: Vec<_> = event_ids.iter().map(AsRef::as_ref).collect();
@@ -272,6 +371,17 @@ impl<'a> Work<'a> {
             futures::future::try_join_all(joined),
             loads::find_receipts(conn, &wanted_receipts),
         )?;
+        let parked = parked
+            .iter()
+            .map(|room| loads::find_parked(conn, *room).map_ok(|entries| (*room, entries.into())));
+        let snapshots =
+            snapshots.iter().map(|name| loads::find_snapshot(conn, *name).map_ok(|chunks| (*name, chunks)));
+        let (found_parked, found_records, found_snapshots, found_arrivals) = futures::try_join!(
+            futures::future::try_join_all(parked),
+            loads::find_parked_records(conn, &parked_records),
+            futures::future::try_join_all(snapshots),
+            loads::find_arrivals(conn, &arrivals),
+        )?;
         if found_nodes.len() != nodes.len() {
             return Err(StoreError::Corrupt { what: "state trie: a node is missing".to_owned() });
         }
@@ -291,13 +401,19 @@ impl<'a> Work<'a> {
         source.memberships.extend(found_memberships.into_iter().map(|(pair, value)| (pair, Some(value))));
         source.joined_local.extend(found_joined);
         source.receipts.extend(receipts.into_iter().zip(found_receipts));
+        source.parked.extend(found_parked);
+        source.parked_records.extend(found_records);
+        source.arrivals.extend(found_arrivals);
+        for (name, chunks) in found_snapshots {
+            source.add_snapshot(name, chunks);
+        }
         Ok(())
     }
 
     /// Takes over what an input has changed.
     fn take(&mut self, partition: u32, input: &RoomInput, applied: Applied) -> Verdict {
         self.source.absorb(&applied);
-        let Applied { room, rows, outputs, verdict, counters } = applied;
+        let Applied { room, rows, outputs, verdict, counters, unparked: _ } = applied;
         for output in &outputs {
             self.batch.facts.note(room.nid(), output);
         }
@@ -412,6 +528,9 @@ impl<'a> Work<'a> {
                 epoch: before.epoch,
                 room_offset_before: before.room.stored,
                 user_offset_before: before.user.stored,
+                bulk_offset_before: before.bulk.stored,
+                bulk_offset: after.bulk.stored,
+                bulk_input_id: after.bulk.stored_input_id.clone(),
                 room_offset: after.room.stored,
                 room_input_id: after.room.stored_input_id.clone(),
                 user_offset: after.user.stored,
@@ -435,6 +554,9 @@ fn txn_key(input: &RoomInput) -> Option<Key> {
         Some(
             input_room_event::Body::Batch(_)
             | input_room_event::Body::Pdu(_)
+            | input_room_event::Body::Pdus(_)
+            | input_room_event::Body::Snapshot(_)
+            | input_room_event::Body::FetchDone(_)
             | input_room_event::Body::Control(_),
         )
         | None => None,

@@ -42,6 +42,15 @@ impl Rooms {
             }
             return Ok(());
         }
+        if let Some(Body::StateRewritten(_)) = &record.body {
+            // What we hold of the room is void; the next reader loads it anew.
+            if let Some(room) = room {
+                room.heard_of(record.seq);
+                room.unload();
+                self.woken.room(room);
+            }
+            return Ok(());
+        }
         // Nobody but the user learns of a private receipt, so nobody else is woken by it.
         let private_of = match &record.body {
             Some(Body::Receipt(receipt)) if receipt.r#type == "m.read.private" => {

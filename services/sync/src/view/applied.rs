@@ -125,7 +125,16 @@ impl Applied {
             Some(Body::Receipt(receipt)) if in_full => {
                 Ok(Self { fact: Fact::Receipt(Receipt::read(receipt, seq)?), ..nothing })
             }
-            Some(Body::Receipt(_) | Body::Directory(_) | Body::Forgotten(_)) | None => Ok(nothing),
+            // What lies before the timeline is read where it is asked for; what is to be fetched is for the fetcher.
+            Some(
+                Body::Receipt(_)
+                | Body::Directory(_)
+                | Body::Forgotten(_)
+                | Body::OldEvent(_)
+                | Body::StateRewritten(_)
+                | Body::Fetch(_),
+            )
+            | None => Ok(nothing),
         }
     }
 

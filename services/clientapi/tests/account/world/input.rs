@@ -45,7 +45,7 @@ impl InputService for Input {
                 let command = record.command.expect("there is a command");
                 self.users.lock().expect("no test panicked").apply(&record.user_id, command)
             }
-            InputLog::Room | InputLog::Unspecified => {
+            InputLog::Room | InputLog::RoomBulk | InputLog::Unspecified => {
                 let record = self.record::<InputRoom>(&request).await;
                 if let Some(Body::Intent(intent)) = record.body {
                     self.users.lock().expect("no test panicked").intents.push((record.room_id, intent));

@@ -98,10 +98,10 @@ proptest! {
         let mut rows: Vec<_> = world.tables.events.values().collect();
         rows.sort_by_key(|row| row.event.nid);
         for pair in rows.windows(2) {
-            prop_assert_eq!(&pair[1].prev_nids, &vec![pair[0].event.nid]);
+            prop_assert_eq!(&pair[1].event.prev_nids, &vec![pair[0].event.nid]);
             prop_assert_eq!(pair[1].event.depth, pair[0].event.depth + 1);
             prop_assert!(pair[1].event.seq > pair[0].event.seq);
-            let highest = pair[1].auth_nids.iter().map(|nid| world.tables.events[nid].event.auth_generation).max();
+            let highest = pair[1].event.auth_nids.iter().map(|nid| world.tables.events[nid].event.auth_generation).max();
             prop_assert_eq!(pair[1].event.auth_generation, highest.unwrap_or(0) + 1);
         }
         let count = |wanted: &str| {

@@ -149,7 +149,7 @@ fn delta_names_what_was_replaced() {
     assert_eq!((change.r#type, change.state_key), ("t".to_owned(), "k".to_owned()));
     assert_eq!((change.event_id, change.replaces_event_id), (second.clone(), first.clone()));
     let nid = |id: &str| world.event(id).unwrap().nid;
-    assert_eq!(world.tables.events[&nid(&second)].replaces_nid, Some(nid(&first)));
+    assert_eq!(world.tables.events[&nid(&second)].event.replaces_nid, Some(nid(&first)));
 }
 
 #[test]

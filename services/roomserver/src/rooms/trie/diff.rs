@@ -1,7 +1,7 @@
 //! How two tries differ: only what differs is looked at.
 
 use super::{
-    super::ids::EventNid,
+    super::ids::{EventNid, NodeNid},
     BITS, Key, Link, Missing, Nodes, Trie,
     node::{Body, Child},
     walk,
@@ -18,11 +18,30 @@ pub(crate) struct Change {
     pub(crate) after: Option<EventNid>,
 }
 
-/// Lists how the second trie differs from the first, in order of the keys.
-pub(crate) fn diff(before: &Trie, after: &Trie, nodes: &impl Nodes) -> Result<Vec<Change>, Missing> {
-    let mut changes = Vec::new();
-    compare(before.root.as_ref(), after.root.as_ref(), nodes, &mut changes)?;
-    Ok(changes)
+/// Lists how the second trie differs from the first, in order of the keys. Fails with all nodes that are known to be
+/// lacking, so that few rounds of loading bring everything.
+pub(crate) fn diff(before: &Trie, after: &Trie, nodes: &impl Nodes) -> Result<Vec<Change>, Vec<NodeNid>> {
+    let (mut changes, mut lacking) = (Vec::new(), Vec::new());
+    look(before.root.as_ref(), after.root.as_ref(), nodes, &mut changes, &mut lacking);
+    if lacking.is_empty() { Ok(changes) } else { Err(lacking) }
+}
+
+/// Compares, and goes on beside what is lacking.
+fn look(
+    before: Option<&Link>,
+    after: Option<&Link>,
+    nodes: &impl Nodes,
+    changes: &mut Vec<Change>,
+    lacking: &mut Vec<NodeNid>,
+) {
+    // Of two nodes that are both lacking, both are named.
+    let both = [before, after].map(|link| link.and_then(|link| link.load(nodes).err()));
+    let same = before.map(|link| link.nid) == after.map(|link| link.nid);
+    if !same && both.iter().any(Option::is_some) {
+        lacking.extend(both.into_iter().flatten().map(|Missing(nid)| nid));
+    } else if let Err(Missing(nid)) = compare(before, after, nodes, changes, lacking) {
+        lacking.push(nid);
+    }
 }
 
 fn compare(
@@ -30,6 +49,7 @@ fn compare(
     after: Option<&Link>,
     nodes: &impl Nodes,
     changes: &mut Vec<Change>,
+    lacking: &mut Vec<NodeNid>,
 ) -> Result<(), Missing> {
     let (before, after) = match (before, after) {
         (None, None) => return Ok(()),
@@ -56,7 +76,7 @@ fn compare(
         for slot in 0..1 << BITS {
             let (old, new) = (old.get(slot), new.get(slot));
             if old.map(|child| child.hash) != new.map(|child| child.hash) {
-                compare(old.map(link), new.map(link), nodes, changes)?;
+                look(old.map(link), new.map(link), nodes, changes, lacking);
             }
         }
         return Ok(());

@@ -55,6 +55,13 @@ impl Maker {
         Trie::stored(changed.root())
     }
 
+    fn change_many(&mut self, trie: &Trie, changes: &BTreeMap<Key, Option<EventNid>>) -> Trie {
+        let mut new = NewNodes::new(&mut self.counters);
+        let changed = trie.set_many(changes, &self.stored, &mut new).unwrap();
+        self.stored.bodies.extend(new.nodes);
+        Trie::stored(changed.root())
+    }
+
     fn build<'a>(&mut self, entries: impl IntoIterator<Item = (&'a Key, &'a EventNid)>) -> Trie {
         entries.into_iter().fold(Trie::default(), |trie, (key, event)| self.change(&trie, *key, Some(*event)))
     }
@@ -125,6 +132,22 @@ proptest! {
             };
         }
         prop_assert_eq!(patched, second);
+    }
+
+    #[test]
+    fn changing_many_keys_is_changing_each(first in maps(), second in maps()) {
+        let mut maker = Maker::new();
+        let a = maker.build(&first);
+        let b = maker.build(&second);
+        let mut changes: BTreeMap<Key, Option<EventNid>> = first.keys().map(|key| (*key, None)).collect();
+        changes.extend(second.iter().map(|(key, event)| (*key, Some(*event))));
+        let at_once = maker.change_many(&a, &changes);
+        prop_assert_eq!(maker.hash(&at_once), maker.hash(&b));
+        prop_assert_eq!(maker.list(&at_once), second.clone());
+        let mut new = NewNodes::new(&mut maker.counters);
+        let made = Trie::of_entries(&second, &mut new);
+        maker.stored.bodies.extend(new.nodes);
+        prop_assert_eq!(maker.hash(&made), maker.hash(&b));
     }
 
     #[test]

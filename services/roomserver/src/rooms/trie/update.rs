@@ -82,7 +82,7 @@ fn set(
 }
 
 /// Makes the nodes that hold some entries, sorted by key and not none.
-fn build(entries: Vec<(Key, EventNid)>, depth: u32, new: &mut NewNodes<'_>) -> Child {
+pub(super) fn build(entries: Vec<(Key, EventNid)>, depth: u32, new: &mut NewNodes<'_>) -> Child {
     // Keys are longer than the deepest level: two different keys part before the bits run out.
     if entries.len() <= LEAF_MAX || depth * BITS >= u128::BITS {
         return new.add(Node::leaf(entries));

@@ -10,7 +10,7 @@ use tracing::instrument;
 use super::event;
 use crate::{
     app::App,
-    rooms::{Change, Missing, NodeNid, RoomNid, Trie, diff},
+    rooms::{Change, NodeNid, RoomNid, Trie, diff},
     rpc::check::{self, failed, position, room_unknown},
     store::{StoreError, loads, pool, reads},
 };
@@ -80,8 +80,8 @@ async fn compare(
     loop {
         match diff(&before, &after, &nodes) {
             Ok(changes) => return Ok(changes),
-            Err(Missing(nid)) => {
-                let found = loads::find_nodes(conn, RoomNid(room_nid), &[nid]).await?;
+            Err(lacking) => {
+                let found = loads::find_nodes(conn, RoomNid(room_nid), &lacking).await?;
                 if found.is_empty() {
                     return Err(StoreError::Corrupt {
                         what: format!("state of room {room_nid}: a node is missing"),

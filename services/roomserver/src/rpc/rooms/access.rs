@@ -24,8 +24,8 @@ pub(crate) struct View {
 /// A user who looks at a room.
 #[derive(Debug)]
 pub(crate) struct Viewer {
-    user_id: String,
-    history: MemberHistory,
+    pub(super) user_id: String,
+    pub(super) history: MemberHistory,
     /// How the user stands to the room.
     pub(crate) standing: Standing,
 }

@@ -18,7 +18,7 @@ pub(super) struct Reader<'a> {
 }
 
 /// What a read of a room reflects.
-pub(super) fn as_of(app: &App, view: &View) -> AsOf {
+pub(in crate::rpc) fn as_of(app: &App, view: &View) -> AsOf {
     let partition = u32::try_from(view.room.partition).unwrap_or(0);
     let epoch = app.board.epoch(partition).unwrap_or(0);
     AsOf { partition, seq: unsigned(view.room.head_seq), epoch }

@@ -11,6 +11,7 @@ use super::{
     LIMIT,
     access::{Facts, history_of},
     encode::{self, Reader},
+    exact,
 };
 use crate::{
     app::App,
@@ -46,7 +47,7 @@ pub(super) async fn answer(
         rows.retain(|row| row.flags & flags::REJECTED == 0);
         HashMap::new()
     } else {
-        let histories = histories(&conn, &viewer, &rows).await.map_err(|error| failed(&error))?;
+        let histories = histories(app, &conn, &viewer, &rows).await.map_err(|error| failed(&error))?;
         rows.retain(|row| {
             histories.get(&row.room_nid).is_some_and(|history| facts(row).visible_to(&viewer, history))
         });
@@ -62,6 +63,7 @@ pub(super) async fn answer(
 
 /// The viewer's membership over time in the rooms of the events.
 async fn histories(
+    app: &App,
     conn: &AsyncPgConnection,
     viewer: &str,
     rows: &[EventRow],
@@ -83,7 +85,29 @@ async fn histories(
     for room in rooms {
         histories.entry(room).or_default();
     }
+    let nids = rows.iter().map(|row| row.event_nid).collect::<Vec<_>>();
+    exact::sharpen(app, conn, &mut histories, viewer, &nids).await?;
     Ok(histories)
+}
+
+/// Tells which events of a room a user may see, and their membership at each.
+pub(in crate::rpc) async fn visible_to_user(
+    app: &App,
+    conn: &AsyncPgConnection,
+    room_id: &str,
+    event_ids: &[String],
+    user_id: &str,
+) -> Result<HashMap<String, (bool, String)>, StoreError> {
+    let mut rows = reads::events::list_by_id(conn, &false, event_ids).await?;
+    rows.retain(|row| row.room_id == room_id && row.flags & flags::REJECTED == 0);
+    let histories = histories(app, conn, user_id, &rows).await?;
+    let seen = rows.into_iter().filter_map(|row| {
+        let history = histories.get(&row.room_nid)?;
+        let visible = facts(&row).visible_to(user_id, history);
+        let membership = history.at(row.seq.unwrap_or(0)).as_str().to_owned();
+        Some((row.event_id, (visible, membership)))
+    });
+    Ok(seen.collect())
 }
 
 fn facts(row: &EventRow) -> Facts<'_> {

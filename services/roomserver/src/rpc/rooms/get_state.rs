@@ -26,7 +26,7 @@ pub(super) async fn answer(
     check::at_most("keys", keys.len(), LIMIT)?;
     let conn = pool::get(&app.pool).await.map_err(|error| failed(&error))?;
     let view = view(app, &conn, &room_id, &viewer).await?;
-    let state = point::resolve(&conn, &view, at).await?;
+    let state = point::resolve(app, &conn, &view, at).await?;
     let keys = keys.iter().map(|key| (key.r#type.as_str(), key.state_key.as_str())).collect::<Vec<_>>();
     let nids = state.find(app, &conn, &keys).await.map_err(|error| failed(&error))?;
     let nids = nids.into_iter().flatten().collect::<Vec<_>>();

@@ -42,7 +42,7 @@ pub(in crate::rpc) async fn answer(
     check::storable("event_type", &event_type)?;
     let filter = Filter::ignoring(request.ignored_users)?.of_sender(request.sender);
     let conn = pool::get(&app.pool).await.map_err(|error| failed(&error))?;
-    let view = view(app, &conn, &room_id, &viewer).await?;
+    let mut view = view(app, &conn, &room_id, &viewer).await?;
     let found = reads::timeline::find_point(&conn, &event_id).await.map_err(|error| failed(&error))?;
     let parent = found.into_iter().find(|point| {
         let facts = Facts {
@@ -70,7 +70,7 @@ pub(in crate::rpc) async fn answer(
         Span { after: from.unwrap_or(0), up_to: to.unwrap_or(i64::MAX), backward }
     };
     let span = Span { up_to: view.end().map_or(span.up_to, |end| end.min(span.up_to)), ..span };
-    let page = page::read(&conn, &view, Source::Related(&related), &filter, span, limit)
+    let page = page::read(app, &conn, &mut view, Source::Related(&related), &filter, span, limit)
         .await
         .map_err(|error| failed(&error))?;
     Ok(Response::new(ListRelationsResponse {

@@ -40,7 +40,7 @@ pub(super) async fn answer(
     }
     let filter = Filter::new(filter)?;
     let conn = pool::get(&app.pool).await.map_err(|error| failed(&error))?;
-    let view = view(app, &conn, &room_id, &viewer).await?;
+    let mut view = view(app, &conn, &room_id, &viewer).await?;
     let end = view.end();
     let (from, to) = (from.map(position), to.map(position));
     let start = match (from, backward) {
@@ -57,7 +57,7 @@ pub(super) async fn answer(
         let to = to.unwrap_or(i64::MAX);
         Span { after: start, up_to: end.map_or(to, |end| end.min(to)), backward }
     };
-    let page = page::read(&conn, &view, Source::Timeline, &filter, span, limit)
+    let page = page::read(app, &conn, &mut view, Source::Timeline, &filter, span, limit)
         .await
         .map_err(|error| failed(&error))?;
     Ok(Response::new(ListTimelineResponse {

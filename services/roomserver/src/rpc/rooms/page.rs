@@ -10,9 +10,12 @@ use super::{
     encode,
     filter::Filter,
 };
-use crate::store::{
-    StoreError, reads,
-    reads::{events::HIDDEN, timeline::ScanRow},
+use crate::{
+    app::App,
+    store::{
+        StoreError, reads,
+        reads::{events::HIDDEN, timeline::ScanRow},
+    },
 };
 
 /// How many events are looked at for each one asked for, before the page ends with what there is.
@@ -130,8 +133,9 @@ impl Page {
 
 /// Reads a page: scans without the JSON, then reads what is wanted and visible.
 pub(super) async fn read(
+    app: &App,
     conn: &AsyncPgConnection,
-    view: &View,
+    view: &mut View,
     source: Source<'_>,
     filter: &Filter,
     mut span: Span,
@@ -147,6 +151,7 @@ pub(super) async fn read(
         let exhausted = rows.len() < count;
         let Some(last) = rows.last().map(|row| row.seq) else { return Ok(page) };
         budget -= rows.len();
+        view.sharpen(app, conn, &rows.iter().map(|row| row.event_nid).collect::<Vec<_>>()).await?;
         let chosen = rows.into_iter().filter(|row| {
             row.flags & HIDDEN == 0
                 && filter.wants(&row.event_type, row.state_key.is_some(), &row.sender)

@@ -16,7 +16,7 @@ const MEMBER: &str = "m.room.member";
 
 /// The state of a room at some point; it never changes.
 #[derive(Debug, Clone)]
-pub(super) struct State {
+pub(in crate::rpc) struct State {
     room_nid: i64,
     members_root: i64,
     other_root: i64,
@@ -26,12 +26,25 @@ pub(super) struct State {
     pub(super) current: bool,
 }
 
+/// The current state of a room.
+pub(in crate::rpc) fn current_state(view: &View) -> State {
+    let room = &view.room;
+    State {
+        room_nid: room.room_nid,
+        members_root: room.members_root,
+        other_root: room.other_root,
+        taken_back: None,
+        current: true,
+    }
+}
+
 /// Finds the state at a point, as far as the viewer may see it.
 ///
 /// A viewer may see the state at an event that they may see. One who has left sees nothing later than their leave. A
 /// member who names a position (not an event) that they may not see gets the state they next came into: the tokens that
 /// clients have of the beginning of a timeline lie just before it.
-pub(super) async fn resolve(
+pub(in crate::rpc) async fn resolve(
+    app: &App,
     conn: &AsyncPgConnection,
     view: &View,
     at: Option<StatePoint>,
@@ -44,29 +57,23 @@ pub(super) async fn resolve(
     let (point, before) = match at.and_then(|at| at.point) {
         None => match departure {
             None => {
-                return Ok(State {
-                    room_nid: room.room_nid,
-                    members_root: room.members_root,
-                    other_root: room.other_root,
-                    taken_back: None,
-                    current: true,
-                });
+                return Ok(current_state(view));
             }
-            Some(departure) => (point_at(conn, view, departure).await?.clear()?, false),
+            Some(departure) => (point_at(app, conn, view, departure).await?.clear()?, false),
         },
         Some(Point::AtSeq(seq)) => {
             let seq = departure.map_or(position(seq), |departure| departure.min(position(seq)));
-            let point = match point_at(conn, view, seq).await? {
+            let point = match point_at(app, conn, view, seq).await? {
                 Sight::Clear(point) => point,
                 Sight::Hidden => match view.next_join(seq) {
-                    Some(join) => point_at(conn, view, join).await?.clear()?,
+                    Some(join) => point_at(app, conn, view, join).await?.clear()?,
                     None => return Err(out_of_sight()),
                 },
             };
             (point, false)
         }
-        Some(Point::BeforeEventId(event_id)) => (point_of(conn, view, &event_id).await?, true),
-        Some(Point::AfterEventId(event_id)) => (point_of(conn, view, &event_id).await?, false),
+        Some(Point::BeforeEventId(event_id)) => (point_of(app, conn, view, &event_id).await?, true),
+        Some(Point::AfterEventId(event_id)) => (point_of(app, conn, view, &event_id).await?, false),
     };
     let Some(point) = point else {
         // Before the first event of the room.
@@ -102,19 +109,24 @@ impl Sight {
     }
 }
 
-async fn point_at(conn: &AsyncPgConnection, view: &View, seq: i64) -> Result<Sight, Status> {
+async fn point_at(app: &App, conn: &AsyncPgConnection, view: &View, seq: i64) -> Result<Sight, Status> {
     let found = reads::timeline::find_point_at(conn, &view.room.room_nid, &seq)
         .await
         .map_err(|error| failed(&error))?;
     let point = found.into_iter().next();
     let visible = match &point {
-        Some(point) => view.may_see(&facts(point)),
+        Some(point) => may_see(app, conn, view, point).await?,
         None => view.viewer.is_none(),
     };
     Ok(if visible { Sight::Clear(point) } else { Sight::Hidden })
 }
 
-async fn point_of(conn: &AsyncPgConnection, view: &View, event_id: &str) -> Result<Option<PointRow>, Status> {
+async fn point_of(
+    app: &App,
+    conn: &AsyncPgConnection,
+    view: &View,
+    event_id: &str,
+) -> Result<Option<PointRow>, Status> {
     check::event_id("at", event_id)?;
     let found = reads::timeline::find_point(conn, event_id).await.map_err(|error| failed(&error))?;
     // The state around an outlier is not known.
@@ -122,11 +134,16 @@ async fn point_of(conn: &AsyncPgConnection, view: &View, event_id: &str) -> Resu
         .into_iter()
         .find(|point| point.room_nid == view.room.room_nid && point.flags & flags::OUTLIER == 0);
     match point {
-        Some(point) if view.may_see(&facts(&point)) => Ok(Some(point)),
+        Some(point) if may_see(app, conn, view, &point).await? => Ok(Some(point)),
         Some(_) => Err(out_of_sight()),
         None if view.viewer.is_some() => Err(out_of_sight()),
         None => Err(not_found("the room has no such event")),
     }
+}
+
+/// Whether the viewer may see the event, by the state at it if need be.
+async fn may_see(app: &App, conn: &AsyncPgConnection, view: &View, point: &PointRow) -> Result<bool, Status> {
+    view.may_see_exactly(app, conn, point.event_nid, &facts(point)).await.map_err(|error| failed(&error))
 }
 
 fn facts(point: &PointRow) -> Facts<'_> {
@@ -145,7 +162,7 @@ fn out_of_sight() -> Status {
 
 impl State {
     /// Finds the events that hold keys, in the order of the keys.
-    pub(super) async fn find(
+    pub(in crate::rpc) async fn find(
         &self,
         app: &App,
         conn: &AsyncPgConnection,
@@ -163,7 +180,7 @@ impl State {
     }
 
     /// Lists the events of the state in order of arrival, of members or others or both.
-    pub(super) async fn list(
+    pub(in crate::rpc) async fn list(
         &self,
         app: &App,
         conn: &AsyncPgConnection,

@@ -54,7 +54,7 @@ pub(super) async fn answer(
     let members = MemberFilter { memberships, not_memberships };
     let conn = pool::get(&app.pool).await.map_err(|error| failed(&error))?;
     let mut view = view(app, &conn, &room_id, &viewer).await?;
-    let state = point::resolve(&conn, &view, at).await?;
+    let state = point::resolve(app, &conn, &view, at).await?;
     let chosen =
         choose(app, &conn, &mut view, &state, &types, members).await.map_err(|error| failed(&error))?;
     let chunks = Chunks {

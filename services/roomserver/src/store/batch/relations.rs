@@ -93,7 +93,7 @@ pub(super) fn write_new(pipeline: &mut Pipeline<'_>, events: &[EventRow]) {
             rel_type: related.iter().map(|(.., relation)| relation.rel_type.as_str()).collect(),
             event_type: related.iter().map(|(row, ..)| row.event.event_type.as_str()).collect(),
             sender: related.iter().map(|(row, ..)| row.event.sender.as_str()).collect(),
-            origin_server_ts: related.iter().map(|(row, ..)| row.origin_server_ts).collect(),
+            origin_server_ts: related.iter().map(|(row, ..)| row.event.origin_server_ts).collect(),
             seq: related.iter().map(|(_, seq, _)| *seq).collect(),
             replaces: related.iter().map(|(.., relation)| relation.replaces).collect(),
             lifetime: PhantomData,

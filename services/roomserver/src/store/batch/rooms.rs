@@ -11,13 +11,17 @@ use diesel::sql_types::{Array, Binary, Bool, Int2, Int4, Int8, Nullable, Text};
 use indexmap::IndexMap;
 use ruma::{OwnedEventId, OwnedRoomAliasId, OwnedUserId};
 
+use self::received::{Received, ReceivedRows};
 use super::{Pipeline, receipts::RoomReceipts, relations};
 use crate::{
     rooms::{
-        AliasRow, EventNid, EventRow, MemberRow, NodeRow, RedactionRow, RoomNid, RoomRow, Rows, StoredEvent,
+        AliasRow, EventNid, EventRow, MemberRow, NodeRow, RedactionRow, RoomNid, RoomRow, Rows,
+        StateResetRow, StoredEvent,
     },
     store::statement::statement,
 };
+
+mod received;
 
 /// Rows of rooms, merged over the inputs of a batch.
 #[derive(Default)]
@@ -33,6 +37,9 @@ pub(crate) struct RoomRows {
     aliases_set: BTreeMap<OwnedRoomAliasId, AliasRow>,
     aliases_removed: BTreeSet<OwnedRoomAliasId>,
     receipts: RoomReceipts,
+    /// Outliers that have become part of the graph.
+    placed: IndexMap<EventNid, EventRow>,
+    received: ReceivedRows,
 }
 
 /// A membership as the batch leaves it.
@@ -44,6 +51,11 @@ struct Membership {
 }
 
 impl RoomRows {
+    /// Alarms that the batch raises.
+    pub(crate) fn state_resets(&self) -> &[StateResetRow] {
+        self.received.state_resets()
+    }
+
     /// Adds the rows of one input, over those of the inputs before it.
     pub(crate) fn merge(&mut self, rows: Rows) {
         let Rows {
@@ -58,7 +70,41 @@ impl RoomRows {
             aliases_set,
             aliases_removed,
             receipts,
+            placed,
+            room_states,
+            parked,
+            unparked,
+            arrived,
+            asked_again,
+            backward_refs,
+            backward_refs_filled,
+            snapshot_chunks,
+            snapshots_used,
+            decisions,
+            state_resets,
         } = rows;
+        for row in placed {
+            match self.event_index.get(&row.event.nid).and_then(|index| self.events.get_mut(*index)) {
+                Some(known) => *known = row,
+                None => {
+                    self.rewritten.shift_remove(&row.event.nid);
+                    self.placed.insert(row.event.nid, row);
+                }
+            }
+        }
+        self.received.merge(Received {
+            room_states,
+            parked,
+            unparked,
+            arrived,
+            asked_again,
+            backward_refs,
+            backward_refs_filled,
+            snapshot_chunks,
+            snapshots_used,
+            decisions,
+            state_resets,
+        });
         if let Some(room) = room {
             match self.rooms.get_mut(&room.nid) {
                 Some((known, _)) => *known = room,
@@ -72,7 +118,8 @@ impl RoomRows {
             self.events.push(event);
         }
         for event in rewritten {
-            match self.event_index.get(&event.nid).and_then(|index| self.events.get_mut(*index)) {
+            let made = self.event_index.get(&event.nid).and_then(|index| self.events.get_mut(*index));
+            match made.or_else(|| self.placed.get_mut(&event.nid)) {
                 Some(row) => row.event = event,
                 None => {
                     self.rewritten.insert(event.nid, event);
@@ -121,6 +168,19 @@ impl RoomRows {
         self.write_redactions(pipeline);
         self.write_aliases(pipeline);
         self.receipts.write(pipeline);
+        if !self.placed.is_empty() {
+            let rows: Vec<&EventRow> = self.placed.values().collect();
+            pipeline.add(PlaceEvents::NAME, PlaceEvents::of(&rows));
+            pipeline.add(
+                UpdateEventJson::NAME,
+                UpdateEventJson {
+                    event_nid: rows.iter().map(|row| row.event.nid.0).collect(),
+                    json: rows.iter().map(|row| row.event.json.as_ref()).collect(),
+                    lifetime: PhantomData,
+                },
+            );
+        }
+        self.received.write(pipeline);
     }
 
     fn write_rooms(&self, pipeline: &mut Pipeline<'_>) {
@@ -145,6 +205,10 @@ impl RoomRows {
                     joined_members: new.iter().map(|row| row.joined_members).collect(),
                     invited_members: new.iter().map(|row| row.invited_members).collect(),
                     published: new.iter().map(|row| row.published).collect(),
+                    parked: new.iter().map(|row| row.parked).collect(),
+                    forked: new.iter().map(|row| row.forked).collect(),
+                    has_gaps: new.iter().map(|row| row.has_gaps).collect(),
+                    oldest_position: new.iter().map(|row| row.oldest_position).collect(),
                     lifetime: PhantomData,
                 },
             );
@@ -164,6 +228,10 @@ impl RoomRows {
                     joined_members: changed.iter().map(|row| row.joined_members).collect(),
                     invited_members: changed.iter().map(|row| row.invited_members).collect(),
                     published: changed.iter().map(|row| row.published).collect(),
+                    parked: changed.iter().map(|row| row.parked).collect(),
+                    forked: changed.iter().map(|row| row.forked).collect(),
+                    has_gaps: changed.iter().map(|row| row.has_gaps).collect(),
+                    oldest_position: changed.iter().map(|row| row.oldest_position).collect(),
                     lifetime: PhantomData,
                 },
             );
@@ -185,16 +253,16 @@ impl RoomRows {
                 state_key: rows.iter().map(|row| row.event.state_key.as_deref()).collect(),
                 sender: rows.iter().map(|row| row.event.sender.as_str()).collect(),
                 depth: rows.iter().map(|row| row.event.depth).collect(),
-                origin_server_ts: rows.iter().map(|row| row.origin_server_ts).collect(),
+                origin_server_ts: rows.iter().map(|row| row.event.origin_server_ts).collect(),
                 received_ts: rows.iter().map(|row| row.received_ts).collect(),
                 flags: rows.iter().map(|row| row.event.flags).collect(),
                 visibility: rows.iter().map(|row| row.visibility).collect(),
                 auth_generation: rows.iter().map(|row| row.event.auth_generation).collect(),
-                auth_nids: rows.iter().map(|row| array(&row.auth_nids)).collect(),
-                prev_nids: rows.iter().map(|row| array(&row.prev_nids)).collect(),
+                auth_nids: rows.iter().map(|row| array(&row.event.auth_nids)).collect(),
+                prev_nids: rows.iter().map(|row| array(&row.event.prev_nids)).collect(),
                 members_root: rows.iter().map(|row| row.event.members_root.map_or(0, |nid| nid.0)).collect(),
                 other_root: rows.iter().map(|row| row.event.other_root.map_or(0, |nid| nid.0)).collect(),
-                replaces_nid: rows.iter().map(|row| row.replaces_nid.map(|nid| nid.0)).collect(),
+                replaces_nid: rows.iter().map(|row| row.event.replaces_nid.map(|nid| nid.0)).collect(),
                 seq: rows.iter().map(|row| row.event.seq).collect(),
                 txn_device_id: rows.iter().map(|row| row.txn_device_id.as_deref()).collect(),
                 txn_id: rows.iter().map(|row| row.txn_id.as_deref()).collect(),
@@ -320,6 +388,25 @@ impl RoomRows {
     }
 }
 
+impl PlaceEvents<'_> {
+    fn of(rows: &[&EventRow]) -> Self {
+        Self {
+            event_nid: rows.iter().map(|row| row.event.nid.0).collect(),
+            received_ts: rows.iter().map(|row| row.received_ts).collect(),
+            flags: rows.iter().map(|row| row.event.flags).collect(),
+            visibility: rows.iter().map(|row| row.visibility).collect(),
+            auth_generation: rows.iter().map(|row| row.event.auth_generation).collect(),
+            auth_nids: rows.iter().map(|row| array(&row.event.auth_nids)).collect(),
+            prev_nids: rows.iter().map(|row| array(&row.event.prev_nids)).collect(),
+            members_root: rows.iter().map(|row| row.event.members_root.map_or(0, |nid| nid.0)).collect(),
+            other_root: rows.iter().map(|row| row.event.other_root.map_or(0, |nid| nid.0)).collect(),
+            replaces_nid: rows.iter().map(|row| row.event.replaces_nid.map(|nid| nid.0)).collect(),
+            seq: rows.iter().map(|row| row.event.seq).collect(),
+            lifetime: PhantomData,
+        }
+    }
+}
+
 /// An array as text: arrays of arrays have to be rectangular in Postgres, so `unnest` cannot take them.
 fn array(nids: &[EventNid]) -> String {
     let mut text = String::with_capacity(2 + nids.len() * 20);
@@ -351,13 +438,18 @@ statement! {
         joined_members: Array<Int4> => Vec<i32>,
         invited_members: Array<Int4> => Vec<i32>,
         published: Array<Bool> => Vec<bool>,
+        parked: Array<Int4> => Vec<i32>,
+        forked: Array<Bool> => Vec<bool>,
+        has_gaps: Array<Bool> => Vec<bool>,
+        oldest_position: Array<Int8> => Vec<i64>,
     }
     "INSERT INTO rooms (room_nid, room_id, partition, version, create_nid, latest_nids, members_root, other_root, \
-     depth, last_seq, joined_members, invited_members, published) \
+     depth, last_seq, joined_members, invited_members, published, parked, forked, has_gaps, oldest_position) \
      SELECT room_nid, room_id, partition, version, create_nid, latest_nids::bigint[], members_root, other_root, \
-     depth, last_seq, joined_members, invited_members, published FROM unnest(",
+     depth, last_seq, joined_members, invited_members, published, parked, forked, has_gaps, oldest_position \
+     FROM unnest(",
     ") AS v(room_nid, room_id, partition, version, create_nid, latest_nids, members_root, other_root, \
-     depth, last_seq, joined_members, invited_members, published)"
+     depth, last_seq, joined_members, invited_members, published, parked, forked, has_gaps, oldest_position)"
 }
 
 statement! {
@@ -372,12 +464,17 @@ statement! {
         joined_members: Array<Int4> => Vec<i32>,
         invited_members: Array<Int4> => Vec<i32>,
         published: Array<Bool> => Vec<bool>,
+        parked: Array<Int4> => Vec<i32>,
+        forked: Array<Bool> => Vec<bool>,
+        has_gaps: Array<Bool> => Vec<bool>,
+        oldest_position: Array<Int8> => Vec<i64>,
     }
     "UPDATE rooms AS r SET latest_nids = v.latest_nids::bigint[], members_root = v.members_root, \
      other_root = v.other_root, depth = v.depth, last_seq = v.last_seq, joined_members = v.joined_members, \
-     invited_members = v.invited_members, published = v.published FROM unnest(",
+     invited_members = v.invited_members, published = v.published, parked = v.parked, forked = v.forked, \
+     has_gaps = v.has_gaps, oldest_position = v.oldest_position FROM unnest(",
     ") AS v(room_nid, latest_nids, members_root, other_root, depth, last_seq, joined_members, invited_members, \
-     published) WHERE r.room_nid = v.room_nid"
+     published, parked, forked, has_gaps, oldest_position) WHERE r.room_nid = v.room_nid"
 }
 
 statement! {
@@ -413,6 +510,28 @@ statement! {
     ") AS v(event_nid, room_nid, event_id, type, state_key, sender, depth, origin_server_ts, \
      received_ts, flags, visibility, auth_generation, auth_nids, prev_nids, members_root, other_root, replaces_nid, \
      seq, txn_device_id, txn_id)"
+}
+
+statement! {
+    /// Gives outliers their place in the graph.
+    PlaceEvents {
+        event_nid: Array<Int8> => Vec<i64>,
+        received_ts: Array<Int8> => Vec<i64>,
+        flags: Array<Int4> => Vec<i32>,
+        visibility: Array<Int2> => Vec<i16>,
+        auth_generation: Array<Int4> => Vec<i32>,
+        auth_nids: Array<Text> => Vec<String>,
+        prev_nids: Array<Text> => Vec<String>,
+        members_root: Array<Int8> => Vec<i64>,
+        other_root: Array<Int8> => Vec<i64>,
+        replaces_nid: Array<Nullable<Int8>> => Vec<Option<i64>>,
+        seq: Array<Nullable<Int8>> => Vec<Option<i64>>,
+    }
+    "UPDATE events AS e SET received_ts = v.received_ts, flags = v.flags, visibility = v.visibility, \
+     auth_generation = v.auth_generation, auth_nids = v.auth_nids::bigint[], prev_nids = v.prev_nids::bigint[], \
+     members_root = v.members_root, other_root = v.other_root, replaces_nid = v.replaces_nid, seq = v.seq FROM unnest(",
+    ") AS v(event_nid, received_ts, flags, visibility, auth_generation, auth_nids, prev_nids, members_root, other_root, \
+     replaces_nid, seq) WHERE e.event_nid = v.event_nid"
 }
 
 statement! {

@@ -80,7 +80,7 @@ query! {
          FROM chosen c, current_members m \
          JOIN rooms r ON r.room_nid = m.room_nid \
          JOIN events e ON e.event_nid = m.event_nid \
-         WHERE (NOT m.forgotten OR ?) AND m.user_id = ? \
+         WHERE (NOT m.forgotten OR ?) AND m.user_id = ? AND cardinality(r.latest_nids) > 0 \
            AND (cardinality(c.memberships) = 0 OR m.membership = ANY(c.memberships)) \
          ORDER BY r.room_id";
 }
@@ -101,5 +101,5 @@ query! {
         "SELECT m.user_id, m.membership, e.event_id, m.forgotten FROM rooms r \
          LEFT JOIN current_members m ON m.room_nid = r.room_nid AND m.user_id = ANY(?) \
          LEFT JOIN events e ON e.event_nid = m.event_nid \
-         WHERE r.room_id = ? ORDER BY m.user_id";
+         WHERE r.room_id = ? AND cardinality(r.latest_nids) > 0 ORDER BY m.user_id";
 }

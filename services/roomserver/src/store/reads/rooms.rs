@@ -21,18 +21,20 @@ pub(crate) struct RoomRow {
     pub(crate) membership: Option<String>,
     /// Whether that user has forgotten the room.
     pub(crate) forgotten: Option<bool>,
+    /// Whether the order of the timeline does not tell the state at each event.
+    pub(crate) forked: bool,
 }
 
 query! {
     /// Finds a room, with the current membership of a user. An empty user has none.
     fn find<'a>(user_id: str as Text, room_id: str as Text) -> RoomRow as (
-        Int8, SmallInt, Int8, Int8, Int8, Int8, Nullable<Text>, Nullable<Bool>
+        Int8, SmallInt, Int8, Int8, Int8, Int8, Nullable<Text>, Nullable<Bool>, Bool
     ) = "SELECT r.room_nid, r.partition, r.members_root, r.other_root, r.last_seq, p.next_room_seq - 1, \
-         m.membership, m.forgotten \
+         m.membership, m.forgotten, r.forked \
          FROM rooms r \
          JOIN partition_state p ON p.partition = r.partition \
          LEFT JOIN current_members m ON m.room_nid = r.room_nid AND m.user_id = ? \
-         WHERE r.room_id = ?";
+         WHERE r.room_id = ? AND cardinality(r.latest_nids) > 0";
 }
 
 /// A room as described to services.
@@ -56,7 +58,7 @@ query! {
     ) = "SELECT r.room_id, r.version, r.joined_members, r.invited_members, r.published, \
          ARRAY(SELECT e.event_id FROM events e WHERE e.event_nid = ANY(r.latest_nids) ORDER BY e.event_nid), \
          r.depth, r.partition, r.last_seq \
-         FROM rooms r WHERE r.room_id = ANY(?) ORDER BY r.room_id";
+         FROM rooms r WHERE r.room_id = ANY(?) AND cardinality(r.latest_nids) > 0 ORDER BY r.room_id";
 }
 
 /// The current state of a room, with its members already chosen.
@@ -83,4 +85,11 @@ query! {
                AND (cardinality(c.memberships) = 0 OR m.membership = ANY(c.memberships)) \
                AND m.membership <> ALL(c.not_memberships) ORDER BY m.event_nid) \
          FROM rooms r JOIN partition_state p ON p.partition = r.partition WHERE r.room_nid = ?";
+}
+
+query! {
+    /// Lists some rooms of partitions that hold events parked before a time.
+    fn list_with_old_parked<'a>(before: i64 as Int8, partitions: [i16] as Array<SmallInt>) -> (String,) as (Text) =
+        "SELECT DISTINCT r.room_id FROM parked p JOIN rooms r ON r.room_nid = p.room_nid \
+         WHERE p.produced_ts < ? AND p.partition = ANY(?) LIMIT 100";
 }

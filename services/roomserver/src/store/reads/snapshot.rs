@@ -34,7 +34,8 @@ query! {
          r.joined_members, r.invited_members, r.published, \
          ARRAY(SELECT e.event_id FROM events e WHERE e.event_nid = ANY(r.latest_nids) ORDER BY e.event_nid), \
          r.depth, r.partition, r.last_seq \
-         FROM rooms r JOIN partition_state p ON p.partition = r.partition WHERE r.room_id = ?";
+         FROM rooms r JOIN partition_state p ON p.partition = r.partition \
+         WHERE r.room_id = ? AND cardinality(r.latest_nids) > 0";
 }
 
 /// A receipt.

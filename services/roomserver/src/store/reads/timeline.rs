@@ -61,9 +61,12 @@ query! {
 }
 
 query! {
-    /// Finds the last event of a room with a `seq` not greater than this that took part in its state.
+    /// Finds the last event of a room with a `seq` not greater than this that took part in its state. The roots are those
+    /// of the room's state then: where its graph is forked, that is not the state after the event.
     fn find_point_at<'a>(room_nid: i64 as Int8, seq: i64 as Int8)
         -> PointRow as (Int8, Int8, Nullable<Int8>, Text, Nullable<Text>, Int4, SmallInt, Int8, Int8, Nullable<Int8>) =
-        "SELECT event_nid, room_nid, seq, type, state_key, flags, visibility, members_root, other_root, replaces_nid \
-         FROM events WHERE room_nid = ? AND seq <= ? AND flags & 7 = 0 ORDER BY seq DESC LIMIT 1";
+        "SELECT e.event_nid, e.room_nid, e.seq, e.type, e.state_key, e.flags, e.visibility, \
+         coalesce(s.members_root, e.members_root), coalesce(s.other_root, e.other_root), e.replaces_nid \
+         FROM events e LEFT JOIN room_states s ON s.room_nid = e.room_nid AND s.seq = e.seq \
+         WHERE e.room_nid = ? AND e.seq <= ? AND e.flags & 7 = 0 ORDER BY e.seq DESC LIMIT 1";
 }

@@ -1,0 +1,74 @@
+//! The alarm for state resets: a key of the current state that changed although no event says so.
+//!
+//! State resolution may take an event out of the state: one that is no longer allowed, or one that lost against another
+//! for its key. It must not lose one that nobody contests. So an alarm is raised if a key is removed, or goes back to an
+//! event that the lost one had replaced, while the rules would still allow the lost one in the new state.
+
+use std::sync::Arc;
+
+use super::{
+    event::StoredEvent,
+    hot::StateEvent,
+    ids::EventNid,
+    outcome::StateResetRow,
+    place::Entry,
+    states::{At, State},
+    work::{Stop, Work},
+};
+
+/// How many replaced events are followed back.
+const MAX_REPLACED: usize = 32;
+/// How many lost entries of one change are looked into.
+const MAX_SUSPECTS: usize = 32;
+
+impl Work<'_> {
+    /// Looks whether the current state loses anything for no reason when an event arrives.
+    pub(super) fn detect_resets(
+        &mut self,
+        event: &StoredEvent,
+        current: &State,
+        entries: &[Entry],
+    ) -> Result<(), Stop> {
+        let at = At::State(current.clone());
+        let lost = entries.iter().filter_map(|entry| Some((entry, entry.before.as_ref()?)));
+        for (entry, lost) in lost.take(MAX_SUSPECTS) {
+            let now = entry.after.as_ref().map(|now| now.nid);
+            let is_suspect = match now {
+                None => true,
+                Some(now) if now == event.nid => false,
+                Some(now) => self.had_replaced(lost, now)?,
+            };
+            if !is_suspect || !self.is_still_allowed(lost, &at)? {
+                continue;
+            }
+            self.rows.state_resets.push(StateResetRow {
+                room_nid: self.room.identity.nid,
+                event_nid: event.nid,
+                lost_nid: lost.nid,
+                now_nid: now,
+                latest_nids: self.room.latest.iter().map(|latest| latest.nid).collect(),
+                detected_ts: self.record.produced_ts,
+            });
+        }
+        Ok(())
+    }
+
+    /// Whether an event replaced another, directly or through others.
+    fn had_replaced(&mut self, newer: &StateEvent, older: EventNid) -> Result<bool, Stop> {
+        let mut nid = newer.nid;
+        for _ in 0..MAX_REPLACED {
+            let event = self.event(nid);
+            self.settle()?;
+            match event.and_then(|event| event.replaces_nid) {
+                Some(replaced) if replaced == older => return Ok(true),
+                Some(replaced) => nid = replaced,
+                None => return Ok(false),
+            }
+        }
+        Ok(false)
+    }
+
+    fn is_still_allowed(&mut self, lost: &Arc<StateEvent>, at: &At) -> Result<bool, Stop> {
+        Ok(self.check_against(&lost.pdu, at)?.is_ok())
+    }
+}

@@ -1,0 +1,176 @@
+//! State resolution: what differs between the states goes to `plexus_events::resolve`, what comes back goes into a trie.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    sync::{Arc, Mutex},
+};
+
+use plexus_events::{
+    Pdu,
+    resolve::{Citing, Conflict, Links, Lookup, Unresolved, resolve},
+};
+use ruma::events::StateEventType;
+
+use super::{
+    event::{StoredEvent, flags},
+    ids::{EventNid, NodeNid},
+    source::Source,
+    state::{MEMBER, key_of},
+    states::{Changes, State},
+    trie::{Key, Missing},
+    work::{Stop, Work},
+};
+
+impl Work<'_> {
+    /// Resolves states; equal ones count once. Of no states, the result is the empty one.
+    pub(super) fn resolve(&mut self, states: &[State]) -> Result<State, Stop> {
+        let mut distinct: Vec<State> = Vec::with_capacity(states.len());
+        let mut lacking = false;
+        for state in states {
+            let mut known = false;
+            for other in &distinct {
+                match self.is_same(state, other) {
+                    Some(same) => known |= same,
+                    None => lacking = true,
+                }
+            }
+            if !known {
+                distinct.push(state.clone());
+            }
+        }
+        if lacking {
+            self.settle()?;
+        }
+        let Some(first) = distinct.first().cloned() else { return Ok(State::default()) };
+        if distinct.len() == 1 {
+            return Ok(first);
+        }
+        let keys = self.conflicting(&distinct)?;
+        let (events, made) = (Made::of(self), self.source);
+        let lookup = Projection { state: &first, made: &events, source: made, lacking: Mutex::default() };
+        let values: Vec<Vec<Option<EventNid>>> = keys.into_values().collect();
+        let conflict = Conflict {
+            rules: self.rules(),
+            create: self.room.identity.create_nid,
+            keys: &values,
+            explain: false,
+        };
+        let resolved = resolve(&conflict, &lookup);
+        let nodes = lookup.lacking.into_inner().unwrap_or_default();
+        match resolved {
+            Ok(resolved) => {
+                let mut changes = Changes::default();
+                for ((event_type, state_key), nid) in resolved.entries {
+                    let event_type = event_type.to_string();
+                    let list = if event_type == MEMBER { &mut changes.members } else { &mut changes.other };
+                    list.insert(key_of(&event_type, &state_key), nid);
+                }
+                self.with_changes(&first, &changes)
+            }
+            Err(Unresolved::Lacking(lacking)) => {
+                self.needs.events.extend(lacking.links);
+                self.needs.events.extend(lacking.events);
+                self.needs.nodes.extend(nodes);
+                self.settle()?;
+                Err(Stop::Poison("resolution lacks what cannot be loaded".to_owned()))
+            }
+            Err(Unresolved::Damaged(why)) => Err(Stop::Poison(format!("state cannot be resolved: {why}"))),
+        }
+    }
+
+    /// The keys in which states differ, with the event of each state.
+    fn conflicting(&mut self, states: &[State]) -> Result<BTreeMap<Key, Vec<Option<EventNid>>>, Stop> {
+        let Some((first, others)) = states.split_first() else { return Ok(BTreeMap::new()) };
+        let (mut members, mut other): (BTreeSet<Key>, BTreeSet<Key>) = Default::default();
+        for state in others {
+            if let Some(differences) = self.differences(first, state) {
+                members.extend(differences.members.iter().map(|change| change.key));
+                other.extend(differences.other.iter().map(|change| change.key));
+            }
+        }
+        self.settle()?;
+        let mut keys = BTreeMap::new();
+        let wanted =
+            members.into_iter().map(|key| (key, true)).chain(other.into_iter().map(|key| (key, false)));
+        for (key, is_member) in wanted {
+            let mut values = Vec::with_capacity(states.len());
+            for state in states {
+                let trie = if is_member { &state.members } else { &state.other };
+                match trie.get(key, self.source) {
+                    Ok(value) => values.push(value),
+                    Err(Missing(nid)) => {
+                        self.needs.nodes.insert(nid);
+                    }
+                }
+            }
+            keys.insert(key, values);
+        }
+        self.settle()?;
+        Ok(keys)
+    }
+}
+
+/// Events that this input has made or changed.
+struct Made {
+    events: HashMap<EventNid, Arc<StoredEvent>>,
+}
+
+impl Made {
+    fn of(work: &Work<'_>) -> Self {
+        let rows = work.rows.events.iter().chain(&work.rows.placed).map(|row| &row.event);
+        let events = rows
+            .chain(&work.rows.rewritten)
+            .chain(&work.arriving)
+            .map(|event| (event.nid, Arc::clone(event)));
+        Self { events: events.collect() }
+    }
+}
+
+/// What resolution sees of the room.
+struct Projection<'a> {
+    /// Any of the states: asked for keys in which all agree.
+    state: &'a State,
+    made: &'a Made,
+    source: &'a Source,
+    /// Nodes that were lacking.
+    lacking: Mutex<BTreeSet<NodeNid>>,
+}
+
+impl Projection<'_> {
+    fn stored(&self, nid: EventNid) -> Option<&Arc<StoredEvent>> {
+        self.made.events.get(&nid).or_else(|| self.source.events.get(&nid))
+    }
+}
+
+impl Lookup for Projection<'_> {
+    type Nid = EventNid;
+
+    fn links(&self, nid: EventNid) -> Option<Links<EventNid>> {
+        let event = self.stored(nid)?;
+        Some(Links { generation: event.auth_generation, auth: event.auth_nids.as_slice().into() })
+    }
+
+    fn event(&self, nid: EventNid) -> Option<Arc<Pdu>> {
+        let event = self.stored(nid)?;
+        let rejected = event.flags & flags::REJECTED != 0;
+        // What cannot be read was checked when it was stored: the database is damaged, and asking again does not help.
+        Pdu::from_checked(event.event_id.clone(), &event.json, rejected).ok().map(Arc::new)
+    }
+
+    fn state(&self, event_type: &StateEventType, state_key: &str) -> Option<Option<EventNid>> {
+        let event_type = event_type.to_string();
+        match self.state.trie(&event_type).get(key_of(&event_type, state_key), self.source) {
+            Ok(nid) => Some(nid),
+            Err(Missing(node)) => {
+                if let Ok(mut lacking) = self.lacking.lock() {
+                    lacking.insert(node);
+                }
+                None
+            }
+        }
+    }
+
+    fn citing(&self, _: EventNid) -> Option<Citing<EventNid>> {
+        Some(Citing::Unknown)
+    }
+}

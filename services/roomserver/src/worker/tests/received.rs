@@ -1,0 +1,375 @@
+//! Events of other servers, by way of the log and the database.
+
+use std::{collections::BTreeMap, time::Instant};
+
+use bytes::Bytes;
+use plexus_events::{Draft, RoomRules, SigningKey, canonical, create::unsigned_create_event, hash, signing};
+use plexus_log::{InputRoomBulk, partition_of};
+use plexus_proto::{
+    common::v1::ErrorReason,
+    input::v1::{InputLog, verdict::Outcome},
+    log::v1::{
+        InputRoomEvent, Pdu, PduBatch, SnapshotChunk, StateBefore, input_room_event::Body, output_room_event,
+        pdu::Kind,
+    },
+    room::v1::{
+        CheckVisibilityRequest, GetBackfillRequest, GetFrontRequest, GetMissingEventsRequest,
+        ListJoinedServersRequest, StreamStateAtRequest, check_visibility_request::Reader,
+        room_graph_service_client::RoomGraphServiceClient,
+    },
+};
+use ruma::{OwnedEventId, RoomId, RoomVersionId, UserId};
+use serde_json::{Value, json};
+
+use super::fixture::{
+    ALICE, Server, World, Written, message, public_room, room_record, rooms_of_one_partition,
+};
+
+const BOB: &str = "@bob:b.example";
+const TS: i64 = 1_700_000_000_000;
+
+/// A room as another server sees it: what is needed to build events.
+struct Remote {
+    room: String,
+    version: &'static str,
+    state: BTreeMap<(String, String), String>,
+    latest: String,
+    depth: i64,
+}
+
+impl Remote {
+    fn build(
+        &mut self,
+        sender: &str,
+        event_type: &str,
+        state_key: Option<&str>,
+        content: Value,
+    ) -> (String, Bytes) {
+        let rules = RoomRules::of(self.version).expect("served");
+        let room_id = RoomId::parse(&self.room).expect("a room ID");
+        let user = <&UserId>::try_from(sender).expect("a user ID");
+        let mut wanted = vec![("m.room.power_levels", ""), ("m.room.member", sender)];
+        if event_type == "m.room.member" {
+            wanted.push(("m.room.join_rules", ""));
+        }
+        if !rules.room_id_is_create_hash() {
+            wanted.push(("m.room.create", ""));
+        }
+        let id = |id: &String| OwnedEventId::try_from(id.as_str()).expect("an event ID");
+        let auth =
+            wanted.into_iter().filter_map(|(t, k)| self.state.get(&(t.to_owned(), k.to_owned())).map(id));
+        let auth: Vec<_> = auth.collect();
+        let prev: Vec<_> = [id(&self.latest)].into();
+        self.depth += 1;
+        let draft = Draft {
+            room_id: Some(&room_id),
+            sender: user,
+            event_type,
+            state_key,
+            content: canonical::parse_object(content.to_string().as_bytes()).expect("canonical"),
+            redacts: None,
+            prev_events: &prev,
+            auth_events: &auth,
+            depth: self.depth,
+            origin_server_ts: TS + self.depth,
+        };
+        let built =
+            draft.hash(rules).and_then(|hashed| hashed.sign(user.server_name(), &key())).expect("builds");
+        let id = built.event_id.to_string();
+        if let Some(state_key) = state_key {
+            self.state.insert((event_type.to_owned(), state_key.to_owned()), id.clone());
+        }
+        self.latest.clone_from(&id);
+        (id, built.json.into())
+    }
+}
+
+fn key() -> SigningKey {
+    SigningKey::from_seed("a_test", &[9; 32]).expect("a key")
+}
+
+fn record(room: &str, json: &Bytes) -> InputRoomEvent {
+    let pdu =
+        Pdu { kind: Kind::New.into(), json: json.clone(), origin: "b.example".to_owned(), ..Pdu::default() };
+    room_record(room, Body::Pdu(pdu))
+}
+
+/// A room of Alice as it was put out.
+async fn remote_of(world: &World, room: &str, to: u64) -> Remote {
+    let mut remote = Remote {
+        room: room.to_owned(),
+        version: "12",
+        state: BTreeMap::new(),
+        latest: String::new(),
+        depth: 0,
+    };
+    for record in world.output_room(partition_of(room), to).await {
+        if record.room_id != room {
+            continue;
+        }
+        let Some(output_room_event::Body::NewEvent(event)) = record.body else { continue };
+        let value: Value = serde_json::from_slice(&event.json).expect("JSON");
+        if let (Some(event_type), Some(state_key)) = (value["type"].as_str(), value["state_key"].as_str()) {
+            remote.state.insert((event_type.to_owned(), state_key.to_owned()), event.event_id.clone());
+        }
+        remote.latest = event.event_id;
+        remote.depth = i64::try_from(event.depth).expect("small");
+    }
+    remote
+}
+
+#[tokio::test]
+async fn parked_events_survive_a_restart_and_go_on() {
+    let world = World::new().await;
+    let server = world.start().await;
+    let (room, create) = public_room("parked");
+    let created = server.accepted(&world.write_room(&create).await).await;
+    let mut remote = remote_of(&world, &room, created.seq).await;
+    let (_, join) = remote.build(BOB, "m.room.member", Some(BOB), json!({"membership": "join"}));
+    let (_, first) = remote.build(BOB, "m.room.message", None, json!({"body": "one"}));
+    let (last_id, last) = remote.build(BOB, "m.room.message", None, json!({"body": "two"}));
+    for json in [&last, &first] {
+        let verdict = server.verdict(&world.write_room(&record(&room, json)).await).await.expect("an answer");
+        assert!(matches!(verdict.outcome, Some(Outcome::Parked(_))), "{verdict:?}");
+    }
+    assert_eq!(world.number("SELECT count(*) FROM parked").await, 2);
+    server.stop().await;
+    let server = world.start().await;
+    server.accepted(&world.write_room(&record(&room, &join)).await).await;
+    assert_eq!(world.number("SELECT count(*) FROM parked").await, 0);
+    assert_eq!(world.number("SELECT count(*) FROM parked_on").await, 0);
+    assert_eq!(world.number("SELECT parked::bigint FROM rooms").await, 0);
+    let front = GetFrontRequest { room_id: room.clone(), ..GetFrontRequest::default() };
+    let front = graph(&server).get_front(front).await.expect("answers").into_inner();
+    assert_eq!(
+        front.latest.iter().map(|event| event.event_id.clone()).collect::<Vec<_>>(),
+        [last_id.clone()]
+    );
+    // The same event again, as another input.
+    let again = server.accepted(&world.write_room(&record(&room, &last)).await).await;
+    assert!(again.duplicate);
+    assert_eq!(again.event_id, last_id);
+    // Ours follows on it.
+    let ours = server.accepted(&world.write_room(&message(&room, ALICE, "three")).await).await;
+    let output = world.output_room(partition_of(&room), ours.seq).await;
+    let fetches =
+        output.iter().filter(|record| matches!(record.body, Some(output_room_event::Body::Fetch(_))));
+    assert_eq!(fetches.count(), 2);
+    for pair in output.windows(2) {
+        assert_eq!(pair[1].seq, pair[0].seq + 1);
+    }
+    // What lies between is told, as is what came before.
+    let missing = GetMissingEventsRequest {
+        room_id: room.clone(),
+        earliest: front.latest.iter().map(|event| event.event_id.clone()).collect(),
+        latest: vec![ours.event_id.clone()],
+        limit: 10,
+        ..GetMissingEventsRequest::default()
+    };
+    let missing = graph(&server).get_missing_events(missing).await.expect("answers").into_inner();
+    assert!(missing.events.is_empty());
+    let backfill = GetBackfillRequest {
+        room_id: room.clone(),
+        from: vec![ours.event_id.clone()],
+        limit: 4,
+        server: "b.example".to_owned(),
+    };
+    let backfill = graph(&server).get_backfill(backfill).await.expect("answers").into_inner();
+    let ids: Vec<_> = backfill.events.iter().map(|event| event.event_id.clone()).collect();
+    assert_eq!(ids.len(), 4);
+    assert_eq!(ids[..2], [ours.event_id, last_id]);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn forks_are_stored_and_told() {
+    let world = World::new().await;
+    let server = world.start().await;
+    let (room, create) = public_room("forks");
+    let created = server.accepted(&world.write_room(&create).await).await;
+    let mut remote = remote_of(&world, &room, created.seq).await;
+    let (_, join) = remote.build(BOB, "m.room.member", Some(BOB), json!({"membership": "join"}));
+    server.accepted(&world.write_room(&record(&room, &join)).await).await;
+    // Alice goes on, and Bob has not seen it.
+    for n in 0..3 {
+        server.accepted(&world.write_room(&message(&room, ALICE, &n.to_string())).await).await;
+    }
+    let pdus: Vec<Pdu> = (0..3)
+        .map(|n| {
+            let (_, json) = remote.build(BOB, "m.room.message", None, json!({"body": n}));
+            Pdu { kind: Kind::New.into(), json, ..Pdu::default() }
+        })
+        .collect();
+    let batch = world.write_room(&room_record(&room, Body::Pdus(PduBatch { pdus }))).await;
+    let results = server.accepted(&batch).await.results;
+    assert_eq!(results.len(), 3);
+    let is_accepted = |verdict: &Option<plexus_proto::input::v1::Verdict>| {
+        matches!(verdict.as_ref().and_then(|verdict| verdict.outcome.as_ref()), Some(Outcome::Accepted(_)))
+    };
+    assert!(results.iter().all(|result| is_accepted(&result.verdict)));
+    assert_eq!(world.number("SELECT cardinality(latest_nids)::bigint FROM rooms").await, 2);
+    assert_eq!(world.number("SELECT count(*) FROM rooms WHERE forked").await, 1);
+    assert_eq!(world.number("SELECT count(*) FROM room_states").await, 3);
+    let healed = server.accepted(&world.write_room(&message(&room, ALICE, "healed")).await).await;
+    assert_eq!(world.number("SELECT cardinality(latest_nids)::bigint FROM rooms").await, 1);
+    // Nothing that Bob sent may be seen by somebody who never was in the room.
+    let seen = CheckVisibilityRequest {
+        room_id: room.clone(),
+        event_ids: vec![healed.event_id.clone()],
+        reader: Some(Reader::UserId("@carol:example.org".to_owned())),
+    };
+    let seen = graph(&server).check_visibility(seen).await.expect("answers").into_inner();
+    assert!(!seen.events[0].visible);
+    let seen = CheckVisibilityRequest {
+        room_id: room.clone(),
+        event_ids: vec![healed.event_id],
+        reader: Some(Reader::UserId(ALICE.to_owned())),
+    };
+    let seen = graph(&server).check_visibility(seen).await.expect("answers").into_inner();
+    assert!(seen.events[0].visible);
+    assert_eq!(seen.events[0].membership, "join");
+    server.stop().await;
+}
+
+/// A room of another server with many members.
+fn far_room(members: usize) -> (Remote, Vec<Bytes>) {
+    let creator = "@creator:b.example";
+    let user = <&UserId>::try_from(creator).expect("a user ID");
+    let content = json!({"org.example.salt": "far"}).as_object().expect("an object").clone();
+    let (room, create) = unsigned_create_event(&RoomVersionId::V12, user, None, content, TS).expect("builds");
+    let rules = RoomRules::of("12").expect("served");
+    let mut create = canonical::parse_object(&create).expect("JSON");
+    signing::sign_event(&mut create, user.server_name(), &key(), rules).expect("signs");
+    let id = hash::event_id(&create, rules).expect("hashes").to_string();
+    let mut events = vec![Bytes::from(canonical::object_to_vec(&create))];
+    let mut remote = Remote {
+        room: room.to_string(),
+        version: "12",
+        state: BTreeMap::from([(("m.room.create".to_owned(), String::new()), id.clone())]),
+        latest: id,
+        depth: 1,
+    };
+    events.push(remote.build(creator, "m.room.member", Some(creator), json!({"membership": "join"})).1);
+    events.push(remote.build(creator, "m.room.power_levels", Some(""), json!({})).1);
+    events.push(remote.build(creator, "m.room.join_rules", Some(""), json!({"join_rule": "public"})).1);
+    for n in 0..members {
+        let user = format!("@user{n}:b.example");
+        events.push(remote.build(&user, "m.room.member", Some(&user), json!({"membership": "join"})).1);
+    }
+    (remote, events)
+}
+
+async fn write_bulk(world: &World, record: &InputRoomEvent) -> Written {
+    let (partition, offset) = world.log.append::<InputRoomBulk>(record).await.expect("log takes records");
+    Written { log: InputLog::RoomBulk, partition, offset, input_id: record.input_id.clone() }
+}
+
+#[tokio::test]
+async fn room_of_another_server_is_joined_through_the_bulk_lane() {
+    let world = World::new().await;
+    let server = world.start().await;
+    let (mut remote, events) = far_room(400);
+    let room = remote.room.clone();
+    let ids: Vec<String> = events
+        .iter()
+        .map(|json| {
+            let object = canonical::parse_object(json).expect("JSON");
+            hash::event_id(&object, RoomRules::of("12").expect("served")).expect("hashes").to_string()
+        })
+        .collect();
+    let state = remote.state.len();
+    let (_, join) = remote.build(ALICE, "m.room.member", Some(ALICE), json!({"membership": "join"}));
+    let token = Bytes::from(vec![3; 16]);
+    let mut join = record(&room, &join);
+    if let Some(Body::Pdu(pdu)) = &mut join.body {
+        pdu.state_before = Some(StateBefore {
+            snapshot_token: token.clone(),
+            chunks: 5,
+            events: u32::try_from(state).expect("small"),
+        });
+    }
+    // Before its state has arrived, there is no such room.
+    let early = server.rejected(&world.write_room(&join).await).await;
+    assert_eq!(early.reason(), ErrorReason::RoomUnknown);
+    for (index, (pdus, ids)) in events.chunks(100).zip(ids.chunks(100)).enumerate() {
+        let chunk = SnapshotChunk {
+            token: token.clone(),
+            index: u32::try_from(index).expect("small"),
+            room_version: "12".to_owned(),
+            origin: "b.example".to_owned(),
+            pdus: pdus.to_vec(),
+            state_event_ids: ids.to_vec(),
+        };
+        let record = room_record(&room, Body::Snapshot(chunk));
+        let written = write_bulk(&world, &record).await;
+        server.accepted(&written).await;
+        // A repeat changes nothing.
+        assert!(server.accepted(&write_bulk(&world, &record).await).await.duplicate);
+    }
+    assert_eq!(world.number("SELECT cardinality(latest_nids)::bigint FROM rooms").await, 0);
+    let unseen = server.rejected(&world.write_room(&message(&room, ALICE, "too early")).await).await;
+    assert_eq!(unseen.reason(), ErrorReason::RoomUnknown);
+    join.input_id = super::fixture::input_id();
+    let joined = server.accepted(&world.write_room(&join).await).await;
+    assert_eq!(world.number("SELECT joined_members::bigint FROM rooms").await, 402);
+    assert_eq!(world.number("SELECT count(*) FROM current_members WHERE membership = 'join'").await, 402);
+    assert_eq!(world.number("SELECT count(*) FROM snapshot_chunks").await, 0);
+    assert_eq!(world.number("SELECT count(*) FROM backward_refs").await, 1);
+    server.accepted(&world.write_room(&message(&room, ALICE, "hello")).await).await;
+    let servers = ListJoinedServersRequest { room_id: room.clone(), ..ListJoinedServersRequest::default() };
+    let servers = graph(&server).list_joined_servers(servers).await.expect("answers").into_inner().servers;
+    let servers: Vec<_> = servers.iter().map(|server| (server.name.as_str(), server.members)).collect();
+    assert_eq!(servers, [("b.example", 401), ("example.org", 1)]);
+    let state_at = StreamStateAtRequest {
+        room_id: room.clone(),
+        event_id: joined.event_id,
+        ids_only: true,
+        ..StreamStateAtRequest::default()
+    };
+    let mut stream = graph(&server).stream_state_at(state_at).await.expect("answers").into_inner();
+    let (mut told, mut chain) = (0, 0);
+    while let Some(chunk) = stream.message().await.expect("a chunk") {
+        told += chunk.state.len();
+        chain += chunk.auth_chain.len();
+    }
+    assert_eq!(told, state);
+    assert!(chain >= 3);
+    server.stop().await;
+}
+
+/// A large join does not hold up the neighbors.
+#[tokio::test]
+async fn bulk_leaves_live_traffic_most_of_the_time() {
+    let world = World::new().await;
+    let server = world.start().await;
+    let (remote, events) = far_room(1500);
+    let neighbors = rooms_of_one_partition(2);
+    let (room, create) = &neighbors[0];
+    server.accepted(&world.write_room(create).await).await;
+    let mut chunks = Vec::new();
+    for (index, pdus) in events.chunks(100).enumerate() {
+        let chunk = SnapshotChunk {
+            token: vec![4; 16].into(),
+            index: u32::try_from(index).expect("small"),
+            room_version: "12".to_owned(),
+            pdus: pdus.to_vec(),
+            ..SnapshotChunk::default()
+        };
+        chunks.push(write_bulk(&world, &room_record(&remote.room, Body::Snapshot(chunk))).await);
+    }
+    let started = Instant::now();
+    for n in 0..20 {
+        server.accepted(&world.write_room(&message(room, ALICE, &n.to_string())).await).await;
+    }
+    let live = started.elapsed();
+    for chunk in &chunks {
+        server.accepted(chunk).await;
+    }
+    let bulk = started.elapsed();
+    assert!(live < bulk, "20 messages took {live:?}, the bulk in front of them {bulk:?}");
+    server.stop().await;
+}
+
+fn graph(server: &Server) -> RoomGraphServiceClient<plexus_service::RpcChannel> {
+    RoomGraphServiceClient::new(server.channel.clone())
+}
