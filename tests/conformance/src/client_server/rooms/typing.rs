@@ -87,7 +87,7 @@ async fn nobody_types_for_somebody_else(server: Server) {
     let path = path!("/rooms/{}/typing/{}", room, alice.id);
     let answer = bob.put(path, json!({ "typing": true, "timeout": 1000 })).await;
     // Which status it has, the specification does not say.
-    answer.refused_as(&[(403, "M_FORBIDDEN"), (400, "M_UNKNOWN")]);
+    answer.refused_as(&[(403, "M_FORBIDDEN"), (400, "M_FORBIDDEN")]);
 }
 
 async fn who_is_not_in_the_room_does_not_type(server: Server) {
