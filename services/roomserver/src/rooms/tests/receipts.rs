@@ -63,7 +63,7 @@ fn receipts_are_for_members_and_known_events() {
     let mut world = World::new();
     let room = world.public_room();
     let event = world.says(&room, ALICE, "one").event_id();
-    let other = world.public_room();
+    let other = world.creates("12", json!({ "join_rule": "invite" }));
     let elsewhere = world.says(&other, ALICE, "one").event_id();
     for event in ["$nosuch", &elsewhere] {
         assert_eq!(seq(&world.control(&room, receipt(ALICE, "m.read", event, ""))), 0);
