@@ -255,7 +255,7 @@ const USERS: [&str; 4] = [ALICE, BOB, CAROL, "@dora:b.example"];
 
 pub(super) fn perform(world: &mut World, room: &str, user: &str, act: &Act, n: usize) {
     // Clocks run alike everywhere: an older topic wins against a newer one if it claims to be younger.
-    world.clock = 1_700_000_000_000 + i64::try_from(n).unwrap() * 1000;
+    world.clock = 1_700_000_000_000 + i64::try_from(n + 1).unwrap() * 1000;
     match act {
         Act::Says => world.says(room, user, "x"),
         Act::Topic => world.set(room, user, ("m.room.topic", ""), json!({ "topic": format!("{n}") })),

@@ -209,6 +209,10 @@ mod tests {
             members_root: None,
             other_root: None,
             seq: Some(1),
+            origin_server_ts: 1,
+            auth_nids: Vec::new(),
+            prev_nids: Vec::new(),
+            replaces_nid: None,
             json: Bytes::from(json!({ "content": content }).to_string()),
         })
     }
