@@ -470,7 +470,7 @@ fn answer(verdict: &Verdict) -> Answer {
             Answer::Accepted { event_id: accepted.event_id.clone(), seq: accepted.seq }
         }
         verdict::Outcome::Rejected(rejected) => Answer::Refused(rejected.reason(), rejected.message.clone()),
-        other => panic!("unexpected {other:?}"),
+        other @ verdict::Outcome::Unknown(_) => panic!("unexpected {other:?}"),
     }
 }
 

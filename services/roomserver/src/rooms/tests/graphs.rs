@@ -290,10 +290,13 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     prop::collection::vec(step, 1..30)
 }
 
+/// Event IDs with JSON.
+type Events = Vec<(String, Vec<u8>)>;
+
 /// Lets three servers live; returns them, and all events with their JSON in the order of their making.
-fn live(version: &str, steps: &[Step]) -> (Vec<World>, String, Vec<(String, Vec<u8>)>) {
+fn live(version: &str, steps: &[Step]) -> (Vec<World>, String, Events) {
     let (mut worlds, room) = three(version);
-    let mut queues: [Vec<(String, Vec<u8>)>; 3] = Default::default();
+    let mut queues: [Events; 3] = Default::default();
     let mut all = Vec::new();
     for (n, step) in steps.iter().enumerate() {
         match step {

@@ -143,7 +143,7 @@ async fn parked_events_survive_a_restart_and_go_on() {
     let front = graph(&server).get_front(front).await.expect("answers").into_inner();
     assert_eq!(
         front.latest.iter().map(|event| event.event_id.clone()).collect::<Vec<_>>(),
-        [last_id.clone()]
+        std::slice::from_ref(&last_id)
     );
     // The same event again, as another input.
     let again = server.accepted(&world.write_room(&record(&room, &last)).await).await;
