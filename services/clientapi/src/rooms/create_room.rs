@@ -99,6 +99,8 @@ impl Rooms {
     ) -> Result<OwnedRoomId, MatrixError> {
         let (room_id, create_pdu) = self.create_event(user, version, content.clone(), timestamp)?;
         batch.create_pdu = create_pdu.into();
+        // What follows the create event is not older than it.
+        batch.intents.iter_mut().for_each(|intent| intent.origin_server_ts = timestamp);
         self.input.submit_room(&room_id, Body::Batch(batch)).await.map_err(|error| {
             // Whatever the rules refuse, it is the state that the client wants which they refuse.
             if is_rejected(&error, ErrorReason::AliasInUse) {

@@ -6,7 +6,9 @@ use plexus_matrix_http::{
     token::{PARTITION_COUNT, SyncToken},
 };
 use plexus_proto::{
-    room::v1::{Direction, ListRoomsForUserRequest, ListTimelineRequest, TimelineFilter, UserRoom},
+    room::v1::{
+        Direction, GetEventsRequest, ListRoomsForUserRequest, ListTimelineRequest, TimelineFilter, UserRoom,
+    },
     user::v1::{AccountData, GetUserSnapshotRequest},
 };
 use ruma::{EventId, RoomId};
@@ -96,11 +98,15 @@ impl Rooms {
                 result => result,
             };
         }
-        let event_id =
-            EventId::parse(room.event_id.as_str()).map_err(|error| broken_answer("event ID", &error))?;
         let mut told = json!({ "room_id": room_id, "membership": "invite" });
-        if let Ok(invite) = self.find_event(&room_id, &user.id, &event_id).await {
-            told["invite"] = value(format::shown::<Value>(&invite, user)?.json())?;
+        // It is theirs to see, whatever the history visibility.
+        let request = GetEventsRequest {
+            event_ids: vec![room.event_id],
+            room_id: room.room_id,
+            ..GetEventsRequest::default()
+        };
+        if let Some(invite) = ask(self.queries.clone().get_events(request)).await?.events.first() {
+            told["invite"] = value(format::shown::<Value>(invite, user)?.json())?;
         }
         Ok(told)
     }
@@ -161,7 +167,7 @@ impl Rooms {
         user: &AuthedUser,
         event_id: &EventId,
     ) -> Result<Value, MatrixError> {
-        let request = plexus_proto::room::v1::GetEventsRequest {
+        let request = GetEventsRequest {
             event_ids: vec![event_id.to_string()],
             viewer: user.id.to_string(),
             ..Default::default()

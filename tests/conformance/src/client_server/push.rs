@@ -438,8 +438,7 @@ async fn notifications_are_listed(server: Server) {
     let event = bob.says(&room, "hello").await;
     has_unread(&alice, &room, (1, 0)).await;
     let list = alice.get("/notifications").await.ok();
-    let found =
-        list.list("/notifications").into_iter().find(|found| found["event"]["event_id"] == event.as_str());
+    let found = list.list("/notifications").iter().find(|found| found["event"]["event_id"] == event.as_str());
     let found = found.expect("the message is listed");
     assert_eq!((found.text("/room_id"), &found["read"]), (room.0.clone(), &json!(false)));
     assert!(found["ts"].is_u64() && found.list("/actions").contains(&json!("notify")), "{found}");

@@ -278,7 +278,7 @@ mod tests {
     #[test]
     fn children_come_in_the_order_of_the_specification() {
         let via = |order: Value| json!({ "via": ["x"], "order": order });
-        let mut children = vec![
+        let mut children = [
             child("!d:x", via(json!("\u{7f}")), 40).unwrap(),
             child("!e:x", via(json!(1)), 30).unwrap(),
             child("!c:x", via(json!("first")), 99).unwrap(),

@@ -82,11 +82,13 @@ macro_rules! related_deep {
 
 related_deep! {
     /// Lists events with `after < seq <= up_to` that relate to an event over some relations, newest first.
+    #[expect(clippy::too_many_arguments, reason = "each is a parameter of the statement")]
     scan_deep_backward, " DESC"
 }
 
 related_deep! {
     /// Lists events with `after < seq <= up_to` that relate to an event over some relations, oldest first.
+    #[expect(clippy::too_many_arguments, reason = "each is a parameter of the statement")]
     scan_deep_forward, ""
 }
 

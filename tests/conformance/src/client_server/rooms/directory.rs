@@ -62,6 +62,7 @@ async fn published_rooms_are_told_as_they_are(server: Server) {
     let (name, alias) = (server.unique("Pub"), server.unique("directory"));
     let room = alice
         .creates_room()
+        .public()
         .with("visibility", json!("public"))
         .with("name", json!(name))
         .with("topic", json!("Beer"))

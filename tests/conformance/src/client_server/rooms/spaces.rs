@@ -90,7 +90,7 @@ async fn members_of_the_space_see_its_restricted_rooms(server: Server) {
     let rule = json!({ "join_rule": "restricted", "allow": allow });
     let child = alice.creates_room().state("m.room.join_rules", rule).await;
     adopts(&alice, &root, &child, json!({})).await;
-    assert_eq!(rooms(&walks(&bob, &root).await.ok()), [root.0.clone()]);
+    assert_eq!(rooms(&walks(&bob, &root).await.ok()), std::slice::from_ref(&root.0));
     bob.joins(&root).await.ok();
     let answer = walks(&bob, &root).await.ok();
     assert_eq!(rooms(&answer), [root.0.clone(), child.0]);
@@ -108,7 +108,7 @@ async fn depth_and_suggestion_choose(server: Server) {
     assert_eq!(suggested, [root.0.clone(), inner.0.clone(), second.0]);
     let shallow = rooms(&walks(&alice, &root).query("max_depth", 1).await.ok());
     assert_eq!(shallow, [root.0.clone(), inner.0, first.0]);
-    assert_eq!(rooms(&walks(&alice, &root).query("max_depth", 0).await.ok()), [root.0.clone()]);
+    assert_eq!(rooms(&walks(&alice, &root).query("max_depth", 0).await.ok()), std::slice::from_ref(&root.0));
     walks(&alice, &root).query("max_depth", -1).await.refused(400, "M_INVALID_PARAM");
     walks(&alice, &root).query("limit", 0).await.refused(400, "M_INVALID_PARAM");
 }
