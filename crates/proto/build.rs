@@ -18,12 +18,16 @@ const FILES: [&str; 12] = [
     "plexus/room/v1/summary.proto",
     "plexus/user/v1/user.proto",
 ];
-const OPERATOR: &str = "plexus/operator/v1/operator.proto";
+const OPERATOR: [&str; 3] = [
+    "plexus/operator/v1/explain.proto",
+    "plexus/operator/v1/operator.proto",
+    "plexus/operator/v1/room_admin.proto",
+];
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let root = PathBuf::from("../../proto");
     println!("cargo:rerun-if-changed={}", root.display());
-    let files = FILES.iter().copied().chain([OPERATOR]);
+    let files = FILES.iter().copied().chain(OPERATOR);
     let descriptors = protox::compile(files, [&root])?;
     let out = PathBuf::from(env::var("OUT_DIR")?);
     fs::write(out.join("descriptors.bin"), descriptors.encode_to_vec())?;

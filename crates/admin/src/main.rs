@@ -4,6 +4,7 @@
 //! and the rest is asked of the room server's operator listener.
 
 mod partitions;
+mod rooms;
 mod user;
 
 use std::{net::SocketAddr, path::PathBuf, process::ExitCode};
@@ -34,6 +35,28 @@ enum Command {
     /// Records that could not be processed.
     #[command(subcommand)]
     DeadLetters(DeadLetterCommand),
+    /// Rooms.
+    #[command(subcommand)]
+    Room(RoomCommand),
+    /// Tells why an event was accepted or refused, and how the state before it came about.
+    Explain {
+        /// Event ID.
+        event_id: String,
+    },
+}
+
+#[derive(Subcommand)]
+enum RoomCommand {
+    /// Computes the state at every event anew and compares it with what is stored.
+    Verify {
+        /// Room ID.
+        room_id: String,
+    },
+    /// Lists forward extremities, and events that are missing.
+    Extremities {
+        /// Room ID.
+        room_id: String,
+    },
 }
 
 #[derive(Subcommand)]
@@ -78,6 +101,9 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
             partitions::list_dead_letters(operator()?, limit).await
         }
         Command::DeadLetters(DeadLetterCommand::Replay { id }) => partitions::replay(operator()?, id).await,
+        Command::Room(RoomCommand::Verify { room_id }) => rooms::verify(operator()?, room_id).await,
+        Command::Room(RoomCommand::Extremities { room_id }) => rooms::extremities(operator()?, room_id).await,
+        Command::Explain { event_id } => rooms::explain(operator()?, event_id).await,
     }
 }
 

@@ -75,4 +75,8 @@ pub const ROOM_SERVER_SERVICES: [&str; 9] = [
 ];
 
 /// Full names of the services that a room server serves to operators.
-pub const OPERATOR_SERVICES: [&str; 1] = [operator::v1::partition_service_server::SERVICE_NAME];
+pub const OPERATOR_SERVICES: [&str; 3] = [
+    operator::v1::explain_service_server::SERVICE_NAME,
+    operator::v1::partition_service_server::SERVICE_NAME,
+    operator::v1::room_admin_service_server::SERVICE_NAME,
+];

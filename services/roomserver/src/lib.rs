@@ -5,6 +5,7 @@
 //! its worker does no network I/O but Postgres and the logs.
 
 mod app;
+mod graph;
 mod metrics;
 mod rooms;
 mod rpc;

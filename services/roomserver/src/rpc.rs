@@ -2,12 +2,14 @@
 
 mod check;
 mod directory;
+mod explain;
 mod freshness;
 mod graph;
 mod history;
 pub(crate) mod input;
 mod operator;
 mod output_range;
+mod room_admin;
 pub(crate) mod room_stream;
 pub(crate) mod rooms;
 mod summary;
@@ -38,7 +40,9 @@ pub(crate) fn routes(app: &App) -> Routes {
 /// The services for operators.
 pub(crate) fn operator_routes(app: &App) -> Routes {
     let mut routes = Routes::builder();
+    routes.add_service(explain::service(app));
     routes.add_service(operator::service(app));
+    routes.add_service(room_admin::service(app));
     routes.routes()
 }
 

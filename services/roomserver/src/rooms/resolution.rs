@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, OnceLock},
 };
 
 use plexus_events::{
@@ -47,7 +47,13 @@ impl Work<'_> {
         }
         let keys = self.conflicting(&distinct)?;
         let (events, made) = (Made::of(self), self.source);
-        let lookup = Projection { state: &first, made: &events, source: made, lacking: Mutex::default() };
+        let lookup = Projection {
+            state: &first,
+            made: &events,
+            source: made,
+            lacking: Mutex::default(),
+            damaged: OnceLock::new(),
+        };
         let values: Vec<Vec<Option<EventNid>>> = keys.into_values().collect();
         let conflict = Conflict {
             rules: self.rules(),
@@ -56,6 +62,9 @@ impl Work<'_> {
             explain: false,
         };
         let resolved = resolve(&conflict, &lookup);
+        if let Some(why) = lookup.damaged.into_inner() {
+            return Err(Stop::Poison(why));
+        }
         let nodes = lookup.lacking.into_inner().unwrap_or_default();
         match resolved {
             Ok(resolved) => {
@@ -134,6 +143,9 @@ struct Projection<'a> {
     source: &'a Source,
     /// Nodes that were lacking.
     lacking: Mutex<BTreeSet<NodeNid>>,
+    /// The first event that is stored and cannot be read. It was checked when it was stored: loading it again would not
+    /// help, and would go on forever.
+    damaged: OnceLock<String>,
 }
 
 impl Projection<'_> {
@@ -153,8 +165,14 @@ impl Lookup for Projection<'_> {
     fn event(&self, nid: EventNid) -> Option<Arc<Pdu>> {
         let event = self.stored(nid)?;
         let rejected = event.flags & flags::REJECTED != 0;
-        // What cannot be read was checked when it was stored: the database is damaged, and asking again does not help.
-        Pdu::from_checked(event.event_id.clone(), &event.json, rejected).ok().map(Arc::new)
+        match Pdu::from_checked(event.event_id.clone(), &event.json, rejected) {
+            Ok(pdu) => Some(Arc::new(pdu)),
+            Err(error) => {
+                self.damaged
+                    .get_or_init(|| format!("stored event {} cannot be read: {error}", event.event_id));
+                None
+            }
+        }
     }
 
     fn state(&self, event_type: &StateEventType, state_key: &str) -> Option<Option<EventNid>> {

@@ -14,3 +14,4 @@ pub(crate) mod snapshot;
 pub(crate) mod state;
 pub(crate) mod timeline;
 pub(crate) mod users;
+pub(crate) mod vertices;

@@ -3,6 +3,7 @@
 mod fixture;
 mod hostile;
 mod live;
+mod operators;
 mod ownership;
 mod received;
 mod relations;

@@ -445,3 +445,18 @@ fn gap_can_be_bridged_by_a_fetched_state() {
     let json = far.event(&between).unwrap().json.to_vec();
     assert!(matches!(world.receive(&room, &json), Answer::Parked(_)));
 }
+
+#[test]
+fn stored_event_that_cannot_be_read_is_not_asked_for_again() {
+    let (mut world, room) = first("12");
+    let (_, theirs) = world.make(&room, world.next(&room, BOB, TOPIC, json!({ "topic": "theirs" })));
+    let ours = world.set(&room, ALICE, ("m.room.topic", ""), json!({ "topic": "ours" })).event_id();
+    let damaged = world.event(&ours).unwrap();
+    let row = world.tables.events.get_mut(&damaged.nid).unwrap();
+    let mut event = (*damaged).clone();
+    event.json = bytes::Bytes::from_static(b"{");
+    row.event = std::sync::Arc::new(event);
+    world.cold = true;
+    let Answer::Poison(why) = world.receive(&room, &theirs) else { panic!("it was resolved") };
+    assert!(why.contains(&ours), "{why}");
+}

@@ -59,7 +59,7 @@ impl Default for NodeCache {
 
 impl NodeCache {
     /// Reads nodes of a room, from memory as far as they are there.
-    async fn load(
+    pub(crate) async fn load(
         &self,
         conn: &AsyncPgConnection,
         room_nid: i64,

@@ -25,11 +25,12 @@ use super::fixture::{
     ALICE, Server, World, Written, message, public_room, room_record, rooms_of_one_partition,
 };
 
-const BOB: &str = "@bob:b.example";
+pub(super) const BOB: &str = "@bob:b.example";
 const TS: i64 = 1_700_000_000_000;
 
 /// A room as another server sees it: what is needed to build events.
-struct Remote {
+#[derive(Clone)]
+pub(super) struct Remote {
     room: String,
     version: &'static str,
     state: BTreeMap<(String, String), String>,
@@ -38,7 +39,7 @@ struct Remote {
 }
 
 impl Remote {
-    fn build(
+    pub(super) fn build(
         &mut self,
         sender: &str,
         event_type: &str,
@@ -88,14 +89,14 @@ fn key() -> SigningKey {
     SigningKey::from_seed("a_test", &[9; 32]).expect("a key")
 }
 
-fn record(room: &str, json: &Bytes) -> InputRoomEvent {
+pub(super) fn record(room: &str, json: &Bytes) -> InputRoomEvent {
     let pdu =
         Pdu { kind: Kind::New.into(), json: json.clone(), origin: "b.example".to_owned(), ..Pdu::default() };
     room_record(room, Body::Pdu(pdu))
 }
 
 /// A room of Alice as it was put out.
-async fn remote_of(world: &World, room: &str, to: u64) -> Remote {
+pub(super) async fn remote_of(world: &World, room: &str, to: u64) -> Remote {
     let mut remote = Remote {
         room: room.to_owned(),
         version: "12",

@@ -1,0 +1,95 @@
+//! `RoomAdminService`: what operators ask of rooms.
+
+use std::time::Instant;
+
+use plexus_proto::operator::v1::{
+    BackwardExtremity, Extremity, ListExtremitiesRequest, ListExtremitiesResponse, StateDifference,
+    VerifyRoomRequest, VerifyRoomResponse,
+    room_admin_service_server::{RoomAdminService, RoomAdminServiceServer},
+};
+use tonic::{Request, Response, Status};
+use tracing::instrument;
+
+use super::check::{failed, room_id, room_unknown, unsigned};
+use crate::{
+    app::App,
+    graph::Reader,
+    store::{pool, reads::vertices},
+};
+
+struct Service {
+    app: App,
+}
+
+/// Makes the service.
+pub(super) fn service(app: &App) -> RoomAdminServiceServer<impl RoomAdminService> {
+    RoomAdminServiceServer::new(Service { app: app.clone() })
+}
+
+#[tonic::async_trait]
+impl RoomAdminService for Service {
+    #[instrument(name = "rpc.operator.verify_room", skip_all)]
+    async fn verify_room(
+        &self,
+        request: Request<VerifyRoomRequest>,
+    ) -> Result<Response<VerifyRoomResponse>, Status> {
+        let request = request.into_inner();
+        room_id("room_id", &request.room_id)?;
+        let started = Instant::now();
+        let conn = pool::get(&self.app.pool).await.map_err(|error| failed(&error))?;
+        let rooms = vertices::find_room(&conn, &request.room_id).await.map_err(|error| failed(&error))?;
+        let room = rooms.into_iter().next().ok_or_else(room_unknown)?;
+        let mut reader = Reader::new(&conn, &self.app.nodes, room).map_err(|error| failed(&error))?;
+        let report = reader.verify().await.map_err(|error| failed(&error))?;
+        let differences = report.differences.into_iter();
+        Ok(Response::new(VerifyRoomResponse {
+            agrees: report.differing == 0 && report.current_state_agrees,
+            events: report.events,
+            resolutions: report.resolutions,
+            taken_as_stored: report.taken_as_stored,
+            outliers: report.outliers,
+            differing: report.differing,
+            differences: differences
+                .map(|found| StateDifference {
+                    event_id: found.event_id,
+                    members: found.members,
+                    other: found.other,
+                    damage: found.damage,
+                })
+                .collect(),
+            current_state_agrees: report.current_state_agrees,
+            elapsed_ms: u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
+        }))
+    }
+
+    #[instrument(name = "rpc.operator.list_extremities", skip_all)]
+    async fn list_extremities(
+        &self,
+        request: Request<ListExtremitiesRequest>,
+    ) -> Result<Response<ListExtremitiesResponse>, Status> {
+        let request = request.into_inner();
+        room_id("room_id", &request.room_id)?;
+        let conn = pool::get(&self.app.pool).await.map_err(|error| failed(&error))?;
+        let rooms = vertices::find_room(&conn, &request.room_id).await.map_err(|error| failed(&error))?;
+        let room = rooms.into_iter().next().ok_or_else(room_unknown)?;
+        let forward =
+            vertices::list_vertices(&conn, &room.latest_nids).await.map_err(|error| failed(&error))?;
+        let backward =
+            vertices::list_backward(&conn, &room.room_nid).await.map_err(|error| failed(&error))?;
+        Ok(Response::new(ListExtremitiesResponse {
+            forward: forward
+                .into_iter()
+                .map(|row| Extremity {
+                    event_id: row.event_id,
+                    depth: unsigned(row.depth),
+                    sender: row.sender,
+                    r#type: row.event_type,
+                })
+                .collect(),
+            backward: backward
+                .into_iter()
+                .map(|row| BackwardExtremity { event_id: row.event_id, cited_by: row.cited_by })
+                .collect(),
+        }))
+    }
+}
