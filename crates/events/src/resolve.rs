@@ -14,7 +14,7 @@
 //! - The iterative auth checks read the state only at the keys that the auth events selection names.
 //! - The auth difference only holds what some state's auth chains reach and another's do not, and all chains of
 //!   unconflicted entries belong to every state. So the walk starts at the conflicting entries; what it finds is left
-//!   out if an unconflicted entry reaches it too (see [`difference`]).
+//!   out if an unconflicted entry reaches it too (see `difference`).
 //!
 //! # Where we differ from the letter of the specification
 //!

@@ -49,7 +49,8 @@ impl Rules {
         Self { set: Ruleset::server_default(user) }
     }
 
-    /// The rules of all users who changed nothing, for [`Facts::apply`], which knows itself whom an event mentions.
+    /// The rules of all users who changed nothing, for [`crate::Facts::apply`], which knows itself whom an event
+    /// mentions.
     #[must_use]
     pub fn shared() -> Arc<Self> {
         Arc::clone(&PREDEFINED)

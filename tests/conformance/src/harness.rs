@@ -1,7 +1,7 @@
 //! Runs tests: many at once, on one server.
 //!
 //! A test is an ordinary `async fn name(server: Server)` that panics if something is not as the specification asks.
-//! Each file lists its own by [`tests!`], and [`crate::client_server`] lists the files.
+//! Each file lists its own by `tests!`, and [`crate::client_server`] lists the files.
 
 mod expectations;
 mod report;
