@@ -173,7 +173,8 @@ pub struct RoomserverConfig {
     pub operator_listen: Listener,
     /// Health and metrics.
     pub admin_http: Listener,
-    /// Address under which the other services reach `listen`; empty: the address of `listen`.
+    /// Address under which the other services reach `listen`; empty: the address of `listen`. No two
+    /// room servers may have the same one.
     pub advertise: String,
     /// Room servers, `http://host:port`, for those who call them: `clientapi` and `sync`.
     pub endpoints: Vec<String>,

@@ -68,7 +68,10 @@ impl Engine {
     /// Takes up what an earlier process at our address has left behind: it did not release its partitions, so it was
     /// killed. The group will know only when the session of that process has expired; the fence lets us go on at once.
     async fn recall(&mut self, conn: &mut diesel_async::AsyncPgConnection) -> Result<(), EngineError> {
-        if self.heard || self.recalled {
+        let roomserver = &self.app.config.roomserver;
+        // An address that names no machine is nobody's own.
+        let anywhere = roomserver.advertise.is_empty() && roomserver.listen.address.ip().is_unspecified();
+        if self.heard || self.recalled || anywhere {
             return Ok(());
         }
         let left = partitions::list_of_owner(conn, self.app.board.address()).await?;

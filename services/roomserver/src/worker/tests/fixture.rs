@@ -1,6 +1,13 @@
 //! A database of its own, a log, room servers on them, and writers who do not give up.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::Duration,
+};
 
 use bytes::Bytes;
 use diesel_async::{AsyncPgConnection, RunQueryDsl as _, SimpleAsyncConnection as _};
@@ -65,8 +72,12 @@ impl World {
     }
 
     pub(super) async fn start(&self) -> Server {
+        // Each has an address of its own: one that shares it takes up what the other works on.
+        static STARTED: AtomicU32 = AtomicU32::new(0);
+        let advertise = format!("http://server-{}", STARTED.fetch_add(1, Ordering::Relaxed));
         let config: Config = serde_json::from_value(json!({
             "server": {"name": "example.org", "signing_key": self.key},
+            "roomserver": {"advertise": advertise},
             "postgres": {"url": self.url, "max_connections": 4},
         }))
         .expect("configuration holds");

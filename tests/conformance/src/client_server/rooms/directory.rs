@@ -54,7 +54,7 @@ fn rooms(answer: &Value) -> Vec<String> {
 }
 
 async fn published(user: &User, name: &str) -> Room {
-    user.creates_room().with("visibility", json!("public")).with("name", json!(name)).await
+    user.creates_room().public().with("visibility", json!("public")).with("name", json!(name)).await
 }
 
 async fn published_rooms_are_told_as_they_are(server: Server) {
@@ -110,6 +110,7 @@ async fn the_directory_is_filtered_by_type(server: Server) {
     let room = published(&alice, &name).await;
     let space = alice
         .creates_room()
+        .public()
         .with("visibility", json!("public"))
         .with("name", json!(name))
         .with("creation_content", json!({ "type": "m.space" }))
