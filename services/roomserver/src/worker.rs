@@ -9,6 +9,7 @@
 mod board;
 mod cache;
 mod engine;
+mod guests;
 mod intake;
 mod janitor;
 mod ownership;
@@ -46,10 +47,12 @@ pub(crate) fn start(app: &App, shutdown: &Shutdown) -> Result<Vec<AbortHandle>, 
     let env = Env { server_name, signing_key };
     let (publisher, publishing) = Publisher::new(app.log.clone());
     let ownership = app.log.join_group::<InputRoom>(GROUP)?;
-    let engine = Engine::open(app.clone(), Arc::new(env), publisher, ownership)?;
+    let (guest_access, guests) = guests::chore(app.clone(), shutdown.clone());
+    let engine = Engine::open(app.clone(), Arc::new(env), publisher, ownership, guest_access)?;
     Ok(vec![
         shutdown.spawn(publishing).abort_handle(),
         shutdown.spawn(engine.run(shutdown.clone())).abort_handle(),
         shutdown.spawn(janitor::run(app.clone(), shutdown.clone())).abort_handle(),
+        shutdown.spawn(guests).abort_handle(),
     ])
 }

@@ -16,6 +16,7 @@ use tracing::{debug, error, info, warn};
 
 use super::{
     cache::RoomCache,
+    guests,
     intake::{BATCH_RECORDS, Input, Intake},
     partition::{INPUT_LOGS, Partition},
     publisher::{Lane, Publisher},
@@ -57,6 +58,7 @@ pub(super) struct Engine {
     pub(super) env: Arc<Env>,
     pub(super) publisher: Publisher,
     ownership: Ownership,
+    guest_access: guests::Changes,
     pub(super) intake: Intake,
     /// The connection that writes; `None` after a failure.
     pub(super) conn: Option<AsyncPgConnection>,
@@ -118,6 +120,7 @@ impl Engine {
         env: Arc<Env>,
         publisher: Publisher,
         ownership: Ownership,
+        guest_access: guests::Changes,
     ) -> Result<Self, LogError> {
         let intake = Intake::open(&app.log)?;
         Ok(Self {
@@ -125,6 +128,7 @@ impl Engine {
             env,
             publisher,
             ownership,
+            guest_access,
             intake,
             conn: None,
             wanted: BTreeSet::new(),
@@ -363,6 +367,9 @@ impl Engine {
         measure(&inputs[..count], &done.decided);
         raise_alarms(done.batch.rooms.state_resets());
         metrics::counter!(names::DEAD_LETTERS).increment(done.dead_letters);
+        for room in done.batch.facts.changed("m.room.guest_access") {
+            self.guest_access.note(room);
+        }
         self.rooms.commit(done.rooms);
         for id in &done.changed_users {
             if let Ok(id) = <&UserId>::try_from(id.as_str()) {

@@ -1,6 +1,7 @@
 //! The worker on a real Postgres and the in-process log.
 
 mod fixture;
+mod guests;
 mod hostile;
 mod live;
 mod operators;

@@ -55,6 +55,13 @@ impl Facts {
         }
     }
 
+    /// Rooms of which the entry of a type, with an empty state key, has changed.
+    pub(crate) fn changed(&self, event_type: &str) -> impl Iterator<Item = RoomNid> {
+        let keys = self.changed.keys();
+        keys.filter(move |(_, changed, state_key)| changed == event_type && state_key.is_empty())
+            .map(|(room, ..)| *room)
+    }
+
     /// Writes them.
     pub(super) fn write(&self, pipeline: &mut Pipeline<'_>) {
         let present = || self.changed.iter().filter(|(_, holder)| !holder.event_id.is_empty());

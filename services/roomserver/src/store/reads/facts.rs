@@ -44,6 +44,15 @@ query! {
 }
 
 query! {
+    /// Lists the entries of one type and an empty state key.
+    fn list_entries<'a>(room_nids: [i64] as Array<Int8>, event_type: str as Text)
+        -> FactRow as (Int8, Text, Text, Binary) =
+        "SELECT f.room_nid, f.type, f.state_key, j.json FROM current_facts f \
+         JOIN event_json j ON j.event_nid = f.event_nid \
+         WHERE f.room_nid = ANY(?) AND f.type = ? AND f.state_key = ''";
+}
+
+query! {
     /// Lists the children of spaces, at most so many of each.
     fn list_children<'a>(room_nids: [i64] as Array<Int8>, limit: i64 as Int8)
         -> FactRow as (Int8, Text, Text, Binary) =
@@ -131,7 +140,7 @@ pub(crate) struct UserRow {
 }
 
 query! {
-    /// Searches users whom a user may find by a term in lower case.
+    /// Searches users whom a user may find by a term in lower case; nobody finds themselves.
     ///
     /// Local users go by their profiles: what they call themselves in some room is told only there.
     fn search_users<'a>(viewer: str as Text, term: str as Text, limit: i64 as Int8)
@@ -147,7 +156,7 @@ query! {
              (SELECT convert_from(p.value, 'UTF8')::json #>> '{}' FROM profiles p \
               WHERE p.user_id = a.user_id AND p.field = 'avatar_url' \
                 AND position('\\\\u0000'::bytea IN p.value) = 0) AS avatar \
-           FROM accounts a WHERE NOT a.deactivated), \
+           FROM accounts a CROSS JOIN q WHERE NOT a.deactivated AND a.user_id <> q.viewer), \
          found AS ( \
            SELECT u.user_id, u.name, u.avatar FROM users u CROSS JOIN q \
            WHERE (position(q.term IN lower(u.user_id)) > 0 \

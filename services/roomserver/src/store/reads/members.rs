@@ -103,3 +103,35 @@ query! {
          LEFT JOIN events e ON e.event_nid = m.event_nid \
          WHERE r.room_id = ? AND cardinality(r.latest_nids) > 0 ORDER BY m.user_id";
 }
+
+/// A guest of this server in a room.
+#[derive(Debug, Clone, Queryable)]
+pub(crate) struct GuestRow {
+    pub(crate) room_nid: i64,
+    pub(crate) room_id: String,
+    pub(crate) user_id: String,
+}
+
+query! {
+    /// Lists guests who are joined to rooms of some partitions, by room and user, after one of them.
+    fn list_guests<'a>(
+        partitions: [i16] as Array<SmallInt>,
+        after_room: i64 as Int8,
+        after_user: str as Text,
+        limit: i64 as Int8,
+    ) -> GuestRow as (Int8, Text, Text) =
+        "SELECT r.room_nid, r.room_id, m.user_id FROM accounts a \
+         JOIN current_members m ON m.user_id = a.user_id AND m.membership = 'join' \
+         JOIN rooms r ON r.room_nid = m.room_nid \
+         WHERE a.guest AND r.partition = ANY(?) AND (m.room_nid, m.user_id) > (?, ?) \
+         ORDER BY m.room_nid, m.user_id LIMIT ?";
+}
+
+query! {
+    /// Lists guests who are joined to some rooms.
+    fn list_guests_of<'a>(room_nids: [i64] as Array<Int8>) -> GuestRow as (Int8, Text, Text) =
+        "SELECT r.room_nid, r.room_id, m.user_id FROM accounts a \
+         JOIN current_members m ON m.user_id = a.user_id AND m.membership = 'join' \
+         JOIN rooms r ON r.room_nid = m.room_nid \
+         WHERE a.guest AND m.room_nid = ANY(?)";
+}

@@ -49,7 +49,7 @@ macro_rules! related_deep {
         query! {
             $(#[$meta])*
             ///
-            /// Relation type and event type are patterns of `LIKE`, for every event on the way.
+            /// Relation type and event type are patterns of `LIKE`, for what is listed, not for what is on the way.
             fn $name<'a>(
                 room_nid: i64 as Int8,
                 relates_to_id: str as Text,
@@ -62,18 +62,19 @@ macro_rules! related_deep {
             ) -> ScanRow as (Int8, Int8, Text, Nullable<Text>, Text, Int4, SmallInt) = concat!(
                 "WITH RECURSIVE q AS (SELECT ?::bigint AS room_nid, ?::text AS parent, ?::text AS rel_type, \
                    ?::text AS type, ?::int AS depth), \
-                 found (event_nid, event_id, seq, depth) AS ( \
-                   SELECT r.event_nid, r.event_id, r.seq, 1 FROM q JOIN event_relations r \
+                 found (event_nid, event_id, seq, rel_type, type, depth) AS ( \
+                   SELECT r.event_nid, r.event_id, r.seq, r.rel_type, r.type, 1 FROM q JOIN event_relations r \
                      ON r.room_nid = q.room_nid AND r.relates_to_id = q.parent \
-                     AND r.rel_type LIKE q.rel_type AND r.type LIKE q.type \
                    UNION \
-                   SELECT r.event_nid, r.event_id, r.seq, f.depth + 1 FROM found f CROSS JOIN q \
-                     JOIN event_relations r ON r.room_nid = q.room_nid AND r.relates_to_id = f.event_id \
-                     AND r.rel_type LIKE q.rel_type AND r.type LIKE q.type \
+                   SELECT r.event_nid, r.event_id, r.seq, r.rel_type, r.type, f.depth + 1 FROM found f \
+                     CROSS JOIN q JOIN event_relations r ON r.room_nid = q.room_nid \
+                       AND r.relates_to_id = f.event_id \
                      WHERE f.depth < q.depth \
                  ) \
                  SELECT e.event_nid, f.seq, e.type, e.state_key, e.sender, e.flags, e.visibility \
-                 FROM (SELECT DISTINCT event_nid, seq FROM found) f JOIN events e ON e.event_nid = f.event_nid \
+                 FROM (SELECT DISTINCT f.event_nid, f.seq FROM found f CROSS JOIN q \
+                     WHERE f.rel_type LIKE q.rel_type AND f.type LIKE q.type) f \
+                   JOIN events e ON e.event_nid = f.event_nid \
                  WHERE f.seq > ? AND f.seq <= ? ORDER BY f.seq", $order, " LIMIT ?"
             );
         }

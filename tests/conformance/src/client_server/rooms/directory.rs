@@ -19,6 +19,7 @@ tests![
     the_directory_is_filtered_by_type,
     the_directory_is_paged_in_both_directions,
     wrong_pages_of_the_directory_are_refused,
+    a_foreign_token_of_the_directory_is_refused,
     users_who_share_a_room_are_found,
     users_in_public_rooms_are_found,
     users_who_cannot_be_met_are_not_found,
@@ -165,11 +166,15 @@ async fn the_directory_is_paged_in_both_directions(server: Server) {
 
 async fn wrong_pages_of_the_directory_are_refused(server: Server) {
     let alice = server.user("alice").await;
-    let since = alice.get("/publicRooms").query("since", "nothing").await;
-    since.refused_as(&[(400, "M_INVALID_PARAM"), (400, "M_UNKNOWN")]);
     alice.get("/publicRooms").query("limit", "x").await.refused(400, "M_INVALID_PARAM");
     let body = alice.post("/publicRooms", json!({ "filter": 1 })).await;
     body.refused_as(&[(400, "M_BAD_JSON"), (400, "M_INVALID_PARAM"), (400, "M_UNKNOWN")]);
+}
+
+async fn a_foreign_token_of_the_directory_is_refused(server: Server) {
+    let alice = server.user("alice").await;
+    let since = alice.get("/publicRooms").query("since", "nothing").await;
+    since.refused_as(&[(400, "M_INVALID_PARAM"), (400, "M_UNKNOWN")]);
 }
 
 fn users(answer: &Value) -> Vec<String> {

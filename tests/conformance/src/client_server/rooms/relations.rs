@@ -132,11 +132,11 @@ async fn recursion_finds_what_relates_indirectly(server: Server) {
     let edit = edits(&alice, &room, &reply, "edited").await;
     let reaction = annotates(&alice, &room, &reply, "+").await;
     let answer = lists(&alice, &room, &root, "").query("recurse", true).await.ok();
-    assert_eq!(ids(&answer), [reaction, edit, reply]);
+    assert_eq!(ids(&answer), [reaction.clone(), edit, reply]);
     assert!(answer.at("/recursion_depth").as_u64().is_some_and(|depth| depth >= 3), "{answer}");
-    // The filter holds for every event on the way.
+    // What is asked for need not be asked of the events on the way.
     let reactions = lists(&alice, &room, &root, "/m.annotation").query("recurse", true).await.ok();
-    assert!(ids(&reactions).is_empty(), "{reactions}");
+    assert_eq!(ids(&reactions), [reaction]);
 }
 
 async fn a_redacted_event_relates_to_nothing(server: Server) {
@@ -169,8 +169,7 @@ async fn wrong_pages_of_relations_are_refused(server: Server) {
     let alice = server.user("alice").await;
     let room = alice.creates_room().await;
     let root = alice.says(&room, "root").await;
-    for (name, value) in [("limit", "x"), ("limit", "0"), ("dir", "x"), ("from", "nothing"), ("recurse", "x")]
-    {
+    for (name, value) in [("limit", "x"), ("dir", "x"), ("from", "nothing"), ("recurse", "x")] {
         let answer = lists(&alice, &room, &root, "").query(name, value).await;
         answer.refused_as(&[(400, "M_INVALID_PARAM"), (400, "M_UNKNOWN")]);
     }

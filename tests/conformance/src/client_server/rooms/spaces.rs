@@ -14,6 +14,7 @@ tests![
     rooms_that_one_may_not_know_of_are_left_out,
     members_of_the_space_see_its_restricted_rooms,
     depth_and_suggestion_choose,
+    a_limit_of_none_is_refused,
     spaces_are_paged,
     a_page_keeps_to_its_options,
     loops_end,
@@ -22,6 +23,7 @@ tests![
     a_summary_tells_what_a_room_is,
     a_summary_tells_ones_membership,
     a_private_room_has_no_summary_for_strangers,
+    an_unknown_room_has_no_summary,
 ];
 
 async fn space(user: &User) -> Room {
@@ -110,6 +112,11 @@ async fn depth_and_suggestion_choose(server: Server) {
     assert_eq!(shallow, [root.0.clone(), inner.0, first.0]);
     assert_eq!(rooms(&walks(&alice, &root).query("max_depth", 0).await.ok()), std::slice::from_ref(&root.0));
     walks(&alice, &root).query("max_depth", -1).await.refused(400, "M_INVALID_PARAM");
+}
+
+async fn a_limit_of_none_is_refused(server: Server) {
+    let alice = server.user("alice").await;
+    let root = space(&alice).await;
     walks(&alice, &root).query("limit", 0).await.refused(400, "M_INVALID_PARAM");
 }
 
@@ -201,5 +208,9 @@ async fn a_private_room_has_no_summary_for_strangers(server: Server) {
     let (alice, bob) = server.pair().await;
     let room = alice.creates_room().await;
     summary(&bob, &room).await.refused(404, "M_NOT_FOUND");
-    summary(&bob, &server.nowhere()).await.refused(404, "M_NOT_FOUND");
+}
+
+async fn an_unknown_room_has_no_summary(server: Server) {
+    let alice = server.user("alice").await;
+    summary(&alice, &server.nowhere()).await.refused(404, "M_NOT_FOUND");
 }

@@ -18,6 +18,7 @@ tests![
     a_thread_cannot_begin_within_a_thread,
     threads_are_not_for_strangers,
     wrong_pages_of_threads_are_refused,
+    a_limit_of_none_is_refused,
     ignored_users_do_not_count,
 ];
 
@@ -150,9 +151,15 @@ async fn threads_are_not_for_strangers(server: Server) {
 async fn wrong_pages_of_threads_are_refused(server: Server) {
     let alice = server.user("alice").await;
     let room = alice.creates_room().await;
-    for (name, value) in [("limit", "0"), ("limit", "x"), ("include", "some"), ("from", "nothing")] {
+    for (name, value) in [("limit", "x"), ("include", "some"), ("from", "nothing")] {
         lists(&alice, &room).query(name, value).await.refused(400, "M_INVALID_PARAM");
     }
+}
+
+async fn a_limit_of_none_is_refused(server: Server) {
+    let alice = server.user("alice").await;
+    let room = alice.creates_room().await;
+    lists(&alice, &room).query("limit", 0).await.refused(400, "M_INVALID_PARAM");
 }
 
 async fn ignored_users_do_not_count(server: Server) {

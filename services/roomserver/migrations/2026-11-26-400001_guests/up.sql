@@ -1,0 +1,1 @@
+CREATE INDEX accounts_guests ON accounts (user_id) WHERE guest;
