@@ -278,7 +278,8 @@ async fn users_are_found_where_they_can_be_met() {
     assert_eq!(find(ALICE, "far", 10).await.0, ["@zoe:elsewhere.org"]);
     assert_eq!(find(CAROL, "build", 10).await.0, Vec::<String>::new());
     assert_eq!(find(ALICE, "  ", 10).await, (Vec::new(), false));
-    assert!(find(ALICE, "example.org", 1).await.1);
+    assert!(find(ALICE, ".org", 1).await.1);
+    assert_eq!(find(ALICE, "wonder", 10).await.0, Vec::<String>::new(), "nobody finds themselves");
     let mut public = fixture.room(ALICE).await;
     rule(&mut public, &mut fixture, "public", &[]).await;
     public.member(&mut fixture, "@dave:example.org", "join").await;
