@@ -14,6 +14,7 @@ mod command;
 mod mutants;
 mod server;
 mod specification;
+mod wait;
 
 use std::process::ExitCode;
 

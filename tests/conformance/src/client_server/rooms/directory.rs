@@ -2,13 +2,12 @@
 //! [directory of users](https://spec.matrix.org/v1.19/client-server-api/#user-directory), and
 //! [mutual rooms](https://spec.matrix.org/v1.19/client-server-api/#mutual-rooms).
 
-use std::time::Duration;
-
 use serde_json::{Value, json};
 
 use crate::{
     actor::{Room, User},
     server::Server,
+    wait::eventually,
     wire::{Json as _, Request},
 };
 
@@ -19,6 +18,7 @@ tests![
     the_directory_is_filtered_by_type,
     the_directory_is_paged_in_both_directions,
     wrong_pages_of_the_directory_are_refused,
+    a_filter_of_the_directory_that_is_no_object_is_refused,
     a_foreign_token_of_the_directory_is_refused,
     users_who_share_a_room_are_found,
     users_in_public_rooms_are_found,
@@ -28,23 +28,6 @@ tests![
     mutual_rooms_with_nobody_are_none,
     one_shares_no_rooms_with_oneself,
 ];
-
-/// Asks until the answer is as wanted: directories may follow the rooms with a delay.
-async fn eventually<F: Future<Output = Value>>(
-    what: &str,
-    ask: impl Fn() -> F,
-    wanted: impl Fn(&Value) -> bool,
-) -> Value {
-    let mut last = Value::Null;
-    for _ in 0..100 {
-        last = ask().await;
-        if wanted(&last) {
-            return last;
-        }
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
-    panic!("{what} did not come true: {last}");
-}
 
 fn searches(user: &User, term: &str) -> Request {
     user.post("/publicRooms", json!({ "filter": { "generic_search_term": term } }))
@@ -167,6 +150,10 @@ async fn the_directory_is_paged_in_both_directions(server: Server) {
 async fn wrong_pages_of_the_directory_are_refused(server: Server) {
     let alice = server.user("alice").await;
     alice.get("/publicRooms").query("limit", "x").await.refused(400, "M_INVALID_PARAM");
+}
+
+async fn a_filter_of_the_directory_that_is_no_object_is_refused(server: Server) {
+    let alice = server.user("alice").await;
     let body = alice.post("/publicRooms", json!({ "filter": 1 })).await;
     body.refused_as(&[(400, "M_BAD_JSON"), (400, "M_INVALID_PARAM"), (400, "M_UNKNOWN")]);
 }

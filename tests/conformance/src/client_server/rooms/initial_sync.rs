@@ -6,7 +6,7 @@
 
 use serde_json::{Value, json};
 
-use crate::{server::Server, wire::Json as _};
+use crate::{server::Server, wait::eventually, wire::Json as _};
 
 tests![
     a_room_tells_its_state_and_its_last_events,
@@ -28,7 +28,12 @@ async fn a_room_tells_its_state_and_its_last_events(server: Server) {
     let second = alice.says(&room, "second").await;
     let tag = path!("/user/{}/rooms/{}/account_data/org.example.note", alice.id, room);
     alice.put(tag, json!({ "n": 1 })).await.ok();
-    let answer = alice.get(path!("/rooms/{}/initialSync", room)).query("limit", 2).await.ok();
+    let answer = eventually(
+        "the last event is told",
+        || async { alice.get(path!("/rooms/{}/initialSync", room)).query("limit", 2).await.ok() },
+        |answer| ids(answer.list("/messages/chunk")).last() == Some(&second),
+    )
+    .await;
     assert_eq!((answer.text("/room_id"), answer.text("/membership")), (room.0.clone(), "join".to_owned()));
     // It may be left out.
     assert!(!answer.has("/visibility") || answer["visibility"] == "private", "{answer}");
