@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use crate::{
     actor::{Room, User},
     server::Server,
+    wait::eventually,
     wire::{Json as _, Request},
 };
 
@@ -184,8 +185,15 @@ async fn a_summary_tells_what_a_room_is(server: Server) {
         .state("m.room.encryption", json!({ "algorithm": "m.megolm.v1.aes-sha2" }))
         .await;
     let alias = format!("#{alias}:{}", server.name());
+    let told = eventually(
+        "all is told",
+        || async { summary(&bob, &room).await.ok() },
+        |told| {
+            told.has("/name") && told.has("/topic") && told.has("/canonical_alias") && told.has("/encryption")
+        },
+    )
+    .await;
     let by_alias = bob.get(path!("/_matrix/client/v1/room_summary/{}", alias)).await.ok();
-    let told = summary(&bob, &room).await.ok();
     assert_eq!(told, by_alias);
     assert_eq!(told.text("/room_id"), room.0);
     assert_eq!((told.text("/name"), told.text("/topic")), ("Pub".to_owned(), "Beer".to_owned()));
