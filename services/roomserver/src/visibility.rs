@@ -146,20 +146,25 @@ pub(crate) struct EventFacts {
     pub(crate) own_member: bool,
 }
 
-/// Whether the viewer may see the event.
+/// Whether the viewer may see the event: those whom a member event removes get to see it, also if they had only been
+/// invited or had knocked.
 pub(crate) fn may_see(history: &MemberHistory, event: EventFacts) -> bool {
+    let removed = || {
+        event.own_member
+            && matches!(history.at(event.seq), Membership::Leave | Membership::Ban)
+            && matches!(history.before(event.seq), Membership::Invite | Membership::Knock)
+    };
+    may_see_state(history, event) || removed()
+}
+
+/// Whether the viewer may see what the room was like at the event: by the rules of the specification alone. Who is told
+/// that an invite was taken back is not told what has become of the room.
+pub(crate) fn may_see_state(history: &MemberHistory, event: EventFacts) -> bool {
     if event.visibility == HistoryVisibility::WorldReadable {
         return true;
     }
     let before = history.before(event.seq);
     let after = history.at(event.seq);
-    // Those whom a member event removes get to see it, also if they had only been invited or had knocked.
-    if event.own_member
-        && matches!(after, Membership::Leave | Membership::Ban)
-        && matches!(before, Membership::Join | Membership::Invite | Membership::Knock)
-    {
-        return true;
-    }
     // Only their own member events change a viewer's membership, so for all others both are the same.
     [before, after].into_iter().any(|membership| match membership {
         Membership::Join => true,

@@ -8,3 +8,4 @@ mod state;
 mod summary;
 mod timeline;
 mod users;
+mod visibility;

@@ -9,7 +9,7 @@ use crate::{
     app::App,
     rpc::check::{self, failed, forbidden, room_unknown},
     store::{StoreError, reads, reads::rooms::RoomRow},
-    visibility::{EventFacts, HistoryVisibility, MemberHistory, Membership, may_see},
+    visibility::{EventFacts, HistoryVisibility, MemberHistory, Membership, may_see, may_see_state},
 };
 
 /// A room as seen by somebody.
@@ -95,13 +95,27 @@ pub(super) struct Facts<'a> {
 impl Facts<'_> {
     /// Whether a user may see the event.
     pub(super) fn visible_to(&self, user_id: &str, history: &MemberHistory) -> bool {
+        self.allowed(user_id, history, may_see)
+    }
+
+    /// Whether a user may see what the room was like at the event.
+    pub(super) fn state_visible_to(&self, user_id: &str, history: &MemberHistory) -> bool {
+        self.allowed(user_id, history, may_see_state)
+    }
+
+    fn allowed(
+        &self,
+        user_id: &str,
+        history: &MemberHistory,
+        rule: fn(&MemberHistory, EventFacts) -> bool,
+    ) -> bool {
         let Some(seq) = self.seq else { return false };
         if self.flags & reads::events::HIDDEN != 0 {
             return false;
         }
         let own_member = self.event_type == "m.room.member" && self.state_key == Some(user_id);
         let visibility = HistoryVisibility::from_column(self.visibility);
-        may_see(history, EventFacts { seq, visibility, own_member })
+        rule(history, EventFacts { seq, visibility, own_member })
     }
 }
 

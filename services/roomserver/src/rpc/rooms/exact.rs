@@ -12,20 +12,22 @@ use crate::{
 };
 
 impl View {
-    /// Whether the viewer may see an event. Where the graph is forked, the order of the timeline does not tell.
-    pub(super) async fn may_see_exactly(
+    /// Whether the viewer may see what the room was like at an event. Where the graph is forked, the order of the timeline
+    /// does not tell.
+    pub(super) async fn may_see_state_exactly(
         &self,
         app: &App,
         conn: &AsyncPgConnection,
         event_nid: i64,
         facts: &Facts<'_>,
     ) -> Result<bool, StoreError> {
-        let Some(viewer) = self.viewer.as_ref().filter(|_| self.room.forked) else {
-            return Ok(self.may_see(facts));
-        };
+        let Some(viewer) = self.viewer.as_ref() else { return Ok(true) };
+        if !self.room.forked {
+            return Ok(facts.state_visible_to(&viewer.user_id, &viewer.history));
+        }
         let mut histories = HashMap::from([(self.room.room_nid, viewer.history.clone())]);
         sharpen(app, conn, &mut histories, &viewer.user_id, &[event_nid]).await?;
-        Ok(histories.values().any(|history| facts.visible_to(&viewer.user_id, history)))
+        Ok(histories.values().any(|history| facts.state_visible_to(&viewer.user_id, history)))
     }
 
     /// Tells the viewer's history the memberships at events, if the order of the timeline does not tell them.

@@ -40,7 +40,7 @@ pub(in crate::rpc) fn current_state(view: &View) -> State {
 
 /// Finds the state at a point, as far as the viewer may see it.
 ///
-/// A viewer may see the state at an event that they may see. One who has left sees nothing later than their leave. A
+/// A viewer may see the state at an event that the rules let them see. One who has left sees nothing later than their leave. A
 /// member who names a position (not an event) that they may not see gets the state they next came into: the tokens that
 /// clients have of the beginning of a timeline lie just before it.
 pub(in crate::rpc) async fn resolve(
@@ -141,9 +141,10 @@ async fn point_of(
     }
 }
 
-/// Whether the viewer may see the event, by the state at it if need be.
+/// Whether the viewer may see what the room was like at the event, by the state at it if need be.
 async fn may_see(app: &App, conn: &AsyncPgConnection, view: &View, point: &PointRow) -> Result<bool, Status> {
-    view.may_see_exactly(app, conn, point.event_nid, &facts(point)).await.map_err(|error| failed(&error))
+    let visible = view.may_see_state_exactly(app, conn, point.event_nid, &facts(point)).await;
+    visible.map_err(|error| failed(&error))
 }
 
 fn facts(point: &PointRow) -> Facts<'_> {

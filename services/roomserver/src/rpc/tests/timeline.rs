@@ -7,7 +7,7 @@ use serde_json::json;
 use super::fixture::{Dice, Fixture, Room, Sent, reason};
 use crate::visibility::{HistoryVisibility, Membership, tests::oracle};
 
-const USERS: [&str; 5] = [
+pub(super) const USERS: [&str; 5] = [
     "@alice:example.org",
     "@bob:example.org",
     "@carol:example.org",
@@ -50,7 +50,7 @@ async fn page(
 }
 
 /// What a viewer may see by the rules, and whether they may see the room at all.
-fn expected(room: &Room, viewer: &str) -> (Vec<Sent>, bool, Option<usize>) {
+pub(super) fn expected(room: &Room, viewer: &str) -> (Vec<Sent>, bool, Option<usize>) {
     let memberships = room
         .log
         .iter()
