@@ -13,6 +13,7 @@ mod lazy;
 mod left;
 pub(crate) mod notifications;
 mod params;
+mod relations;
 mod response;
 mod state;
 mod timeline;

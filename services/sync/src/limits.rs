@@ -50,8 +50,20 @@ pub(crate) const TIMELINE_LIMIT: (usize, usize) = (10, 1_000);
 /// Rooms that one request loads or reads at the same time.
 pub(crate) const CONCURRENCY: usize = 16;
 
+/// Member events of a user that are looked through, backwards, for the end of their stay in a room.
+pub(crate) const DEPARTURE: usize = 16;
+
 /// Pages of a timeline that one room of one answer may cost.
 pub(crate) const PAGES: usize = 5;
+
+/// Events of a room, and rooms, whose relations are asked for at once: together at most as many events as the contract
+/// allows in one call.
+pub(crate) const RELATED_OF_ROOM: usize = 100;
+/// Rooms of such a call.
+pub(crate) const RELATED_ROOMS: usize = 100;
+
+/// Ignored users whom the room server is told of; what further ones say is still left out of timelines.
+pub(crate) const IGNORED: usize = 10_000;
 
 /// How often an answer is begun again because what it needs moved on.
 pub(crate) const ATTEMPTS: usize = 8;

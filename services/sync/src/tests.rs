@@ -7,6 +7,8 @@ mod initial;
 mod live;
 mod load;
 mod members;
+mod relations;
 mod replicas;
 mod unread;
+mod visibility;
 mod world;

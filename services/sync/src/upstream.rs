@@ -9,6 +9,7 @@ use plexus_proto::{
     log::v1::{OutputRoomEvent, OutputUserEvent},
     room::v1::{
         self as room, RoomEvent, RoomInfo, StateKey, StatePoint, UserRoom,
+        room_history_service_client::RoomHistoryServiceClient,
         room_query_service_client::RoomQueryServiceClient,
         room_stream_service_client::RoomStreamServiceClient, state_point::Point,
     },
@@ -69,6 +70,7 @@ impl From<UpstreamError> for MatrixError {
 #[derive(Debug, Clone)]
 pub(crate) struct Upstream {
     rooms: RoomQueryServiceClient<RpcChannel>,
+    history: RoomHistoryServiceClient<RpcChannel>,
     room_stream: RoomStreamServiceClient<RpcChannel>,
     users: UserQueryServiceClient<RpcChannel>,
     user_stream: UserStreamServiceClient<RpcChannel>,
@@ -92,6 +94,8 @@ impl Upstream {
     pub(crate) fn new(channel: RpcChannel) -> Self {
         Self {
             rooms: RoomQueryServiceClient::new(channel.clone()).max_decoding_message_size(limits::MESSAGE),
+            history: RoomHistoryServiceClient::new(channel.clone())
+                .max_decoding_message_size(limits::MESSAGE),
             room_stream: RoomStreamServiceClient::new(channel.clone())
                 .max_decoding_message_size(limits::MESSAGE),
             users: UserQueryServiceClient::new(channel.clone()).max_decoding_message_size(limits::MESSAGE),
@@ -224,6 +228,16 @@ impl Upstream {
     ) -> Result<room::ListTimelineResponse, UpstreamError> {
         let mut client = self.rooms.clone();
         call("RoomQuery.ListTimeline", client.list_timeline(request)).await
+    }
+
+    /// Reads what relations have made of events.
+    pub(crate) async fn aggregations(
+        &self,
+        request: room::GetAggregationsInRoomsRequest,
+    ) -> Result<Vec<room::Aggregations>, UpstreamError> {
+        let mut client = self.history.clone();
+        let answer = client.get_aggregations_in_rooms(request);
+        Ok(call("RoomHistory.GetAggregationsInRooms", answer).await?.aggregations)
     }
 
     /// Reads the memberships of a user, forgotten rooms included, and the positions they reflect.

@@ -1,8 +1,9 @@
 //! `RoomHistoryService`: relations, threads, and events by time.
 
 use plexus_proto::room::v1::{
-    FindEventByTimeRequest, FindEventByTimeResponse, GetAggregationsRequest, GetAggregationsResponse,
-    ListRelationsRequest, ListRelationsResponse, ListThreadsRequest, ListThreadsResponse,
+    FindEventByTimeRequest, FindEventByTimeResponse, GetAggregationsInRoomsRequest,
+    GetAggregationsInRoomsResponse, GetAggregationsRequest, GetAggregationsResponse, ListRelationsRequest,
+    ListRelationsResponse, ListThreadsRequest, ListThreadsResponse,
     room_history_service_server::{RoomHistoryService, RoomHistoryServiceServer},
 };
 use tonic::{Request, Response, Status};
@@ -40,6 +41,13 @@ impl RoomHistoryService for Service {
         request: Request<GetAggregationsRequest>,
     ) -> Result<Response<GetAggregationsResponse>, Status> {
         get_aggregations::answer(&self.app, request).await
+    }
+
+    async fn get_aggregations_in_rooms(
+        &self,
+        request: Request<GetAggregationsInRoomsRequest>,
+    ) -> Result<Response<GetAggregationsInRoomsResponse>, Status> {
+        get_aggregations::answer_rooms(&self.app, request.into_inner()).await
     }
 
     async fn find_event_by_time(

@@ -7,6 +7,7 @@ use futures::{StreamExt as _, TryStreamExt as _};
 use plexus_matrix_http::{MatrixError, token::SyncToken};
 use plexus_push::Rules;
 use plexus_service::Shutdown;
+use ruma::OwnedRoomId;
 use serde_json::value::RawValue;
 use tokio::{
     sync::watch,
@@ -15,12 +16,14 @@ use tokio::{
 use tracing::{error, warn};
 
 use super::{
-    context::{Context, Problem, data_event},
+    context::{Context, Problem, Told, data_event},
     invited, joined,
     lazy::{Device, Sent},
     left,
     params::Request,
+    relations::Relations,
     response::{Events, InvitedRoom, JoinedRoom, KnockedRoom, LeftRoom, Response},
+    timeline::Timeline,
 };
 use crate::{
     SyncService,
@@ -147,10 +150,10 @@ async fn attempt(
 
 /// A room's section of the answer.
 enum Section {
-    Joined(JoinedRoom),
+    Joined(Told<JoinedRoom>),
     Invited(InvitedRoom),
     Knocked(KnockedRoom),
-    Left(LeftRoom),
+    Left(Told<LeftRoom>),
 }
 
 async fn make(
@@ -161,7 +164,7 @@ async fn make(
     reading.candidates.retain(|candidate| is_wanted(context, candidate));
     load(context, &mut reading.candidates, pins).await?;
     let mut response = Response::new(context.cut);
-    let mut sent = Vec::new();
+    let (mut sent, mut timelines) = (Vec::new(), Vec::new());
     let mut sections = futures::stream::iter(reading.candidates)
         .map(|candidate| async move { (section(context, &candidate).await, candidate) })
         .buffer_unordered(limits::CONCURRENCY)
@@ -175,18 +178,28 @@ async fn make(
             Err(problem) => Err(problem),
         });
     while let Some((section, candidate)) = sections.try_next().await? {
-        let Some((section, members)) = section else {
-            continue;
-        };
-        sent.extend(members);
         let room_id = candidate.room.id.clone();
+        let mut with_timeline = |members, timeline: Timeline, end| {
+            sent.extend(members);
+            if !timeline.events.is_empty() {
+                timelines.push((room_id.clone(), timeline, end));
+            }
+        };
         match section {
-            Section::Joined(room) => drop(response.rooms.join.insert(room_id, room)),
-            Section::Invited(room) => drop(response.rooms.invite.insert(room_id, room)),
-            Section::Knocked(room) => drop(response.rooms.knock.insert(room_id, room)),
-            Section::Left(room) => drop(response.rooms.leave.insert(room_id, room)),
+            Some(Section::Joined(Told { room, members, timeline, end })) => {
+                with_timeline(members, timeline, end);
+                response.rooms.join.insert(room_id, room);
+            }
+            Some(Section::Left(Told { room, members, timeline, end })) => {
+                with_timeline(members, timeline, end);
+                response.rooms.leave.insert(room_id, room);
+            }
+            Some(Section::Invited(room)) => drop(response.rooms.invite.insert(room_id, room)),
+            Some(Section::Knocked(room)) => drop(response.rooms.knock.insert(room_id, room)),
+            None => {}
         }
     }
+    show(context, &mut response, &timelines).await?;
     let filter = &context.request.filter.account_data;
     if context.since.is_none() && reading.rules_seq == 0 {
         // Who changed nothing has the predefined rules.
@@ -199,6 +212,25 @@ async fn make(
     });
     response.account_data = Events { events: events.collect() };
     Ok((response, sent))
+}
+
+/// Puts the events into the timelines of an answer, with what relations have made of them.
+async fn show(
+    context: &Context<'_>,
+    response: &mut Response,
+    timelines: &[(OwnedRoomId, Timeline, u64)],
+) -> Result<(), Problem> {
+    let all = timelines.iter().map(|(room_id, timeline, end)| (room_id, timeline, *end));
+    let relations = Relations::of_all(context, all).await?;
+    for (room_id, timeline, _) in timelines {
+        let events = timeline.show(context, room_id, &relations);
+        let rooms = &mut response.rooms;
+        let joined = rooms.join.get_mut(room_id).map(|room| &mut room.timeline);
+        if let Some(shown) = joined.or_else(|| rooms.leave.get_mut(room_id).map(|room| &mut room.timeline)) {
+            shown.events = events;
+        }
+    }
+    Ok(())
 }
 
 /// The rules of the user with all that are predefined, whatever version they were stored by.
@@ -270,26 +302,17 @@ fn is_wanted(context: &Context<'_>, candidate: &Candidate) -> bool {
     shown && context.request.filter.wants_room(&candidate.room.id)
 }
 
-async fn section(
-    context: &Context<'_>,
-    candidate: &Candidate,
-) -> Result<Option<(Section, Vec<Sent>)>, Problem> {
+async fn section(context: &Context<'_>, candidate: &Candidate) -> Result<Option<Section>, Problem> {
     Ok(match candidate.now.membership {
-        Membership::Join => {
-            let told = joined::joined(context, candidate).await?;
-            told.map(|told| (Section::Joined(told.room), told.members))
-        }
-        Membership::Leave | Membership::Ban => {
-            let told = left::left(context, candidate).await?;
-            told.map(|told| (Section::Left(told.room), told.members))
-        }
+        Membership::Join => joined::joined(context, candidate).await?.map(Section::Joined),
+        Membership::Leave | Membership::Ban => left::left(context, candidate).await?.map(Section::Left),
         Membership::Invite => {
             let invite_state = invited::stripped_state(context, candidate).await?;
-            Some((Section::Invited(InvitedRoom { invite_state }), Vec::new()))
+            Some(Section::Invited(InvitedRoom { invite_state }))
         }
         Membership::Knock => {
             let knock_state = invited::stripped_state(context, candidate).await?;
-            Some((Section::Knocked(KnockedRoom { knock_state }), Vec::new()))
+            Some(Section::Knocked(KnockedRoom { knock_state }))
         }
     })
 }

@@ -13,6 +13,7 @@ use super::{
     filter::Redundant,
     lazy::{Device, Sent},
     params::Request,
+    timeline::Timeline,
 };
 use crate::{
     SyncService,
@@ -56,11 +57,14 @@ impl From<UpstreamError> for Problem {
     }
 }
 
-/// A room of the answer and the members it tells.
+/// A room of the answer, still without the events of its timeline, and the members it tells.
 #[derive(Debug)]
 pub(crate) struct Told<R> {
     pub(crate) room: R,
     pub(crate) members: Vec<Sent>,
+    pub(crate) timeline: Timeline,
+    /// End of the timeline.
+    pub(crate) end: u64,
 }
 
 impl<'a> Context<'a> {
@@ -91,13 +95,14 @@ impl<'a> Context<'a> {
         room_id: &RoomId,
         event: &Event,
         membership: Option<Membership>,
+        relations: Option<&RawValue>,
     ) -> Option<Arc<RawValue>> {
         let shown = if self.request.filter.federation_format {
             serde_json::from_slice::<Box<RawValue>>(&event.json).map(Arc::from)
         } else {
             let user = &self.request.user;
             let viewer = Viewer { user_id: &user.id, device_id: &user.device_id, now: self.now };
-            match event.show(room_id, membership, viewer) {
+            match event.show(room_id, membership, viewer, relations) {
                 Ok(shown) => Ok(shown),
                 Err(plexus_matrix_http::event::EventError::Malformed(failure)) => Err(failure),
             }
@@ -120,7 +125,7 @@ impl<'a> Context<'a> {
             return Vec::new();
         }
         let wanted = events.iter().filter(|event| filter.wants(event));
-        wanted.filter_map(|event| self.show(room_id, event, None)).collect()
+        wanted.filter_map(|event| self.show(room_id, event, None, None)).collect()
     }
 }
 

@@ -49,6 +49,30 @@ pub(crate) struct Matcher {
     rooms: Option<Vec<OwnedRoomId>>,
     not_rooms: Vec<OwnedRoomId>,
     contains_url: Option<bool>,
+    related: Related,
+}
+
+/// What is wanted of the events that relate to an event: parts of a filter that ruma lacks.
+#[derive(Debug, Default, Clone, Deserialize)]
+struct Related {
+    /// Only events that others relate to with one of these relation types; empty for any.
+    #[serde(default, rename = "related_by_rel_types")]
+    rel_types: Vec<String>,
+    /// Only events that one of these users has related to; empty for any.
+    #[serde(default, rename = "related_by_senders")]
+    senders: Vec<OwnedUserId>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+struct RelatedDefinition {
+    #[serde(default)]
+    room: RelatedParts,
+}
+
+#[derive(Debug, Default, Deserialize)]
+struct RelatedParts {
+    #[serde(default)]
+    timeline: Related,
 }
 
 #[derive(Deserialize)]
@@ -91,17 +115,21 @@ impl Filters {
 impl Filter {
     /// Reads a definition.
     pub(crate) fn parse(json: &[u8]) -> Result<Self, MatrixError> {
-        let definition: FilterDefinition = serde_json::from_slice(json).map_err(|error| {
+        let refuse = |error: serde_json::Error| {
             if error.is_data() {
                 MatrixError::bad_json(format!("The filter does not fit: {error}"))
             } else {
                 MatrixError::not_json(format!("The filter is not JSON: {error}"))
             }
-        })?;
+        };
+        let definition: FilterDefinition = serde_json::from_slice(json).map_err(refuse)?;
+        let related: RelatedDefinition = serde_json::from_slice(json).map_err(refuse)?;
+        let mut timeline = Matcher::of_room(&definition.room.timeline);
+        timeline.related = related.room.timeline;
         Ok(Self {
             fields: definition.event_fields.as_deref().map(Fields::new),
             federation_format: definition.event_format == EventFormat::Federation,
-            timeline: Matcher::of_room(&definition.room.timeline),
+            timeline,
             state: Matcher::of_room(&definition.room.state),
             room_account_data: Matcher::of_room(&definition.room.account_data),
             ephemeral: Matcher::of_room(&definition.room.ephemeral),
@@ -171,6 +199,7 @@ impl Matcher {
                 UrlFilter::EventsWithUrl => true,
                 UrlFilter::EventsWithoutUrl => false,
             }),
+            related: Related::default(),
         }
     }
 
@@ -220,6 +249,11 @@ impl Matcher {
         url.is_some_and(|url| url.is_string()) == wanted
     }
 
+    /// Whether it is for the room server to tell what matches, who knows what relates to an event.
+    pub(crate) fn asks_for_relations(&self) -> bool {
+        !self.related.rel_types.is_empty() || !self.related.senders.is_empty()
+    }
+
     /// The filter as the room server applies it.
     pub(crate) fn for_upstream(&self) -> TimelineFilter {
         let users = |users: &[OwnedUserId]| users.iter().map(ToString::to_string).collect();
@@ -231,7 +265,10 @@ impl Matcher {
             has_senders: self.senders.is_some(),
             not_senders: users(&self.not_senders),
             contains_url: self.contains_url,
-            ..TimelineFilter::default()
+            related_by_rel_types: self.related.rel_types.clone(),
+            related_by_senders: users(&self.related.senders),
+            // Those are left out here, as in what is in memory.
+            ignored_users: Vec::new(),
         }
     }
 }

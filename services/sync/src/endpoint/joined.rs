@@ -12,7 +12,7 @@ use super::{
     timeline,
     unread::unread,
 };
-use crate::view::{At, Candidate, MEMBER, Membership, Room, RoomView};
+use crate::view::{At, Candidate, Event, MEMBER, Membership, Room, RoomView};
 
 /// Makes the section of a room that is loaded; `None` if there is nothing to tell.
 pub(crate) async fn joined(
@@ -31,6 +31,7 @@ pub(crate) async fn joined(
         // The timeline does not go on from what the client may have kept of an earlier stay.
         timeline.limited = true;
     }
+    state::settle(context, room, &mut timeline, end).await?;
     let since = known.filter(|_| !context.request.full_state);
     let summary = summary(context, room, since, end)?;
     let mut members = summary.heroes.clone().unwrap_or_default();
@@ -60,13 +61,13 @@ pub(crate) async fn joined(
     let room = JoinedRoom {
         summary,
         state: super::response::State::new(events, context.request.state_after),
-        timeline: timeline.show(context, room, end),
+        timeline: timeline.frame(end),
         ephemeral: ephemeral.events,
         account_data,
         unread_notifications: counts.into(),
         unread_thread_notifications: of_threads.map(|(root, counts)| (root, counts.into())).collect(),
     };
-    Ok(Some(Told { room, members: state.members }))
+    Ok(Some(Told { room, members: state.members, timeline, end }))
 }
 
 /// Account data of a room, as far as the filter wants it.
@@ -91,23 +92,28 @@ pub(crate) async fn was_joined(
         At::Nothing => return Ok(false),
         At::Unknown => {}
     }
+    let event = own_member(context, room, position).await?;
+    Ok(event.is_some_and(|event| event.membership == Some(Membership::Join)))
+}
+
+/// The user's member event at a position.
+pub(crate) async fn own_member(
+    context: &Context<'_>,
+    room: &Room,
+    position: u64,
+) -> Result<Option<Arc<Event>>, Problem> {
     if position == 0 {
-        return Ok(false);
+        return Ok(None);
     }
     let user = context.user_id().as_str();
-    let in_memory = room.read(|view| {
-        view.knows(position).then(|| {
-            let event = view.get_at(MEMBER, user, position);
-            event.is_some_and(|event| event.membership == Some(Membership::Join))
-        })
-    });
-    if let Some(joined) = in_memory.flatten() {
-        return Ok(joined);
+    let in_memory =
+        room.read(|view| view.knows(position).then(|| view.get_at(MEMBER, user, position).cloned()));
+    if let Some(event) = in_memory.flatten() {
+        return Ok(event);
     }
     let keys = vec![StateKey { r#type: MEMBER.to_owned(), state_key: user.to_owned() }];
     let found = context.service.upstream.state_entries(&room.id, keys, Some(position)).await?;
-    let found = state::read(room, found);
-    Ok(found.iter().any(|event: &Arc<_>| event.membership == Some(Membership::Join)))
+    Ok(state::read(room, found).into_iter().next())
 }
 
 /// Counts and heroes, if they may have changed.

@@ -1,17 +1,22 @@
 //! Rooms that the user has left, or was made to leave: up to and including the event that says so.
+//!
+//! What comes after the end of their stay is not theirs to see, even if more was done about them: who left and is then
+//! banned, or invited once more and in vain, is told so by that member event alone.
 
 use std::sync::Arc;
 
-use plexus_proto::room::v1::StateKey;
-
 use super::{
     context::{Context, Problem, Told},
-    joined::{account_data, was_joined},
+    joined::{account_data, own_member, was_joined},
+    params::StateAfter,
     response::{LeftRoom, State},
     state::{self, Wanted},
-    timeline,
+    timeline::{self, Timeline},
 };
-use crate::view::{At, Candidate, MEMBER, Seen};
+use crate::{
+    limits,
+    view::{Candidate, Membership, Room, Seen},
+};
 
 /// Makes the section of a room.
 pub(crate) async fn left(
@@ -19,37 +24,59 @@ pub(crate) async fn left(
     candidate: &Candidate,
 ) -> Result<Option<Told<LeftRoom>>, Problem> {
     let room = &candidate.room;
-    let end = candidate.now.seq;
     let known = match context.since(room) {
         Some(since) if was_joined(context, room, &candidate.then, since).await? => Some(since),
         Some(_) | None => None,
     };
-    // Who came and went since the token saw the room in between; who was never in it, did not.
-    let was_in = known.is_some() || was_joined(context, room, &At::Unknown, end.saturating_sub(1)).await?;
     let lower = context.since(room).unwrap_or(0);
-    let mut timeline = timeline::of_other(context, room, lower, end).await?;
-    if timeline.events.is_empty() && !timeline.limited && context.request.filter.wants_timeline(&room.id) {
-        // Nothing of the room may be seen but that one is out of it.
-        let user = context.user_id().as_str();
-        let keys = vec![StateKey { r#type: MEMBER.to_owned(), state_key: user.to_owned() }];
-        let own = context.service.upstream.state_entries(&room.id, keys, Some(end)).await?;
-        let own = state::read(room, own).into_iter().filter(|event| context.wants_in_timeline(event));
-        let membership = candidate.now.membership;
-        timeline.events = own.map(|event| Seen { event, membership }).collect();
-    }
-    let (events, members) = if was_in {
-        let since = known.filter(|_| !context.request.full_state);
-        let members = vec![context.user_id().to_owned()];
-        let wanted = Wanted { since, end, timeline: &timeline, members };
-        let state = state::collect(context, room, &wanted).await?;
-        (context.show_state(&room.id, &state.events), state.members)
-    } else {
-        (Vec::<Arc<_>>::new(), Vec::new())
+    // Who came and went since the token saw the room in between; who was never in it, did not.
+    let departure = departure(context, room, candidate.now.seq).await?.filter(|at| *at > lower);
+    let mut timeline = match departure {
+        Some(end) => timeline::of_other(context, room, lower, end).await?,
+        None => Timeline { events: Vec::new(), limited: false, start: lower },
     };
+    let mut state = match departure {
+        Some(end) => {
+            state::settle(context, room, &mut timeline, end).await?;
+            let since = known.filter(|_| !context.request.full_state);
+            let members = vec![context.user_id().to_owned()];
+            state::collect(context, room, &Wanted { since, end, timeline: &timeline, members }).await?
+        }
+        None => state::State::default(),
+    };
+    let end = candidate.now.seq;
+    if timeline.events.last().is_none_or(|last| last.event.seq < end)
+        && (departure != Some(end) || timeline.events.is_empty() && !timeline.limited)
+        && context.request.filter.wants_timeline(&room.id)
+    {
+        let own = own_member(context, room, end).await?.filter(|event| context.wants_in_timeline(event));
+        if let (Some(own), Some(_)) = (&own, departure)
+            && context.request.state_after != StateAfter::No
+        {
+            state.events.retain(|event| !event.is_membership_of(context.user_id()));
+            state.events.push(Arc::clone(own));
+        }
+        let membership = candidate.now.membership;
+        timeline.events.extend(own.map(|event| Seen { event, membership, related: false }));
+    }
+    let events = context.show_state(&room.id, &state.events);
     let room = LeftRoom {
         state: State::new(events, context.request.state_after),
-        timeline: timeline.show(context, room, end),
+        timeline: timeline.frame(end),
         account_data: account_data(context, candidate),
     };
-    Ok(Some(Told { room, members }))
+    Ok(Some(Told { room, members: state.members, timeline, end }))
+}
+
+/// When the user was last in the room and ceased to be, as of a position that holds a member event of theirs.
+async fn departure(context: &Context<'_>, room: &Room, end: u64) -> Result<Option<u64>, Problem> {
+    let mut at = end;
+    for _ in 0..limits::DEPARTURE {
+        match own_member(context, room, at.saturating_sub(1)).await? {
+            Some(event) if event.membership == Some(Membership::Join) => return Ok(Some(at)),
+            Some(event) if event.seq < at => at = event.seq,
+            Some(_) | None => return Ok(None),
+        }
+    }
+    Ok(None)
 }

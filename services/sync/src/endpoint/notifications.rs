@@ -100,7 +100,7 @@ pub(crate) async fn handler(
     let show = |found: Found| {
         let room = &reading.candidates.get(found.room)?.room;
         let viewer = Viewer { user_id: &user.id, device_id: &user.device_id, now };
-        let event = found.event.show(&room.id, Some(Membership::Join), viewer);
+        let event = found.event.show(&room.id, Some(Membership::Join), viewer, None);
         let event = event
             .inspect_err(|failure| error!(room.id = %room.id, error = %failure, "event cannot be shown"))
             .ok()?;

@@ -2,7 +2,7 @@
 //!
 //! The state is told up to the start of the timeline, and the client applies the timeline to it. Where an event that
 //! holds an entry at the end is not in the timeline, because a filter hides it or nothing sent it, the state tells the
-//! entry as it is at the end: a client misses no change.
+//! entry as it is at the end: a client misses no change. [`settle`] sees to it that the timeline does not undo that.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -104,6 +104,46 @@ pub(crate) async fn collect(
         }
     }
     Ok(state)
+}
+
+/// Has a timeline begin after whatever would lead a client to a state that the room does not have: an event that set what
+/// another set later which the user may not see, or a filter hides, or which came into force by no event of the timeline.
+/// The client applies the timeline to the state, so the later one could not be told.
+pub(crate) async fn settle(
+    context: &Context<'_>,
+    room: &Room,
+    timeline: &mut Timeline,
+    end: u64,
+) -> Result<(), Problem> {
+    if context.request.state_after != StateAfter::No {
+        return Ok(());
+    }
+    let settings = timeline.settings();
+    if settings.is_empty() {
+        return Ok(());
+    }
+    let in_memory = room.read(|view| {
+        let holds = |(kind, key, id): &&(&str, &str, &EventId)| {
+            view.get_at(kind, key, end).is_some_and(|event| event.id == *id)
+        };
+        view.knows(end)
+            .then(|| settings.iter().find(|setting| !holds(setting)).map(|(_, _, id)| (*id).to_owned()))
+    });
+    let stale = match in_memory.flatten() {
+        Some(stale) => stale,
+        None => {
+            let key = |kind: &str, key: &str| StateKey { r#type: kind.to_owned(), state_key: key.to_owned() };
+            let keys = settings.iter().map(|(kind, state_key, _)| key(kind, state_key)).collect();
+            let events = context.service.upstream.state_entries(&room.id, keys, Some(end)).await?;
+            let held: HashSet<_> = read(room, events).into_iter().map(|event| event.id.clone()).collect();
+            let ids = settings.iter().map(|(_, _, id)| *id);
+            ids.into_iter().find(|id| !held.contains(*id)).map(ToOwned::to_owned)
+        }
+    };
+    if let Some(stale) = stale {
+        timeline.cut_after(&stale, end);
+    }
+    Ok(())
 }
 
 /// `None` if memory does not reach back so far.

@@ -1,16 +1,19 @@
 //! The timeline of a room in an answer.
 
-use std::sync::Arc;
+use std::{collections::HashSet, sync::Arc};
 
 use plexus_matrix_http::token::TimelineToken;
 use plexus_proto::{
     log::v1::HistoryVisibility,
     room::v1::{Direction, ListTimelineRequest},
 };
+use ruma::{EventId, RoomId};
+use serde_json::value::RawValue;
 use tracing::error;
 
 use super::{
     context::{Context, Problem},
+    relations::Relations,
     response,
 };
 use crate::{
@@ -38,6 +41,9 @@ pub(crate) async fn of_member(
     let limit = context.request.filter.timeline_limit();
     if !context.request.filter.timeline.wants_room(&room.id) {
         return Ok(Timeline { events: Vec::new(), limited: false, start: lower });
+    }
+    if limit > 0 && context.request.filter.timeline.asks_for_relations() {
+        return of_other(context, room, lower, upper).await;
     }
     let walk = room
         .read(|view| {
@@ -119,7 +125,8 @@ async fn ask(
             let membership = Membership::find(&stored.viewer_membership).unwrap_or(Membership::Leave);
             match Event::stored(stored, HistoryVisibility::Joined) {
                 Ok(event) if event.seq > lower && context.wants_in_timeline(&event) => {
-                    events.push(Seen { event: Arc::new(event), membership });
+                    let related = event.state_key.is_none();
+                    events.push(Seen { event: Arc::new(event), membership, related });
                 }
                 Ok(_) => {}
                 Err(failure) => error!(room.id = %room.id, error = %failure, "stored event cannot be read"),
@@ -139,15 +146,40 @@ fn reversed(mut events: Vec<Seen>) -> Vec<Seen> {
 }
 
 impl Timeline {
-    /// The timeline as the client gets it.
-    pub(crate) fn show(&self, context: &Context<'_>, room: &Room, upper: u64) -> response::Timeline {
-        let shown =
-            self.events.iter().filter_map(|seen| context.show(&room.id, &seen.event, Some(seen.membership)));
+    /// Keys of the state events, each with the last event that sets it, from the end on.
+    pub(crate) fn settings(&self) -> Vec<(&str, &str, &EventId)> {
+        let mut seen = HashSet::new();
+        let state =
+            self.events.iter().rev().filter_map(|seen| Some((seen, seen.event.state_key.as_deref()?)));
+        let last = state.filter(|(shown, key)| seen.insert((shown.event.kind.as_str(), *key)));
+        last.map(|(shown, key)| (shown.event.kind.as_str(), key, &*shown.event.id)).collect()
+    }
+
+    /// Begins after an event, which is in the timeline.
+    pub(crate) fn cut_after(&mut self, event_id: &EventId, upper: u64) {
+        let Some(index) = self.events.iter().rposition(|seen| seen.event.id == event_id) else { return };
+        self.events.drain(..=index);
+        self.limited = true;
+        self.start = self.events.first().map_or(upper, |first| first.event.seq.saturating_sub(1));
+    }
+
+    /// The timeline as the client gets it, still without its events.
+    pub(crate) fn frame(&self, upper: u64) -> response::Timeline {
         let before = self.events.first().map_or(upper, |first| first.event.seq.saturating_sub(1));
-        response::Timeline {
-            events: shown.collect(),
-            limited: self.limited,
-            prev_batch: TimelineToken(before),
-        }
+        response::Timeline { events: Vec::new(), limited: self.limited, prev_batch: TimelineToken(before) }
+    }
+
+    /// The events as the client gets them.
+    pub(crate) fn show(
+        &self,
+        context: &Context<'_>,
+        room_id: &RoomId,
+        relations: &Relations,
+    ) -> Vec<Arc<RawValue>> {
+        let shown = self.events.iter().filter_map(|seen| {
+            let relations = relations.of(&seen.event);
+            context.show(room_id, &seen.event, Some(seen.membership), relations)
+        });
+        shown.collect()
     }
 }

@@ -45,6 +45,7 @@ pub(super) struct Facts {
     pub(super) snapshots: usize,
     pub(super) timelines: usize,
     pub(super) deltas: usize,
+    pub(super) aggregations: usize,
 }
 
 #[derive(Clone)]
@@ -150,6 +151,13 @@ impl World {
             Some("joined") => HistoryVisibility::Joined,
             Some("invited") => HistoryVisibility::Invited,
             _ => HistoryVisibility::Shared,
+        };
+        let sets =
+            (send.kind == "m.room.history_visibility").then(|| send.content["history_visibility"].as_str());
+        let visibility = match sets.flatten() {
+            Some("shared") => HistoryVisibility::Shared,
+            Some("invited") => visibility.max(HistoryVisibility::Invited),
+            Some(_) | None => visibility,
         };
         let record = OutputRoomEvent {
             version: 1,

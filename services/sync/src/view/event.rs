@@ -40,6 +40,8 @@ pub(crate) struct Event {
     around: OnceLock<Around>,
     /// What push rules look at, worked out when it is first asked for.
     facts: OnceLock<Facts>,
+    /// How it relates to another event, read when it is first asked for.
+    relation: OnceLock<Option<Relation>>,
     txn: Option<Transaction>,
     /// For a state event: what it replaced. Known once the event is put into its room.
     replaced: OnceLock<Replaced>,
@@ -198,6 +200,7 @@ impl Event {
             redacted: head.unsigned.is_some_and(|unsigned| unsigned.redacted_because.is_some()),
             around: OnceLock::new(),
             facts: OnceLock::new(),
+            relation: OnceLock::new(),
             txn: None,
             replaced: OnceLock::new(),
             replaced_id: None,
@@ -260,10 +263,13 @@ impl Event {
     }
 
     /// How the event relates to another, if it does.
-    pub(crate) fn relation(&self) -> Option<Relation> {
-        // Most events have none, and need not be parsed to see it.
-        let has_relation = self.json.windows(RELATES_TO.len()).any(|window| window == RELATES_TO);
-        has_relation.then(|| self.read_content::<RelatedContent>()).flatten()?.relates_to
+    pub(crate) fn relation(&self) -> Option<&Relation> {
+        let read = || {
+            // Most events have none, and need not be parsed to see it.
+            let has_relation = self.json.windows(RELATES_TO.len()).any(|window| window == RELATES_TO);
+            has_relation.then(|| self.read_content::<RelatedContent>()).flatten()?.relates_to
+        };
+        self.relation.get_or_init(read).as_ref()
     }
 
     /// For a member event: how the member is called.
@@ -282,22 +288,24 @@ impl Event {
         self.kind == MEMBER && self.state_key.as_deref() == Some(user_id.as_str())
     }
 
-    /// The event for a client. `membership` is the viewer's at the event; unset for events of the state.
+    /// The event for a client. `membership` is the viewer's at the event; unset for events of the state. `relations` is
+    /// what relations have made of it.
     pub(crate) fn show(
         &self,
         room_id: &RoomId,
         membership: Option<Membership>,
         viewer: Viewer<'_>,
+        relations: Option<&RawValue>,
     ) -> Result<Arc<RawValue>, EventError> {
         let own = self
             .txn
             .as_ref()
             .filter(|txn| viewer.user_id == self.sender && viewer.device_id.as_str() == txn.device_id);
-        let cache = match (own, membership) {
-            (None, None) => &self.in_state,
-            (None, Some(Membership::Join)) => &self.in_timeline,
-            (Some(_), _) | (None, Some(_)) => {
-                return self.render(room_id, membership, own, viewer.now).map(Arc::from);
+        let cache = match (own, membership, relations) {
+            (None, None, None) => &self.in_state,
+            (None, Some(Membership::Join), None) => &self.in_timeline,
+            (Some(_), _, _) | (None, Some(_), _) | (None, None, Some(_)) => {
+                return self.render(room_id, membership, own, viewer.now, relations).map(Arc::from);
             }
         };
         if let Some(shown) = &*cache.lock()
@@ -305,7 +313,7 @@ impl Event {
         {
             return Ok(Arc::clone(&shown.json));
         }
-        let json: Arc<RawValue> = Arc::from(self.render(room_id, membership, None, viewer.now)?);
+        let json: Arc<RawValue> = Arc::from(self.render(room_id, membership, None, viewer.now, None)?);
         *cache.lock() = Some(Shown { at: viewer.now, json: Arc::clone(&json) });
         Ok(json)
     }
@@ -316,6 +324,7 @@ impl Event {
         membership: Option<Membership>,
         own: Option<&Transaction>,
         now: i64,
+        relations: Option<&RawValue>,
     ) -> Result<Box<RawValue>, EventError> {
         let replaced = self.replaced.get();
         let meta = EventMeta {
@@ -331,7 +340,7 @@ impl Event {
                 .map(|replaced| replaced.sender.as_str())
                 .filter(|sender| !sender.is_empty()),
             now_ms: Some(now),
-            relations: None,
+            relations,
         };
         client_event(&self.json, meta, EventFormat::Sync)
     }

@@ -1,6 +1,6 @@
 //! Reading the recent timeline of a room backwards, as a member may see it.
 
-use std::sync::Arc;
+use std::{collections::HashSet, sync::Arc};
 
 use ruma::UserId;
 
@@ -11,7 +11,12 @@ use super::{Event, MEMBER, Membership, RoomView};
 pub(crate) struct Seen {
     pub(crate) event: Arc<Event>,
     pub(crate) membership: Membership,
+    /// Whether other events may have made something of it that is told with it.
+    pub(crate) related: bool,
 }
+
+/// Types of relations that are told with the event related to.
+const BUNDLED: [&str; 3] = ["m.replace", "m.reference", "m.thread"];
 
 /// What a walk back through a timeline found.
 #[derive(Debug)]
@@ -78,6 +83,8 @@ impl RoomView {
             })
             .peekable();
         let end = self.timeline.partition_point(|event| event.seq <= upper);
+        // What relates to an event comes after it, so it is known by the time the walk gets there.
+        let mut related = HashSet::new();
         for event in self.timeline.range(..end).rev() {
             if event.seq <= lower {
                 return Rest::Complete;
@@ -86,7 +93,19 @@ impl RoomView {
             while let Some(change) = own.next_if(|change| change.seq > event.seq) {
                 membership = membership_of(change.old.as_ref());
             }
-            let visible = event.shared || membership == Membership::Join || event.is_membership_of(viewer);
+            let is_related = related.contains(event.id.as_str());
+            if let Some(relation) = event.relation().filter(|to| BUNDLED.contains(&to.rel_type.as_str())) {
+                related.insert(relation.event_id.as_str());
+            }
+            let mut removed = || {
+                let before = own.peek().filter(|change| change.seq == event.seq);
+                let before = before.map_or(membership, |change| membership_of(change.old.as_ref()));
+                before == Membership::Join
+                    || matches!(before, Membership::Invite | Membership::Knock)
+                        && matches!(membership, Membership::Leave | Membership::Ban)
+            };
+            let visible =
+                event.shared || membership == Membership::Join || event.is_membership_of(viewer) && removed();
             if !visible || !self.knows(event.seq.saturating_sub(1)) {
                 return ask(event.seq, events.len());
             }
@@ -96,7 +115,7 @@ impl RoomView {
             if events.len() == limit {
                 return Rest::Limited;
             }
-            events.push(Seen { event: Arc::clone(event), membership });
+            events.push(Seen { event: Arc::clone(event), membership, related: is_related });
         }
         if self.timeline_floor <= lower { Rest::Complete } else { ask(self.timeline_floor, events.len()) }
     }

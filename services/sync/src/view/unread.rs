@@ -268,12 +268,12 @@ impl RoomView {
         let mut relation = event.relation()?;
         for _ in 0..MAX_HOPS {
             if relation.rel_type == "m.thread" {
-                return Some(relation.event_id);
+                return Some(relation.event_id.clone());
             }
             let parent = self.timeline.iter().rev().find(|event| event.id == relation.event_id.as_str())?;
             relation = parent.relation()?;
         }
-        (relation.rel_type == "m.thread").then_some(relation.event_id)
+        (relation.rel_type == "m.thread").then(|| relation.event_id.clone())
     }
 }
 

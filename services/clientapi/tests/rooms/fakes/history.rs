@@ -50,6 +50,13 @@ impl RoomHistoryService for Fake {
         Ok(Response::new(proto::GetAggregationsResponse { aggregations: found.collect() }))
     }
 
+    async fn get_aggregations_in_rooms(
+        &self,
+        _: Request<proto::GetAggregationsInRoomsRequest>,
+    ) -> Result<Response<proto::GetAggregationsInRoomsResponse>, Status> {
+        Err(Status::unimplemented("this service asks about one room"))
+    }
+
     async fn find_event_by_time(
         &self,
         request: Request<proto::FindEventByTimeRequest>,

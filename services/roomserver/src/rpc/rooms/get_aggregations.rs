@@ -1,14 +1,20 @@
-//! `RoomHistoryService.GetAggregations`
+//! `RoomHistoryService.GetAggregations` and `GetAggregationsInRooms`
 //!
-//! However many events are asked for, the number of statements is the same: what relates to them, the events of it, and
-//! both once more for the latest events of threads.
+//! However many events of a room are asked for, the number of statements is the same: what relates to them, the events
+//! of it, and both once more for the latest events of threads.
 
 use std::collections::HashMap;
 
 use diesel_async::AsyncPgConnection;
-use plexus_proto::room::v1::{
-    Aggregations, GetAggregationsRequest, GetAggregationsResponse, RoomEvent, Thread,
+use futures::{StreamExt as _, TryStreamExt as _};
+use plexus_proto::{
+    common::v1::ErrorReason,
+    room::v1::{
+        Aggregations, EventsOfRoom, GetAggregationsInRoomsRequest, GetAggregationsInRoomsResponse,
+        GetAggregationsRequest, GetAggregationsResponse, RoomEvent, Thread,
+    },
 };
+use plexus_service::refusal::reason_of;
 use tonic::{Request, Response, Status};
 use tracing::instrument;
 
@@ -20,7 +26,7 @@ use super::{
 use crate::{
     app::App,
     rpc::{
-        check::{self, failed, unsigned},
+        check::{self, failed, position, unsigned},
         freshness,
     },
     store::{
@@ -35,6 +41,10 @@ const REFERENCES: i64 = 100;
 const IGNORED: usize = 10_000;
 /// Bytes of events after which further ones are left out: clients find them by themselves.
 const ANSWER_BYTES: usize = 8 * 1024 * 1024;
+/// Most events of all rooms of a request.
+const EVENTS: usize = 10_000;
+/// Rooms that are read at the same time, over one connection.
+const ROOMS_AT_ONCE: usize = 8;
 
 #[instrument(name = "rpc.room.get_aggregations", skip_all, fields(room.id = %request.get_ref().room_id))]
 pub(in crate::rpc) async fn answer(
@@ -44,19 +54,71 @@ pub(in crate::rpc) async fn answer(
     freshness::wait(app, &request, |request| request.at_least).await?;
     let GetAggregationsRequest { room_id, viewer, event_ids, ignored_users, at_least: _ } =
         request.into_inner();
-    check::at_most("event_ids", event_ids.len(), LIMIT)?;
-    for event_id in &event_ids {
-        check::event_id("event_ids", event_id)?;
-    }
-    check::at_most("ignored_users", ignored_users.len(), IGNORED)?;
-    for user_id in &ignored_users {
-        check::storable("ignored_users", user_id)?;
-    }
+    let of_room = EventsOfRoom { room_id, event_ids, up_to: None };
+    check_all(std::slice::from_ref(&of_room), &ignored_users)?;
     let conn = pool::get(&app.pool).await.map_err(|error| failed(&error))?;
-    let view = view(app, &conn, &room_id, &viewer).await?;
-    let reader = Reader { conn: &conn, view: &view, viewer: &viewer, ignored: &ignored_users };
-    let aggregations = reader.read(&event_ids).await.map_err(|error| failed(&error))?;
+    let (aggregations, _) = read(app, &conn, &viewer, &ignored_users, of_room).await?;
     Ok(Response::new(GetAggregationsResponse { aggregations }))
+}
+
+#[instrument(name = "rpc.room.get_aggregations_in_rooms", skip_all, fields(rooms = request.rooms.len()))]
+pub(in crate::rpc) async fn answer_rooms(
+    app: &App,
+    request: GetAggregationsInRoomsRequest,
+) -> Result<Response<GetAggregationsInRoomsResponse>, Status> {
+    let GetAggregationsInRoomsRequest { viewer, rooms, ignored_users } = request;
+    check::at_most("rooms", rooms.len(), LIMIT)?;
+    check::at_most("event_ids", rooms.iter().map(|room| room.event_ids.len()).sum(), EVENTS)?;
+    check_all(&rooms, &ignored_users)?;
+    let conn = pool::get(&app.pool).await.map_err(|error| failed(&error))?;
+    let (conn, viewer, ignored) = (&conn, &viewer, &ignored_users);
+    let mut reads = futures::stream::iter(rooms)
+        .map(|of_room| async move {
+            match read(app, conn, viewer, ignored, of_room).await {
+                Err(refused) if is_hidden(&refused) => Ok((Vec::new(), 0)),
+                read => read,
+            }
+        })
+        .buffered(ROOMS_AT_ONCE);
+    let (mut aggregations, mut bytes) = (Vec::new(), 0);
+    while bytes < ANSWER_BYTES
+        && let Some((found, size)) = reads.try_next().await?
+    {
+        aggregations.extend(found);
+        bytes += size;
+    }
+    Ok(Response::new(GetAggregationsInRoomsResponse { aggregations }))
+}
+
+fn check_all(rooms: &[EventsOfRoom], ignored: &[String]) -> Result<(), Status> {
+    for room in rooms {
+        check::at_most("event_ids", room.event_ids.len(), LIMIT)?;
+        for event_id in &room.event_ids {
+            check::event_id("event_ids", event_id)?;
+        }
+    }
+    check::at_most("ignored_users", ignored.len(), IGNORED)?;
+    ignored.iter().try_for_each(|user_id| check::storable("ignored_users", user_id))
+}
+
+/// Whether the viewer may see nothing of a room.
+fn is_hidden(refused: &Status) -> bool {
+    matches!(reason_of(refused), Some(ErrorReason::Forbidden | ErrorReason::RoomUnknown))
+}
+
+/// Reads the aggregations of events of a room, and how large the events in them are.
+async fn read(
+    app: &App,
+    conn: &AsyncPgConnection,
+    viewer: &str,
+    ignored: &[String],
+    of_room: EventsOfRoom,
+) -> Result<(Vec<Aggregations>, usize), Status> {
+    let EventsOfRoom { room_id, event_ids, up_to } = of_room;
+    let view = view(app, conn, &room_id, viewer).await?;
+    let up_to = up_to.map_or(i64::MAX, position).min(view.end().unwrap_or(i64::MAX));
+    let reader = Reader { conn, view: &view, viewer, ignored, up_to };
+    reader.read(&event_ids).await.map_err(|error| failed(&error))
 }
 
 /// What relations have made of events, as rows.
@@ -72,10 +134,12 @@ struct Reader<'a> {
     view: &'a View,
     viewer: &'a str,
     ignored: &'a [String],
+    /// Only events up to this `seq` count.
+    up_to: i64,
 }
 
 impl Reader<'_> {
-    async fn read(&self, event_ids: &[String]) -> Result<Vec<Aggregations>, StoreError> {
+    async fn read(&self, event_ids: &[String]) -> Result<(Vec<Aggregations>, usize), StoreError> {
         let (found, threads) = futures::try_join!(self.find(event_ids), self.threads(event_ids))?;
         let latest = threads.iter().filter_map(|thread| thread.latest_nid);
         let mut events = Events::read(self, found.replacements.values().copied().chain(latest)).await?;
@@ -99,11 +163,11 @@ impl Reader<'_> {
                 all.push(one);
             }
         }
-        Ok(all)
+        Ok((all, events.bytes))
     }
 
     async fn find(&self, event_ids: &[String]) -> Result<Found, StoreError> {
-        let (room, up_to) = (&self.view.room.room_nid, self.view.end().unwrap_or(i64::MAX));
+        let (room, up_to) = (&self.view.room.room_nid, self.up_to);
         let (replacements, references) = futures::try_join!(
             relations::list_replacements(self.conn, room, event_ids, self.ignored, &up_to),
             relations::list_references(self.conn, room, event_ids, self.ignored, &up_to, &REFERENCES),
@@ -119,7 +183,7 @@ impl Reader<'_> {
     }
 
     async fn threads(&self, event_ids: &[String]) -> Result<Vec<ThreadRow>, StoreError> {
-        let (room, up_to) = (&self.view.room.room_nid, self.view.end().unwrap_or(i64::MAX));
+        let (room, up_to) = (&self.view.room.room_nid, self.up_to);
         relations::list_threads(self.conn, room, event_ids, self.viewer, self.ignored, &up_to).await
     }
 }

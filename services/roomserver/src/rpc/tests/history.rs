@@ -1,8 +1,9 @@
 use plexus_proto::{
     common::v1::ErrorReason,
     room::v1::{
-        Aggregations, Direction, FindEventByTimeRequest, GetAggregationsRequest, ListRelationsRequest,
-        ListThreadsRequest, ListTimelineRequest, TimelineFilter,
+        Aggregations, Direction, EventsOfRoom, FindEventByTimeRequest, GetAggregationsInRoomsRequest,
+        GetAggregationsRequest, ListRelationsRequest, ListThreadsRequest, ListTimelineRequest,
+        TimelineFilter,
     },
 };
 use serde_json::{Value, json};
@@ -175,6 +176,41 @@ async fn the_latest_valid_edit_counts() {
     fixture.sql(&format!("UPDATE events SET flags = flags | 8 WHERE event_id = '{original}'")).await;
     assert_eq!(aggregations(&fixture, &room, BOB, &original, &[]).await, None);
     drop((older, of_edit));
+}
+
+#[tokio::test]
+async fn aggregations_of_several_rooms_are_told_at_once() {
+    let mut fixture = Fixture::start().await;
+    let (mut one, mut two) = (room(&mut fixture).await, room(&mut fixture).await);
+    let mut hidden = fixture.room(ALICE).await;
+    hidden.member(&mut fixture, ALICE, "join").await;
+    let mut asked = Vec::new();
+    let mut edits = Vec::new();
+    for room in [&mut one, &mut two, &mut hidden] {
+        let original = room.message(&mut fixture, ALICE).await;
+        let first = say(room, &mut fixture, ALICE, edit(&original)).await;
+        let up_to = Some(room.last().seq);
+        room.now += 10;
+        let second = say(room, &mut fixture, ALICE, edit(&original)).await;
+        edits.push([first, second]);
+        asked.push(EventsOfRoom { room_id: room.room_id.clone(), event_ids: vec![original], up_to });
+    }
+    asked[1].up_to = None;
+    let request = |ignored: Vec<String>| GetAggregationsInRoomsRequest {
+        viewer: BOB.to_owned(),
+        rooms: asked.clone(),
+        ignored_users: ignored,
+    };
+    let answer = fixture.history().get_aggregations_in_rooms(request(Vec::new())).await.unwrap().into_inner();
+    let told =
+        answer.aggregations.into_iter().map(|found| (found.event_id, found.replacement.unwrap().event_id));
+    let expected = [
+        (asked[0].event_ids[0].clone(), edits[0][0].clone()),
+        (asked[1].event_ids[0].clone(), edits[1][1].clone()),
+    ];
+    assert_eq!(told.collect::<Vec<_>>(), expected);
+    let answer = fixture.history().get_aggregations_in_rooms(request(vec![ALICE.to_owned()])).await.unwrap();
+    assert!(answer.into_inner().aggregations.is_empty());
 }
 
 #[tokio::test]

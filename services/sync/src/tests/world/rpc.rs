@@ -9,6 +9,7 @@ use plexus_proto::{
     log::v1::HistoryVisibility,
     room::v1::{
         self as room, RoomEvent, RoomInfo, RoomReceipt, StateKey, TimelineEvent, UserRoom,
+        room_history_service_server::{RoomHistoryService, RoomHistoryServiceServer},
         room_query_service_server::{RoomQueryService, RoomQueryServiceServer},
         room_stream_service_server::{RoomStreamService, RoomStreamServiceServer},
         state_point::Point,
@@ -44,13 +45,14 @@ impl World {
     pub(super) fn routes(&self) -> tonic::service::Routes {
         tonic::service::Routes::new(RoomQueryServiceServer::new(self.clone()))
             .add_service(RoomStreamServiceServer::new(self.clone()))
+            .add_service(RoomHistoryServiceServer::new(self.clone()))
             .add_service(UserQueryServiceServer::new(self.clone()))
             .add_service(UserStreamServiceServer::new(self.clone()))
     }
 }
 
 impl Facts {
-    pub(super) fn state_at(&self, room: &str, seq: u64) -> HashMap<Key, Stored> {
+    pub(in crate::tests) fn state_at(&self, room: &str, seq: u64) -> HashMap<Key, Stored> {
         let before =
             self.events.iter().filter(|stored| stored.event.room_id == room && stored.event.seq <= seq);
         before.filter_map(|stored| Some((stored.key.clone()?, stored.clone()))).collect()
@@ -60,15 +62,52 @@ impl Facts {
         self.state_at(room, seq).remove(&("m.room.member".to_owned(), user.to_owned()))
     }
 
-    fn sees(&self, user: &str, stored: &Stored) -> bool {
-        let room = &stored.event.room_id;
-        let is = |seq, membership: &str| {
-            self.membership(room, user, seq).is_some_and(|stored| stored.content["membership"] == membership)
+    /// The specification's rules, word by word.
+    pub(in crate::tests) fn sees(&self, user: &str, stored: &Stored) -> bool {
+        let (room, seq) = (&stored.event.room_id, stored.event.seq);
+        let membership = |seq| {
+            let member = self.membership(room, user, seq);
+            let membership =
+                member.and_then(|member| Some(member.content["membership"].as_str()?.to_owned()));
+            membership.unwrap_or_else(|| "leave".to_owned())
+        };
+        let joins_later = || {
+            (seq + 1..=self.last(room)).any(|seq| membership(seq) == "join" && membership(seq - 1) != "join")
+        };
+        let allowed = |membership: &str| match stored.visibility {
+            HistoryVisibility::WorldReadable => true,
+            _ if membership == "join" => true,
+            HistoryVisibility::Shared => joins_later(),
+            HistoryVisibility::Invited => membership == "invite",
+            HistoryVisibility::Joined | HistoryVisibility::Unspecified => false,
         };
         let own = stored.key.as_ref().is_some_and(|(kind, key)| kind == "m.room.member" && key == user);
-        let joined_later = || (stored.event.seq..=self.last(room)).any(|seq| is(seq, "join"));
-        let shared = stored.visibility == HistoryVisibility::Shared && joined_later();
-        own || is(stored.event.seq, "join") || shared
+        let (before, after) = (membership(seq - 1), membership(seq));
+        // Who is removed is told so.
+        let removed = own && ["leave", "ban"].contains(&&*after) && ["invite", "knock"].contains(&&*before);
+        removed || allowed(&before) || own && allowed(&after)
+    }
+
+    /// When a user who was in a room and is no more left it last.
+    pub(in crate::tests) fn departure(&self, room: &str, user: &str) -> Option<u64> {
+        let is_in = |seq| {
+            self.membership(room, user, seq).is_some_and(|stored| stored.content["membership"] == "join")
+        };
+        let last = self.last(room);
+        let last_in = (1..=last).rev().find(|seq| is_in(*seq))?;
+        (last_in < last).then_some(last_in + 1)
+    }
+
+    /// Type of a relation to an event, and who relates.
+    fn relations(&self, event_id: &str) -> Vec<(&Stored, String, String)> {
+        let relation = |stored: &Stored| {
+            let relation = &stored.content["m.relates_to"];
+            let json: serde_json::Value = serde_json::from_slice(&stored.event.json).unwrap();
+            let text = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
+            (relation["event_id"] == event_id).then(|| (text(&relation["rel_type"]), text(&json["sender"])))
+        };
+        let related = |stored| relation(stored).map(|(rel_type, sender)| (stored, rel_type, sender));
+        self.events.iter().filter_map(related).collect()
     }
 
     fn receipts(&self, room: &str) -> Vec<RoomReceipt> {
@@ -143,8 +182,19 @@ impl RoomQueryService for World {
             .filter(|stored| stored.event.seq <= from && stored.event.seq > to)
             .filter(|stored| facts.sees(&request.viewer, stored))
             .filter(|stored| {
+                facts.departure(&request.room_id, &request.viewer).is_none_or(|end| stored.event.seq <= end)
+            })
+            .filter(|stored| {
                 let json: serde_json::Value = serde_json::from_slice(&stored.event.json).unwrap();
                 !filter.has_types || filter.types.iter().any(|kind| json["type"] == kind.as_str())
+            })
+            .filter(|stored| {
+                let (types, senders) = (&filter.related_by_rel_types, &filter.related_by_senders);
+                let related = facts.relations(&stored.event.event_id);
+                types.is_empty() && senders.is_empty()
+                    || related
+                        .iter()
+                        .any(|(_, kind, sender)| types.contains(kind) && senders.contains(sender))
             })
             .collect();
         let limit = request.limit as usize;
@@ -193,6 +243,49 @@ impl RoomQueryService for World {
         &self,
         _: Request<room::GetMembershipsRequest>,
     ) -> Answer<room::GetMembershipsResponse> {
+        unasked()
+    }
+}
+
+#[tonic::async_trait]
+impl RoomHistoryService for World {
+    async fn get_aggregations_in_rooms(
+        &self,
+        request: Request<room::GetAggregationsInRoomsRequest>,
+    ) -> Answer<room::GetAggregationsInRoomsResponse> {
+        let mut facts = self.facts.lock();
+        facts.aggregations += 1;
+        let ids = request.into_inner().rooms.into_iter().flat_map(|room| room.event_ids);
+        let edited = ids.filter_map(|event_id| {
+            let (edit, ..) = facts.relations(&event_id).into_iter().next_back()?;
+            let replacement = Some(edit.event.clone());
+            Some(room::Aggregations { event_id, replacement, ..Default::default() })
+        });
+        Ok(Response::new(room::GetAggregationsInRoomsResponse { aggregations: edited.collect() }))
+    }
+
+    async fn list_relations(
+        &self,
+        _: Request<room::ListRelationsRequest>,
+    ) -> Answer<room::ListRelationsResponse> {
+        unasked()
+    }
+
+    async fn list_threads(&self, _: Request<room::ListThreadsRequest>) -> Answer<room::ListThreadsResponse> {
+        unasked()
+    }
+
+    async fn get_aggregations(
+        &self,
+        _: Request<room::GetAggregationsRequest>,
+    ) -> Answer<room::GetAggregationsResponse> {
+        unasked()
+    }
+
+    async fn find_event_by_time(
+        &self,
+        _: Request<room::FindEventByTimeRequest>,
+    ) -> Answer<room::FindEventByTimeResponse> {
         unasked()
     }
 }

@@ -4,7 +4,7 @@
 use serde_json::{Value, json};
 
 use crate::{
-    actor::{Room, User},
+    actor::{Room, User, sync},
     server::Server,
     wire::{Json as _, Request},
 };
@@ -27,6 +27,10 @@ tests![
     references_come_with_the_event,
     a_repeated_annotation_is_refused,
     messages_are_filtered_by_what_relates_to_them,
+    relations_come_with_events_in_sync,
+    relations_come_with_events_in_a_gap,
+    relations_of_the_ignored_do_not_come_in_sync,
+    sync_is_filtered_by_what_relates_to_events,
 ];
 
 /// Sends a message that relates to another one.
@@ -279,5 +283,92 @@ async fn messages_are_filtered_by_what_relates_to_them(server: Server) {
     ] {
         let answer = alice.reads_messages(&room).query("filter", &filter).await.ok();
         assert_eq!(ids(&answer), expected, "{filter}");
+    }
+}
+
+/// An event in the timeline of a room, in an answer to `/sync`.
+fn told<'a>(answer: &'a Value, room: &Room, event: &str) -> &'a Value {
+    let timeline = sync::timeline(answer, room);
+    timeline
+        .into_iter()
+        .find(|found| found["event_id"] == event)
+        .unwrap_or_else(|| panic!("no event: {answer}"))
+}
+
+async fn relations_come_with_events_in_sync(server: Server) {
+    let (alice, bob) = server.pair().await;
+    let room = alice.creates_room().member(&bob).await;
+    let (edited, root) = (alice.says(&room, "edited").await, alice.says(&room, "root").await);
+    let edit = edits(&alice, &room, &edited, "better").await;
+    let reference = relates(&bob, &room, "m.reference", &edited, json!({})).await;
+    let since = bob.sync_token().await;
+    let reply = relates(&bob, &room, "m.thread", &root, json!({})).await;
+    bob.hears(&since, &room, &reply).await;
+    let answer = bob.syncs().await.ok();
+    let edited = told(&answer, &room, &edited);
+    assert_eq!(edited.text("/unsigned/m.relations/m.replace/event_id"), edit);
+    assert_eq!(edited.list("/unsigned/m.relations/m.reference/chunk"), &[json!({ "event_id": reference })]);
+    assert_eq!(edited.text("/content/body"), "edited", "the content stays as it was");
+    let thread = told(&answer, &room, &root).at("/unsigned/m.relations/m.thread").clone();
+    assert_eq!(thread.text("/latest_event/event_id"), reply);
+    assert_eq!((&thread["count"], &thread["current_user_participated"]), (&json!(1), &json!(true)));
+    assert!(!told(&answer, &room, &reply).has("/unsigned/m.relations"), "{answer}");
+}
+
+async fn relations_come_with_events_in_a_gap(server: Server) {
+    let alice = server.user("alice").await;
+    let room = alice.creates_room().await;
+    let since = alice.sync_token().await;
+    for _ in 0..4 {
+        alice.says(&room, "hidden by the gap").await;
+    }
+    let event = alice.says(&room, "edited").await;
+    let edit = edits(&alice, &room, &event, "better").await;
+    let last = alice.says(&room, "last").await;
+    alice.hears(&since, &room, &last).await;
+    let filter = json!({ "room": { "timeline": { "limit": 3 } } });
+    let answer = alice.syncs_since(&since).query("filter", filter).await.ok();
+    let event = told(&answer, &room, &event);
+    assert_eq!(event.text("/unsigned/m.relations/m.replace/event_id"), edit);
+}
+
+async fn relations_of_the_ignored_do_not_come_in_sync(server: Server) {
+    let (alice, bob) = server.pair().await;
+    let room = alice.creates_room().member(&bob).await;
+    let root = alice.says(&room, "root").await;
+    let since = alice.sync_token().await;
+    let reply = relates(&bob, &room, "m.thread", &root, json!({})).await;
+    alice.hears(&since, &room, &reply).await;
+    let ignored = json!({ "ignored_users": { (&bob.id): {} } });
+    alice.put(path!("/user/{}/account_data/m.ignored_user_list", alice.id), ignored).await.ok();
+    let answer = alice
+        .syncs_until(&since, "the list", |answer| answer.to_string().contains("m.ignored_user_list"))
+        .await;
+    drop(answer);
+    let answer = alice.syncs().await.ok();
+    assert!(!told(&answer, &room, &root).has("/unsigned/m.relations"), "{answer}");
+}
+
+async fn sync_is_filtered_by_what_relates_to_events(server: Server) {
+    let (alice, bob) = server.pair().await;
+    let room = alice.creates_room().member(&bob).await;
+    let threaded = alice.says(&room, "threaded").await;
+    let referred = alice.says(&room, "referred").await;
+    alice.says(&room, "alone").await;
+    let since = alice.sync_token().await;
+    relates(&bob, &room, "m.thread", &threaded, json!({})).await;
+    let last = relates(&alice, &room, "m.reference", &referred, json!({})).await;
+    alice.hears(&since, &room, &last).await;
+    for (filter, expected) in [
+        (json!({ "related_by_rel_types": ["m.thread"] }), vec![threaded.clone()]),
+        (json!({ "related_by_senders": [alice.id] }), vec![referred.clone()]),
+        (json!({ "related_by_rel_types": ["m.thread", "m.reference"] }), vec![threaded.clone(), referred]),
+        (json!({ "related_by_rel_types": ["m.thread"], "related_by_senders": [bob.id] }), vec![threaded]),
+    ] {
+        let wanted = json!({ "room": { "timeline": filter } });
+        let answer = alice.syncs().query("filter", &wanted).await.ok();
+        let found: Vec<_> =
+            sync::timeline(&answer, &room).iter().map(|event| event.text("/event_id")).collect();
+        assert_eq!(found, expected, "{filter}");
     }
 }
