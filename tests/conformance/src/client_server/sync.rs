@@ -1,5 +1,10 @@
 //! [`GET /sync`](https://spec.matrix.org/v1.19/client-server-api/#get_matrixclientv3sync)
 
+pub(super) mod filters;
+pub(super) mod members;
+pub(super) mod rooms;
+pub(super) mod state;
+
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};

@@ -1,0 +1,162 @@
+//! Members in `/sync`: [lazy loading](https://spec.matrix.org/v1.19/client-server-api/#lazy-loading-room-members)
+//! and summaries.
+
+use serde_json::{Value, json};
+
+use crate::{
+    actor::{Room, User, sync},
+    server::Server,
+    wire::Json as _,
+};
+
+tests![
+    ones_own_member_event_comes_lazily_too,
+    ones_own_member_event_comes_with_a_join,
+    members_who_change_in_a_gap_are_told_lazily,
+    redundant_members_come_if_wanted,
+    a_member_who_changed_is_not_redundant,
+    members_that_stand_for_a_room_come_lazily,
+    who_left_stands_for_a_room_without_others,
+    nobody_stands_for_themselves,
+    counts_change_with_the_members,
+];
+
+fn lazily(redundant: bool, limit: u64) -> Value {
+    let state = json!({ "lazy_load_members": true, "include_redundant_members": redundant });
+    json!({ "room": { "state": state, "timeline": { "limit": limit } } })
+}
+
+/// Users whose member events the state of a room tells.
+fn told(answer: &Value, room: &Room) -> Vec<String> {
+    let state = sync::state(answer, room);
+    let members = state.iter().filter(|event| event["type"] == "m.room.member");
+    members.map(|event| event.text("/state_key")).collect()
+}
+
+async fn named(alice: &User, members: &[&User]) -> Room {
+    members
+        .iter()
+        .fold(alice.creates_room().public().with("name", json!("Tea")), |room, member| room.member(member))
+        .await
+}
+
+async fn ones_own_member_event_comes_lazily_too(server: Server) {
+    let (alice, bob) = server.pair().await;
+    let room = named(&alice, &[&bob]).await;
+    let since = bob.sync_token().await;
+    let event = alice.says(&room, "hello").await;
+    bob.hears(&since, &room, &event).await;
+    let answer = bob.syncs().query("filter", lazily(false, 1)).await.ok();
+    assert!(told(&answer, &room).contains(&bob.id), "{answer}");
+    let answer =
+        bob.syncs_since(&since).query("filter", lazily(false, 1)).query("full_state", true).await.ok();
+    assert!(told(&answer, &room).contains(&bob.id), "{answer}");
+}
+
+async fn ones_own_member_event_comes_with_a_join(server: Server) {
+    let (alice, bob) = server.pair().await;
+    let room = named(&alice, &[]).await;
+    let since = bob.sync_token().await;
+    bob.joins(&room).await.ok();
+    let event = alice.says(&room, "hello").await;
+    bob.hears(&since, &room, &event).await;
+    let answer = bob.syncs_since(&since).query("filter", lazily(false, 1)).await.ok();
+    assert!(told(&answer, &room).contains(&bob.id), "{answer}");
+}
+
+async fn members_who_change_in_a_gap_are_told_lazily(server: Server) {
+    let (alice, bob, carl) = server.trio().await;
+    let room = named(&alice, &[&carl]).await;
+    let since = alice.sync_token().await;
+    bob.joins(&room).await.ok();
+    carl.leaves(&room).await.ok();
+    for _ in 0..3 {
+        alice.says(&room, "in the gap").await;
+    }
+    let event = alice.says(&room, "hello").await;
+    alice.hears(&since, &room, &event).await;
+    let answer = alice.syncs_since(&since).query("filter", lazily(false, 2)).await.ok();
+    let told = told(&answer, &room);
+    assert!(told.contains(&bob.id) && told.contains(&carl.id), "{answer}");
+}
+
+async fn redundant_members_come_if_wanted(server: Server) {
+    let (alice, bob) = server.pair().await;
+    let room = named(&alice, &[&bob]).await;
+    let mut since = alice.syncs().query("filter", lazily(true, 1)).await.ok().text("/next_batch");
+    for _ in 0..3 {
+        let event = bob.says(&room, "hello").await;
+        alice.hears(&since, &room, &event).await;
+        let answer = alice.syncs_since(&since).query("filter", lazily(true, 10)).await.ok();
+        assert!(told(&answer, &room).contains(&bob.id), "{answer}");
+        since = answer.text("/next_batch");
+    }
+}
+
+async fn a_member_who_changed_is_not_redundant(server: Server) {
+    let (alice, bob) = server.pair().await;
+    let room = named(&alice, &[&bob]).await;
+    let event = bob.says(&room, "hello").await;
+    let first = alice.syncs().query("filter", lazily(false, 1)).await.ok();
+    assert!(told(&first, &room).contains(&bob.id), "{first}");
+    let since = first.text("/next_batch");
+    drop(event);
+    bob.put(path!("/profile/{}/displayname", bob.id), json!({ "displayname": "Robert" })).await.ok();
+    for _ in 0..2 {
+        bob.says(&room, "in the gap").await;
+    }
+    let event = bob.says(&room, "it is me").await;
+    alice.hears(&since, &room, &event).await;
+    let answer = alice.syncs_since(&since).query("filter", lazily(false, 1)).await.ok();
+    let state = sync::state(&answer, &room);
+    let bobs = state.iter().find(|event| event["state_key"] == bob.id).expect("the member");
+    assert_eq!(bobs["content"]["displayname"], "Robert");
+}
+
+async fn members_that_stand_for_a_room_come_lazily(server: Server) {
+    let (alice, bob) = server.pair().await;
+    let room = alice.creates_room().member(&bob).await;
+    let since = alice.sync_token().await;
+    let event = alice.says(&room, "hello").await;
+    alice.hears(&since, &room, &event).await;
+    let answer = alice.syncs().query("filter", lazily(false, 1)).await.ok();
+    assert_eq!(answer["rooms"]["join"][&room.0]["summary"]["m.heroes"], json!([bob.id]), "{answer}");
+    assert!(told(&answer, &room).contains(&bob.id), "{answer}");
+}
+
+async fn who_left_stands_for_a_room_without_others(server: Server) {
+    let (alice, bob) = server.pair().await;
+    let room = alice.creates_room().member(&bob).await;
+    bob.leaves(&room).await.ok();
+    let answer = alice.syncs().query("filter", lazily(false, 10)).await.ok();
+    let summary = &answer["rooms"]["join"][&room.0]["summary"];
+    assert_eq!(summary["m.heroes"], json!([bob.id]), "{summary}");
+    assert_eq!(summary["m.joined_member_count"], 1, "{summary}");
+}
+
+async fn nobody_stands_for_themselves(server: Server) {
+    let (alice, bob, carl) = server.trio().await;
+    let room = alice.creates_room().member(&bob).member(&carl).await;
+    for user in [&alice, &bob, &carl] {
+        let answer = user.syncs().query("filter", lazily(false, 10)).await.ok();
+        let heroes = answer["rooms"]["join"][&room.0]["summary"].list("/m.heroes").clone();
+        assert_eq!(heroes.len(), 2, "{answer}");
+        assert!(!heroes.contains(&json!(user.id)), "{answer}");
+    }
+}
+
+async fn counts_change_with_the_members(server: Server) {
+    let (alice, bob, carl) = server.trio().await;
+    let room = alice.creates_room().member(&bob).await;
+    let first = alice.syncs().query("filter", lazily(false, 10)).await.ok();
+    let since = first.text("/next_batch");
+    alice.invites(&carl, &room).await.ok();
+    bob.leaves(&room).await.ok();
+    let event = alice.says(&room, "hello").await;
+    alice.hears(&since, &room, &event).await;
+    let answer = alice.syncs_since(&since).query("filter", lazily(false, 10)).await.ok();
+    let summary = &answer["rooms"]["join"][&room.0]["summary"];
+    assert_eq!(summary["m.joined_member_count"], 1, "{summary}");
+    assert_eq!(summary["m.invited_member_count"], 1, "{summary}");
+    assert_eq!(summary["m.heroes"], json!([carl.id]), "{summary}");
+}
