@@ -17,7 +17,7 @@ pub(crate) async fn handler(
     user.not_guest()?;
     app.limits.check_invite(&user.id)?;
     let InvitationRecipient::UserId(invitee) = &request.recipient else {
-        return Err(MatrixError::forbidden("This server does not invite by third-party identifiers"));
+        return Err(app.rooms.refuse_third_party(&user.id, &request.room_id).await);
     };
     app.rooms.invite(&user.id, &request.room_id, &invitee.user_id, invitee.reason.as_deref()).await?;
     Ok(Matrix(invite_user::v3::Response::new()))

@@ -2,7 +2,7 @@
 
 use axum::extract::{FromRequest, Request};
 use plexus_matrix_http::{JsonObject, MatrixError, RawBody};
-use ruma::api::client::membership::ThirdPartySigned;
+use ruma::OwnedUserId;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
@@ -11,11 +11,37 @@ use serde_json::{Map, Value};
 pub(crate) struct JoinBody {
     /// Why.
     pub(crate) reason: Option<String>,
-    /// Proof of an invite by a third party.
+    /// Proof that an invite by a third-party identifier is for the user.
     pub(crate) third_party_signed: Option<ThirdPartySigned>,
     /// Everything else. The specification does not know it; clients rely on finding it in their member event.
     #[serde(flatten)]
     pub(crate) rest: Map<String, Value>,
+}
+
+/// What an identity server has signed for whom a third-party identifier belongs to.
+#[derive(Debug, Deserialize)]
+pub(crate) struct ThirdPartySigned {
+    /// Who sent the invite.
+    pub(crate) sender: OwnedUserId,
+    /// Whom it is for.
+    pub(crate) mxid: OwnedUserId,
+    /// State key of the `m.room.third_party_invite`.
+    pub(crate) token: String,
+    /// Signatures, and what else is signed: it must stay as it is.
+    #[serde(flatten)]
+    pub(crate) rest: Map<String, Value>,
+}
+
+impl ThirdPartySigned {
+    /// As it was signed.
+    pub(crate) fn to_json(&self) -> Value {
+        let Self { sender, mxid, token, rest } = self;
+        let mut signed = rest.clone();
+        for (key, value) in [("sender", sender.as_str()), ("mxid", mxid.as_str()), ("token", token)] {
+            signed.insert(key.to_owned(), Value::from(value));
+        }
+        Value::Object(signed)
+    }
 }
 
 impl JoinBody {

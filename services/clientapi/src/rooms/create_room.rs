@@ -18,7 +18,9 @@ use super::{
     Rooms, content,
     create::{self, PlanError, StateEvent},
     is_rejected,
+    membership::no_identity_server,
     profile::Profile,
+    upgrade::predecessor,
 };
 use crate::clock::now_ms;
 
@@ -39,7 +41,7 @@ impl Rooms {
         request: &Request,
     ) -> Result<OwnedRoomId, MatrixError> {
         if !request.invite_3pid.is_empty() {
-            return Err(MatrixError::forbidden("This server does not invite by third-party identifiers"));
+            return Err(no_identity_server());
         }
         let version = request.room_version.as_ref().unwrap_or(&self.default_version);
         let alias = request.room_alias_name.as_deref().map(|name| self.alias_named(name)).transpose()?;
@@ -65,7 +67,11 @@ impl Rooms {
             alias,
             published: request.visibility == Visibility::Public,
         };
-        self.submit_new(user, version, &plan.create, batch).await
+        let room_id = self.submit_new(user, version, &plan.create, batch).await?;
+        if predecessor(&plan.create).is_some() {
+            self.take_over_settings(&user.id, &room_id).await;
+        }
+        Ok(room_id)
     }
 
     /// Creates a room of a create event and what follows it.

@@ -10,14 +10,21 @@ use plexus_proto::{
     user::v1::GetAccountDataRequest,
 };
 use ruma::{OwnedRoomId, RoomId, RoomOrAliasId, UserId};
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use super::{Rooms, ask, content, is_rejected, profile::membership_content, read::RoomMembers};
-use crate::{clock::now_ms, membership::join_body::JoinBody};
+use super::{
+    Rooms, ask, content, is_rejected,
+    profile::membership_content,
+    read::{EventParts, RoomMembers, state_key},
+};
+use crate::{
+    clock::now_ms,
+    membership::join_body::{JoinBody, ThirdPartySigned},
+};
 
 /// What the server alone says in a join: who the user is, and who vouches for them.
-const SAID_BY_SERVER: [&str; 4] =
-    ["membership", "displayname", "avatar_url", "join_authorised_via_users_server"];
+const SAID_BY_SERVER: [&str; 5] =
+    ["membership", "displayname", "avatar_url", "join_authorised_via_users_server", "third_party_invite"];
 
 impl Rooms {
     /// Joins the user to a room; a repeat changes nothing. Who vouches for a join to a restricted room is found by the
@@ -34,11 +41,12 @@ impl Rooms {
             return Ok(());
         }
         self.check_guest_access(user, room_id).await?;
-        let mut content = profile.member_content("join", body.reason.as_deref());
-        if let Some(signed) = &body.third_party_signed {
-            content["third_party_signed"] = serde_json::to_value(signed)
-                .map_err(|error| MatrixError::bad_json(format!("third_party_signed: {error}")))?;
+        if let Some(signed) = &body.third_party_signed
+            && members.of(&user.id) != Some("invite")
+        {
+            self.exchange_third_party_invite(user, room_id, signed).await?;
         }
+        let mut content = profile.member_content("join", body.reason.as_deref());
         for (key, value) in body.rest {
             if !SAID_BY_SERVER.contains(&key.as_str()) {
                 content[key] = value;
@@ -48,6 +56,47 @@ impl Rooms {
         self.send_member(room_id, &user.id, &user.id, content).await?;
         self.take_over_settings(&user.id, room_id).await;
         Ok(())
+    }
+
+    /// Makes an invite of an `m.room.third_party_invite` whose identifier belongs to the user, on behalf of who sent that.
+    ///
+    /// The rules of the room check what the identity server has signed against the keys that the event names. Whether
+    /// those are still valid would be for the identity server to say, and none is asked.
+    async fn exchange_third_party_invite(
+        &self,
+        user: &AuthedUser,
+        room_id: &RoomId,
+        signed: &ThirdPartySigned,
+    ) -> Result<(), MatrixError> {
+        if signed.mxid != user.id {
+            return Err(MatrixError::forbidden("The invite is for somebody else"));
+        }
+        if !self.is_local(signed.sender.server_name()) {
+            return Err(MatrixError::not_found(format!(
+                "{} cannot be reached: this server does not federate",
+                signed.sender
+            )));
+        }
+        let keys = vec![state_key("m.room.third_party_invite", &signed.token)];
+        let found = self.state_entries(room_id, None, keys, None).await?;
+        let Some(event) = found.first() else {
+            return Err(MatrixError::forbidden("There is no such third-party invite"));
+        };
+        let named = EventParts::of(event)?.content.remove("display_name");
+        let mut content = membership_content("invite", None);
+        content["third_party_invite"] =
+            json!({ "display_name": named.unwrap_or_default(), "signed": signed.to_json() });
+        content::check(&content.to_string())?;
+        self.send_member(room_id, &signed.sender, &user.id, content).await
+    }
+
+    /// Why nobody is invited by a third-party identifier: the room comes first, then that no identity server is trusted.
+    pub(crate) async fn refuse_third_party(&self, user: &UserId, room_id: &RoomId) -> MatrixError {
+        match self.memberships(room_id, &[user]).await {
+            Ok(members) if members.of(user) == Some("join") => no_identity_server(),
+            Ok(_) => MatrixError::forbidden("You are not in this room"),
+            Err(error) => error,
+        }
     }
 
     /// Knocks on a room.
@@ -205,6 +254,15 @@ impl Rooms {
         };
         self.send_intent(room_id, intent).await.map(drop)
     }
+}
+
+/// No identity server is asked whom a third-party identifier belongs to, whichever the client names.
+pub(super) fn no_identity_server() -> MatrixError {
+    MatrixError::new(
+        http::StatusCode::FORBIDDEN,
+        "M_SERVER_NOT_TRUSTED",
+        "This server trusts no identity server, and cannot invite by third-party identifiers",
+    )
 }
 
 impl RoomMembers {

@@ -26,6 +26,7 @@ use super::{
 };
 use crate::clock::now_ms;
 use levels::{Levels, Successor};
+pub(super) use settings::predecessor;
 
 /// State with an empty key that the new room takes over.
 const TAKEN_OVER: [&str; 8] = [

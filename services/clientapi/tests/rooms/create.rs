@@ -88,7 +88,7 @@ async fn refusals_tell_what_is_wrong() {
         (
             json!({ "invite_3pid": [{ "id_server": "x", "id_access_token": "x", "medium": "email", "address": "x" }] }),
             403,
-            "M_FORBIDDEN",
+            "M_SERVER_NOT_TRUSTED",
         ),
         (json!({ "topic": "x".repeat(70_000) }), 413, "M_TOO_LARGE"),
     ];

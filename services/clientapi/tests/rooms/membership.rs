@@ -106,7 +106,7 @@ async fn invites_carry_the_profile_of_who_is_invited() {
     assert_error(&world.post("alice", &invite, remote).await, 404, "M_NOT_FOUND");
     assert_error(&world.post("alice", &invite, json!({})).await, 400, "M_BAD_JSON");
     let email = json!({ "id_server": "x", "id_access_token": "x", "medium": "email", "address": "x" });
-    assert_error(&world.post("alice", &invite, email).await, 403, "M_FORBIDDEN");
+    assert_error(&world.post("alice", &invite, email).await, 403, "M_SERVER_NOT_TRUSTED");
     world.refuse_next(ErrorReason::RoomUnknown);
     let answer = world.post("alice", "/rooms/!none:x/invite", json!({ "user_id": "@bob:example.org" })).await;
     assert_error(&answer, 403, "M_FORBIDDEN");

@@ -23,6 +23,7 @@ mod send;
 mod spaces;
 mod state;
 mod tags;
+mod third_party;
 mod threads;
 mod timestamps;
 mod typing;
@@ -37,6 +38,7 @@ pub(crate) fn tests() -> Vec<Test> {
         aliases::tests(),
         join::tests(),
         invite::tests(),
+        third_party::tests(),
         knock::tests(),
         leave::tests(),
         kick::tests(),

@@ -1,4 +1,5 @@
-//! What a user has set for a room goes with them into the one that replaces it: tags, and the push rule of the room.
+//! What a user has set for a room goes with them into the one that replaces it: tags, whom it is a direct chat with, and
+//! push rules.
 
 use bytes::Bytes;
 use plexus_matrix_http::MatrixError;
@@ -16,8 +17,12 @@ use crate::rooms::{
 
 /// Type of the account data that holds tags.
 const TAGS: &str = "m.tag";
+/// Type of the account data that tells which rooms are direct chats.
+const DIRECT: &str = "m.direct";
 /// Type of the account data that holds push rules.
 const PUSH_RULES: &str = "m.push_rules";
+/// Kinds of push rules that have conditions.
+const CONDITIONAL: [&str; 2] = ["override", "underride"];
 
 impl Rooms {
     /// Takes over what a user, who has just come into a room, had set for the room that it replaces, if it replaces one.
@@ -34,23 +39,35 @@ impl Rooms {
         let Some(create) = found.first() else { return Ok(()) };
         let content = EventParts::of(create)?.content;
         let Some(old) = predecessor(&content) else { return Ok(()) };
+        self.take_over_tags(user, old, room_id).await?;
+        if let Some(direct) = self.data_of(user, "", DIRECT).await?
+            && let Some(content) = with_direct(&direct, old, room_id.as_str())
+        {
+            let content = content.to_string().into();
+            let command = SetAccountData { room_id: String::new(), r#type: DIRECT.to_owned(), content };
+            self.input.submit_user(user, Command::SetAccountData(command)).await?;
+        }
+        if let Some(rules) = self.data_of(user, "", PUSH_RULES).await? {
+            for (kind, rule) in rules_for(&rules, old, room_id.as_str()) {
+                let command = PutPushRule {
+                    kind,
+                    rule_id: room_id.to_string(),
+                    rule: rule.to_string().into(),
+                    ..PutPushRule::default()
+                };
+                self.input.submit_user(user, Command::PutPushRule(command)).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn take_over_tags(&self, user: &UserId, old: &str, room_id: &RoomId) -> Result<(), MatrixError> {
         if let Some(tags) = self.data_of(user, old, TAGS).await?
             && self.data_of(user, room_id.as_str(), TAGS).await?.is_none()
         {
             let command =
                 SetAccountData { room_id: room_id.to_string(), r#type: TAGS.to_owned(), content: tags };
             self.input.submit_user(user, Command::SetAccountData(command)).await?;
-        }
-        if let Some(rules) = self.data_of(user, "", PUSH_RULES).await?
-            && let Some(rule) = room_rule(&rules, old, room_id.as_str())
-        {
-            let command = PutPushRule {
-                kind: "room".to_owned(),
-                rule_id: room_id.to_string(),
-                rule: rule.to_string().into(),
-                ..PutPushRule::default()
-            };
-            self.input.submit_user(user, Command::PutPushRule(command)).await?;
         }
         Ok(())
     }
@@ -75,21 +92,59 @@ impl Rooms {
 }
 
 /// The room that a room replaces, by the content of its create event.
-fn predecessor(create: &Map<String, Value>) -> Option<&str> {
+pub(in crate::rooms) fn predecessor(create: &Map<String, Value>) -> Option<&str> {
     let room_id = create.get("predecessor")?.get("room_id")?.as_str()?;
     <&RoomId>::try_from(room_id).ok().filter(|_| !room_id.contains('\0')).map(RoomId::as_str)
 }
 
-/// The rule for the room that replaces another, if there is one for that one and none for it.
-fn room_rule(push_rules: &[u8], old: &str, new: &str) -> Option<Value> {
-    let rules = serde_json::from_slice::<Value>(push_rules).ok()?;
-    let rules = rules.pointer("/global/room")?.as_array()?;
-    let find = |id: &str| {
-        let named = |rule: &&Value| rule.get("rule_id").and_then(Value::as_str) == Some(id);
-        rules.iter().find(named)
+/// The direct chats of a user with the room that replaces another, wherever that one is; `None` if nothing changes.
+fn with_direct(direct: &[u8], old: &str, new: &str) -> Option<Value> {
+    let mut direct = serde_json::from_slice::<Map<String, Value>>(direct).ok()?;
+    let has = |rooms: &[Value], id: &str| rooms.iter().any(|room| room == id);
+    let mut changed = false;
+    for rooms in direct.values_mut().filter_map(Value::as_array_mut) {
+        if has(rooms, old) && !has(rooms, new) {
+            rooms.push(Value::from(new));
+            changed = true;
+        }
+    }
+    changed.then_some(Value::Object(direct))
+}
+
+/// The rules for the room that replaces another, with their kinds: the rule of that one, and those with a condition that
+/// asks for it. Clients mute a room by either. A kind in which the room has a rule already gets none.
+fn rules_for(push_rules: &[u8], old: &str, new: &str) -> Vec<(String, Value)> {
+    let rules = serde_json::from_slice::<Value>(push_rules).unwrap_or_default();
+    let of_kind = |kind: &str| {
+        let rules = rules.get("global").and_then(|global| global.get(kind)).and_then(Value::as_array);
+        let rules = rules.map(Vec::as_slice).unwrap_or_default();
+        let is_new = |rule: &Value| rule.get("rule_id").and_then(Value::as_str) == Some(new);
+        if rules.iter().any(is_new) { &[] } else { rules }
     };
-    let actions = find(old)?.get("actions")?;
-    find(new).is_none().then(|| json!({ "actions": actions }))
+    let is_on = |rule: &&Value| rule.get("enabled") != Some(&Value::Bool(false));
+    let mut taken = Vec::new();
+    let of_room = |rule: &&Value| rule.get("rule_id").and_then(Value::as_str) == Some(old);
+    let of_room = of_kind("room").iter().filter(is_on).find(of_room);
+    if let Some(actions) = of_room.and_then(|rule| rule.get("actions")) {
+        taken.push(("room".to_owned(), json!({ "actions": actions })));
+    }
+    for kind in CONDITIONAL {
+        let rule = of_kind(kind).iter().filter(is_on).find_map(|rule| {
+            let conditions = rule.get("conditions")?.as_array()?;
+            let asks = |condition: &Value| {
+                let text = |key: &str| condition.get(key).and_then(Value::as_str);
+                text("key") == Some("room_id") && text("pattern") == Some(old)
+            };
+            conditions.iter().any(asks).then_some(())?;
+            let mut conditions = conditions.clone();
+            for condition in conditions.iter_mut().filter(|condition| asks(condition)) {
+                condition["pattern"] = Value::from(new);
+            }
+            Some(json!({ "actions": rule.get("actions")?, "conditions": conditions }))
+        });
+        taken.extend(rule.map(|rule| (kind.to_owned(), rule)));
+    }
+    taken
 }
 
 #[cfg(test)]
@@ -103,12 +158,41 @@ mod tests {
             json!({ "global": { "room": rules.collect::<Vec<_>>() } }).to_string().into_bytes()
         };
         assert_eq!(
-            room_rule(&rules(&["!old:x"]), "!old:x", "!new"),
-            Some(json!({ "actions": ["dont_notify"] }))
+            rules_for(&rules(&["!old:x"]), "!old:x", "!new"),
+            [("room".to_owned(), json!({ "actions": ["dont_notify"] }))]
         );
-        assert_eq!(room_rule(&rules(&["!old:x", "!new"]), "!old:x", "!new"), None);
-        assert_eq!(room_rule(&rules(&["!other:x"]), "!old:x", "!new"), None);
-        assert_eq!(room_rule(b"[]", "!old:x", "!new"), None);
+        assert_eq!(rules_for(&rules(&["!old:x", "!new"]), "!old:x", "!new"), []);
+        assert_eq!(rules_for(&rules(&["!other:x"]), "!old:x", "!new"), []);
+        assert_eq!(rules_for(b"[]", "!old:x", "!new"), []);
+    }
+
+    #[test]
+    fn rules_that_ask_for_the_room_are_taken_over() {
+        let condition = |room: &str| json!({ "kind": "event_match", "key": "room_id", "pattern": room });
+        let more = json!({ "kind": "event_match", "key": "content.body", "pattern": "!old:x" });
+        let rule = |room: &str, enabled: bool| {
+            let conditions = json!([condition(room), more]);
+            json!({ "rule_id": "r", "actions": [], "enabled": enabled, "conditions": conditions })
+        };
+        let rules = |rule: Value| json!({ "global": { "override": [rule] } }).to_string().into_bytes();
+        let expected = json!({ "actions": [], "conditions": [condition("!new"), more] });
+        assert_eq!(
+            rules_for(&rules(rule("!old:x", true)), "!old:x", "!new"),
+            [("override".to_owned(), expected)]
+        );
+        assert_eq!(rules_for(&rules(rule("!old:x", false)), "!old:x", "!new"), []);
+        assert_eq!(rules_for(&rules(rule("!other:x", true)), "!old:x", "!new"), []);
+    }
+
+    #[test]
+    fn a_direct_chat_stays_one() {
+        let of = |content: Value| with_direct(content.to_string().as_bytes(), "!old:x", "!new");
+        assert_eq!(
+            of(json!({ "@b:x": ["!old:x"], "@c:x": ["!z:x"], "d": 1 })),
+            Some(json!({ "@b:x": ["!old:x", "!new"], "@c:x": ["!z:x"], "d": 1 }))
+        );
+        assert_eq!(of(json!({ "@b:x": ["!old:x", "!new"] })), None);
+        assert_eq!(of(json!([])), None);
     }
 
     #[test]

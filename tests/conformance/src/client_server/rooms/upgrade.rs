@@ -21,6 +21,9 @@ tests![
     an_unknown_room_is_refused,
     creators_of_the_new_room_are_not_listed,
     additional_creators_are_as_asked,
+    settings_go_with_who_upgrades_a_room,
+    settings_go_with_who_joins_the_new_room,
+    settings_go_with_who_makes_a_room_that_replaces_another,
 ];
 
 fn upgrades(user: &User, room: &Room, version: &str) -> Request {
@@ -150,4 +153,70 @@ async fn additional_creators_are_as_asked(server: Server) {
     assert_eq!(create["additional_creators"], json!([bob.id]));
     let users = content(&alice, &new, "m.room.power_levels").await["users"].clone();
     assert!(users.get(&alice.id).is_none() && users.get(&bob.id).is_none(), "{users}");
+}
+
+/// Has the user mute a room by both kinds of rules, mark it as direct and tag it.
+async fn settles(user: &User, room: &Room) {
+    let actions = json!({ "actions": ["notify"] });
+    user.put(path!("/pushrules/global/room/{}", room), actions).await.ok();
+    let condition = json!({ "kind": "event_match", "key": "room_id", "pattern": room.0 });
+    let rule = json!({ "actions": [], "conditions": [condition] });
+    user.put(path!("/pushrules/global/override/{}", room), rule).await.ok();
+    let direct = json!({ "@carl:example.org": [room.0] });
+    user.put(path!("/user/{}/account_data/m.direct", user.id), direct).await.ok();
+    user.put(path!("/user/{}/rooms/{}/tags/u.tea", user.id, room), json!({ "order": 0.5 })).await.ok();
+}
+
+/// The user has for the new room what they had for the old one.
+async fn is_settled(user: &User, old: &Room, new: &Room) {
+    let rule = user.get(path!("/pushrules/global/room/{}", new)).await.ok();
+    assert_eq!(rule["actions"], json!(["notify"]), "{rule}");
+    let rules = user.get("/pushrules/").await.ok();
+    let asks = |rule: &&Value| {
+        let conditions = rule["conditions"].as_array().into_iter().flatten();
+        conditions.clone().any(|condition| condition["pattern"] == new.0)
+    };
+    let rule = rules.list("/global/override").iter().find(asks).expect("an override");
+    assert_eq!(rule["actions"], json!([]), "{rule}");
+    let direct = user.get(path!("/user/{}/account_data/m.direct", user.id)).await.ok();
+    assert!(direct.list("/@carl:example.org").contains(&json!(new.0)), "{direct}");
+    assert!(direct.list("/@carl:example.org").contains(&json!(old.0)), "{direct}");
+    let tags = user.get(path!("/user/{}/rooms/{}/tags", user.id, new)).await.ok();
+    assert_eq!(tags, json!({ "tags": { "u.tea": { "order": 0.5 } } }));
+}
+
+async fn settings_go_with_who_upgrades_a_room(server: Server) {
+    let alice = server.user("alice").await;
+    let old = alice.creates_room().await;
+    settles(&alice, &old).await;
+    let new = upgraded(&alice, &old, "11").await;
+    is_settled(&alice, &old, &new).await;
+}
+
+async fn settings_go_with_who_joins_the_new_room(server: Server) {
+    let (alice, bob) = server.pair().await;
+    let old = alice.creates_room().public().member(&bob).await;
+    settles(&bob, &old).await;
+    let new = upgraded(&alice, &old, "11").await;
+    bob.joins(&new).await.ok();
+    is_settled(&bob, &old, &new).await;
+}
+
+async fn settings_go_with_who_makes_a_room_that_replaces_another(server: Server) {
+    let (alice, bob) = server.pair().await;
+    let old = alice.creates_room().public().member(&bob).await;
+    for user in [&alice, &bob] {
+        settles(user, &old).await;
+    }
+    let last = alice.says(&old, "we move").await;
+    let creation = json!({ "predecessor": { "room_id": old.0, "event_id": last } });
+    let new = alice.creates_room().public().with("creation_content", creation).await;
+    alice
+        .sets_state(&old, "m.room.tombstone", "", json!({ "replacement_room": new.0, "body": "" }))
+        .await
+        .ok();
+    bob.joins(&new).await.ok();
+    for user in [&alice, &bob] {
+        is_settled(user, &old, &new).await;
+    }
 }
