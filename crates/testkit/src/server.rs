@@ -285,6 +285,8 @@ pub struct Services {
     /// Where services and `grpcurl` reach the first room server, `host:port`.
     pub grpc: String,
     operators: Vec<u16>,
+    /// What all processes of a mesh but the room servers are configured with.
+    common: String,
 }
 
 fn settings(folder: &Path, needs: &Needs) -> String {
@@ -300,6 +302,15 @@ fn settings(folder: &Path, needs: &Needs) -> String {
         needs.topic_prefix,
         needs.database,
     )
+}
+
+/// Where a service listens.
+fn listens(name: &str, port: u16) -> Result<String> {
+    let admin = free_port()?;
+    Ok(format!(
+        "[{name}]\nlisten = {{ address = \"127.0.0.1:{port}\" }}\n\
+         admin_http = {{ address = \"127.0.0.1:{admin}\" }}\n",
+    ))
 }
 
 fn service(name: &str, label: &str, folder: &Path, config: &str) -> Result<(String, Process)> {
@@ -335,6 +346,7 @@ impl Services {
             homeserver,
             grpc: format!("127.0.0.1:{grpc}"),
             operators: vec![operator],
+            common: String::new(),
         };
         services.wait().await?;
         Ok(services)
@@ -362,16 +374,11 @@ impl Services {
                 &config,
             )?);
         }
-        let (client, client_admin, sync, sync_admin) =
-            (free_port()?, free_port()?, free_port()?, free_port()?);
-        let config = format!(
-            "{base}[roomserver]\nendpoints = [{endpoints}]\n\
-             [clientapi]\nlisten = {{ address = \"127.0.0.1:{client}\" }}\n\
-             admin_http = {{ address = \"127.0.0.1:{client_admin}\" }}\n\
-             [sync]\nlisten = {{ address = \"127.0.0.1:{sync}\" }}\n\
-             admin_http = {{ address = \"127.0.0.1:{sync_admin}\" }}\n",
-        );
+        let common = format!("{base}[roomserver]\nendpoints = [{endpoints}]\n");
+        let (client, sync) = (free_port()?, free_port()?);
+        let config = format!("{common}{}", listens("clientapi", client)?);
         processes.push(service("plexus-clientapi", "clientapi", folder.path(), &config)?);
+        let config = format!("{common}{}", listens("sync", sync)?);
         processes.push(service("plexus-sync", "sync", folder.path(), &config)?);
         let homeserver = Homeserver {
             client: format!("http://127.0.0.1:{client}"),
@@ -379,9 +386,22 @@ impl Services {
         };
         let grpc = format!("127.0.0.1:{}", ports[0][0]);
         let operators = ports.iter().map(|[_, operator, _]| *operator).collect();
-        let mut services = Self { folder, processes, homeserver, grpc, operators };
+        let mut services = Self { folder, processes, homeserver, grpc, operators, common };
         services.wait().await?;
         Ok(services)
+    }
+
+    /// Starts one more sync of a mesh; returns the homeserver as its clients see it.
+    pub async fn add_sync(&mut self, label: &str) -> Result<Homeserver> {
+        let port = free_port()?;
+        let config = format!("{}{}", self.common, listens("sync", port)?);
+        self.processes.push(service("plexus-sync", label, self.folder.path(), &config)?);
+        let homeserver = Homeserver { sync: format!("http://127.0.0.1:{port}"), ..self.homeserver.clone() };
+        let user = crate::actor::User::register(&homeserver, "probe").await?;
+        let answers =
+            async || user.sync(None, Duration::ZERO, "").await.is_ok_and(|answer| answer.ok().is_ok());
+        self.process(label)?.ready(answers).await?;
+        Ok(homeserver)
     }
 
     /// Waits until clients are answered, and until a registration goes through, which takes every service but sync.

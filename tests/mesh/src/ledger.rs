@@ -172,10 +172,16 @@ pub struct Reader {
 impl Reader {
     /// Starts to follow, from now on.
     pub async fn follow(user: &User) -> Result<Self> {
+        Self::follow_in_turn(vec![user.clone()]).await
+    }
+
+    /// Starts to follow, from now on, as one user with one session on several instances, which are asked in turn.
+    pub async fn follow_in_turn(user_at: Vec<User>) -> Result<Self> {
+        let user = user_at.first().context("a reader needs a server")?;
         let first = user.sync(None, Duration::ZERO, "").await?.ok()?;
         let since = first["next_batch"].as_str().context("no next_batch")?.to_owned();
         let stop = Arc::new(AtomicBool::new(false));
-        let task = tokio::spawn(follow(user.clone(), since, Arc::clone(&stop)));
+        let task = tokio::spawn(follow(user_at, since, Arc::clone(&stop)));
         Ok(Self { task, stop })
     }
 
@@ -186,11 +192,13 @@ impl Reader {
     }
 }
 
-async fn follow(user: User, mut since: String, stop: Arc<AtomicBool>) -> Result<Timelines> {
+async fn follow(user_at: Vec<User>, mut since: String, stop: Arc<AtomicBool>) -> Result<Timelines> {
+    let mut turns = user_at.iter().cycle();
     let mut timelines = Timelines::new();
     let mut quiet = 0;
     let mut failures = 0;
     while quiet < 2 {
+        let user = turns.next().context("no server")?;
         // The filter's limit keeps timelines whole; where one is cut all the same, the gap is read by /messages.
         let filter = "&filter=%7B%22room%22%3A%7B%22timeline%22%3A%7B%22limit%22%3A500%7D%7D%7D";
         let answer = match user.sync(Some(&since), Duration::from_secs(1), filter).await {
@@ -212,7 +220,7 @@ async fn follow(user: User, mut since: String, stop: Arc<AtomicBool>) -> Result<
             if timeline["limited"] == true {
                 let prev_batch = timeline["prev_batch"].as_str().context("limited without prev_batch")?;
                 let known = timelines.get(room).and_then(|known| known.last()).map(|(id, _)| id.clone());
-                let mut gap = fill_gap(&user, room, prev_batch, &since, known.as_deref()).await?;
+                let mut gap = fill_gap(user, room, prev_batch, &since, known.as_deref()).await?;
                 gap.append(&mut fresh);
                 fresh = gap;
             }
