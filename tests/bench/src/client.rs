@@ -106,6 +106,11 @@ impl User {
         path: &str,
         body: Option<Value>,
     ) -> anyhow::Result<T> {
+        let body = self.bytes(method, path, body).await?;
+        serde_json::from_slice(&body).with_context(|| format!("{path} answered something else"))
+    }
+
+    async fn bytes(&self, method: Method, path: &str, body: Option<Value>) -> anyhow::Result<Vec<u8>> {
         let url = format!("{}/_matrix/client/v3{path}", self.base);
         let mut request = self.http.request(method, url);
         if !self.authorization.is_empty() {
@@ -119,7 +124,7 @@ impl User {
         if status != StatusCode::OK {
             bail!("{path} answered {status}: {}", String::from_utf8_lossy(&body));
         }
-        serde_json::from_slice(&body).with_context(|| format!("{path} answered something else"))
+        Ok(body.into())
     }
 
     /// Makes a public room; returns its ID.
@@ -153,6 +158,18 @@ impl User {
             path.push_str(&encoded(since));
         }
         self.call(Method::GET, &path, None).await
+    }
+
+    /// Syncs at once; returns the token, the number of joined rooms in the answer, and its size in bytes.
+    pub(crate) async fn sync_size(&self, since: Option<&str>) -> anyhow::Result<(String, usize, usize)> {
+        let mut path = "/sync?timeout=0&set_presence=offline".to_owned();
+        if let Some(since) = since {
+            path.push_str("&since=");
+            path.push_str(&encoded(since));
+        }
+        let body = self.bytes(Method::GET, &path, None).await?;
+        let answer: Sync = serde_json::from_slice(&body).context("/sync answered something else")?;
+        Ok((answer.next_batch, answer.rooms.join.len(), body.len()))
     }
 
     /// Reads a page of history, newest first.

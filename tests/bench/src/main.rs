@@ -3,6 +3,7 @@
 //! It speaks only the client-server API, so that different servers face the same load. Latencies of paced load count
 //! from the moment at which a request was due, so that a server that stalls does not hide it.
 
+mod account;
 mod client;
 mod closed;
 mod cpu;
@@ -29,6 +30,8 @@ enum Command {
     Send(Closed),
     /// Open loop: sends at a fixed rate, while every member waits in `/sync`.
     Deliver(Paced),
+    /// An account in many rooms: what its `/sync` costs.
+    Account(account::Account),
     /// Prints the results of several runs side by side, with the ratios to the first.
     Compare {
         /// Files that `--json` wrote.
@@ -116,6 +119,7 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
             ensure!(paced.rate > 0.0 && paced.members >= 2, "wants a rate, and somebody to deliver to");
             (paced.target.clone(), paced::run(&paced).await?)
         }
+        Command::Account(account) => return account::run(&account).await,
         Command::Compare { files } => return report::compare(&files),
     };
     results.print();
