@@ -3,6 +3,7 @@
 pub(crate) mod batch;
 pub(crate) mod loads;
 pub(crate) mod migrate;
+pub(crate) mod nodes;
 pub(crate) mod output;
 pub(crate) mod partitions;
 pub(crate) mod pool;

@@ -221,6 +221,12 @@ impl World {
     }
 
     fn load(&self, needs: &Needs, source: &mut Source) {
+    /// A node as it is read from where it was written.
+    pub(super) fn node(&self, nid: NodeNid) -> Node {
+        let body = |nid: NodeNid| self.tables.nodes.get(&nid).map(AsRef::as_ref);
+        Node::decode(body(nid).unwrap(), body).unwrap()
+    }
+
         let before = (source.nodes.len(), source.events.len(), source.events_by_id.len());
         let before = (before, source.aliases.len(), source.memberships.len(), source.joined_local.len());
         let received = |source: &Source| {
@@ -235,7 +241,7 @@ impl World {
         let before = (before, received(source));
         self.load_received(needs, source);
         for nid in &needs.nodes {
-            source.nodes.insert(*nid, Arc::new(Node::decode(&self.tables.nodes[nid]).unwrap()));
+            source.nodes.insert(*nid, Arc::new(self.node(*nid)));
         }
         for nid in &needs.events {
             source.events.insert(*nid, Arc::clone(&self.tables.events[nid].event));

@@ -5,6 +5,9 @@
 //! the shape depends on the entries alone, so that equal hashes mean equal state. An update writes the nodes on one
 //! path; everything else is shared with the trie before it.
 //!
+//! An inner node of 64 children is large, and an update changes one of them: it is stored as a change of an older node that
+//! is stored whole, until too much has changed.
+//!
 //! Nodes are loaded when they are needed: an operation that lacks one fails with [`Missing`], and is repeated when the
 //! node is there.
 

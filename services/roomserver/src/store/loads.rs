@@ -14,7 +14,7 @@ use prost::Message as _;
 use ruma::{EventId, OwnedEventId, OwnedRoomAliasId, OwnedRoomId, OwnedUserId, RoomId, UserId};
 
 use super::{
-    StoreError,
+    StoreError, nodes,
     schema::{aliases, current_members, event_json, events, rooms, state_node},
     statement::query,
 };
@@ -172,26 +172,40 @@ async fn find_latest(mut conn: &AsyncPgConnection, nids: &[i64]) -> Result<HashM
 
 /// Finds nodes of a room's state tries.
 pub(crate) async fn find_nodes(
-    mut conn: &AsyncPgConnection,
+    conn: &AsyncPgConnection,
     room: RoomNid,
     nids: &[NodeNid],
 ) -> Result<Vec<(NodeNid, Arc<Node>)>, StoreError> {
     if nids.is_empty() {
         return Ok(Vec::new());
     }
+    let mut bodies = find_bodies(conn, room, nids.iter().map(|nid| nid.0).collect()).await?;
+    let lacking = nodes::lacking(&bodies);
+    if !lacking.is_empty() {
+        bodies.extend(find_bodies(conn, room, lacking).await?);
+    }
+    let mut found = Vec::with_capacity(nids.len());
+    for nid in nids {
+        if let Some(node) = nodes::decode(*nid, &bodies)? {
+            found.push((*nid, Arc::new(node)));
+        }
+    }
+    Ok(found)
+}
+
+async fn find_bodies(
+    mut conn: &AsyncPgConnection,
+    room: RoomNid,
+    nids: Vec<i64>,
+) -> Result<nodes::Bodies, StoreError> {
     let rows: Vec<(i64, Vec<u8>)> = state_node::table
         .filter(state_node::room_nid.eq(room.0))
-        .filter(state_node::node_nid.eq_any(nids.iter().map(|nid| nid.0).collect::<Vec<_>>()))
+        .filter(state_node::node_nid.eq_any(nids))
         .select((state_node::node_nid, state_node::body))
         .load(&mut conn)
         .await
         .map_err(StoreError::query("loads.nodes"))?;
-    rows.into_iter()
-        .map(|(nid, body)| {
-            let node = Node::decode(&body).map_err(|error| corrupt("state_node", &error))?;
-            Ok((NodeNid(nid), Arc::new(node)))
-        })
-        .collect()
+    Ok(rows.into_iter().map(|(nid, body)| (nid, Bytes::from(body))).collect())
 }
 
 type EventRow = (

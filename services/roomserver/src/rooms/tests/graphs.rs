@@ -75,7 +75,7 @@ impl World {
     /// A state as a map from keys to event IDs.
     pub(super) fn map(&self, roots: (i64, i64)) -> BTreeMap<Key, String> {
         let nodes: std::collections::HashMap<NodeNid, std::sync::Arc<Node>> =
-            self.tables.nodes.iter().map(|(nid, body)| (*nid, Node::decode(body).unwrap().into())).collect();
+            self.tables.nodes.keys().map(|nid| (*nid, self.node(*nid).into())).collect();
         let mut map = BTreeMap::new();
         for root in [roots.0, roots.1] {
             let trie = Trie::stored(NodeNid::from_column(root));

@@ -51,22 +51,25 @@ fn change(
     new: &mut NewNodes<'_>,
 ) -> Result<Option<Child>, Missing> {
     let Some(link) = link else { return Ok(leaf_of(&[], depth, changes, new)) };
-    let children = match link.load(nodes)?.body() {
+    let before = link.load(nodes)?;
+    let children = match before.body() {
         Body::Leaf(entries) => return Ok(leaf_of(entries, depth, changes, new)),
         Body::Inner(children) => children,
     };
     let mut children = children.clone();
+    let mut changed = 0;
     for group in changes.chunk_by(|(a, _), (b, _)| a.slot(depth) == b.slot(depth)) {
         let Some((key, _)) = group.first() else { continue };
         let slot = key.slot(depth);
         let child = change(children.get(slot).map(|child| &child.link), depth + 1, group, nodes, new)?;
         children.put(slot, child);
+        changed |= 1 << slot;
     }
     if children.len() == 0 {
         return Ok(None);
     }
     if children.len() > LEAF_MAX {
-        return Ok(Some(new.add(Node::inner(children))));
+        return Ok(Some(new.add(Node::inner_after(children, (link.nid, before), changed))));
     }
     let mut entries = Vec::with_capacity(children.len());
     for child in children.iter() {

@@ -7,12 +7,25 @@ use super::{
     Key, Link, first_half,
 };
 
+/// Most children in which a node may differ from its base.
+const MAX_DIFFERING: u32 = 16;
+
 /// A node of a trie. It never changes.
 #[derive(Debug)]
 pub(crate) struct Node {
     body: Body,
     hash: u128,
     len: usize,
+    base: Option<Base>,
+}
+
+/// The node that another one is stored as a change of. It is itself stored whole, so that two reads always do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Base {
+    /// The node.
+    pub(super) nid: NodeNid,
+    /// A bit for each child that differs from what it was there, was not there, or is not any more.
+    pub(super) differing: u64,
 }
 
 #[derive(Debug)]
@@ -50,7 +63,7 @@ impl Node {
         }
         hasher.update(&bytes);
         let hash = first_half(&hasher.finalize());
-        Self { len: entries.len(), body: Body::Leaf(entries), hash }
+        Self { len: entries.len(), body: Body::Leaf(entries), hash, base: None }
     }
 
     /// Makes an inner node.
@@ -63,7 +76,28 @@ impl Node {
         }
         let hash = first_half(&Sha256::digest(&bytes));
         let len = children.list.iter().map(|child| child.len).sum();
-        Self { len, body: Body::Inner(children), hash }
+        Self { len, body: Body::Inner(children), hash, base: None }
+    }
+
+    /// Makes an inner node that differs from an older one in some children: it is stored as a change, if that is small.
+    pub(super) fn inner_after(children: Children, (nid, before): (NodeNid, &Self), changed: u64) -> Self {
+        let base = match before.base {
+            Some(base) => Base { differing: base.differing | changed, ..base },
+            None => Base { nid, differing: changed },
+        };
+        let differing = base.differing.count_ones();
+        let small = differing <= MAX_DIFFERING && 2 * differing <= children.bits.count_ones();
+        Self { base: small.then_some(base), ..Self::inner(children) }
+    }
+
+    /// An inner node as it was stored: as a change of another one.
+    pub(super) fn inner_on(children: Children, base: Base) -> Self {
+        Self { base: Some(base), ..Self::inner(children) }
+    }
+
+    /// What it is stored as a change of, if it is.
+    pub(super) fn base(&self) -> Option<Base> {
+        self.base
     }
 
     pub(super) fn body(&self) -> &Body {
@@ -121,6 +155,11 @@ impl Children {
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &Child> {
         self.list.iter()
+    }
+
+    /// Those of some slots that exist, in order.
+    pub(super) fn of_slots(&self, slots: u64) -> impl Iterator<Item = &Child> {
+        (0..u64::BITS).filter(move |slot| slots & (1 << slot) != 0).filter_map(|slot| self.get(slot))
     }
 
     pub(super) fn bits(&self) -> u64 {

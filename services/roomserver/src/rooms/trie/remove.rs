@@ -73,7 +73,7 @@ fn remove(
             let child = remove(&child.link, depth + 1, key, nodes, new)?;
             let mut children = children.clone();
             children.put(slot, child);
-            Ok(Some(new.add(Node::inner(children))))
+            Ok(Some(new.add(Node::inner_after(children, (link.nid, node), 1 << slot))))
         }
     }
 }

@@ -58,7 +58,8 @@ fn set(
     nodes: &impl Nodes,
     new: &mut NewNodes<'_>,
 ) -> Result<Child, Missing> {
-    let node = match link.load(nodes)?.body() {
+    let before = link.load(nodes)?;
+    let node = match before.body() {
         Body::Leaf(entries) => {
             let mut entries = entries.clone();
             match entries.binary_search_by_key(&key, |(key, _)| *key) {
@@ -75,7 +76,7 @@ fn set(
             };
             let mut children = children.clone();
             children.put(slot, Some(child));
-            Node::inner(children)
+            Node::inner_after(children, (link.nid, before), 1 << slot)
         }
     };
     Ok(new.add(node))

@@ -15,7 +15,7 @@ use diesel_async::AsyncPgConnection;
 use super::query::query;
 use crate::{
     rooms::{Key, Missing, Node, NodeNid, Trie},
-    store::StoreError,
+    store::{StoreError, nodes},
 };
 
 /// Bytes of nodes kept in memory.
@@ -65,33 +65,49 @@ impl NodeCache {
         room_nid: i64,
         wanted: impl Iterator<Item = NodeNid>,
     ) -> Result<Vec<(NodeNid, Node)>, StoreError> {
-        let mut found = Vec::new();
-        let mut absent = Vec::new();
+        let wanted: Vec<NodeNid> = wanted.collect();
+        let mut bodies = nodes::Bodies::with_capacity(wanted.len());
+        self.add(conn, room_nid, &mut bodies, wanted.iter().map(|nid| nid.0)).await?;
+        let lacking = nodes::lacking(&bodies);
+        self.add(conn, room_nid, &mut bodies, lacking.into_iter()).await?;
+        let mut found = Vec::with_capacity(wanted.len());
         for nid in wanted {
-            match self.bodies.get(&(room_nid, nid.0)) {
-                Some(body) => found.push((nid, decode(nid, &body)?)),
-                None => absent.push(nid.0),
-            }
-        }
-        for nids in absent.chunks(NODES) {
-            let rows = list_nodes(conn, &room_nid, nids).await?;
-            if rows.len() != nids.len() {
-                return Err(StoreError::Corrupt {
-                    what: format!("state of room {room_nid}: nodes are missing"),
-                });
-            }
-            for row in rows {
-                let nid = NodeNid(row.node_nid);
-                found.push((nid, decode(nid, &row.body)?));
-                self.bodies.insert((room_nid, row.node_nid), Bytes::from(row.body));
-            }
+            let node = nodes::decode(nid, &bodies)?.ok_or_else(|| missing(room_nid))?;
+            found.push((nid, node));
         }
         Ok(found)
     }
+
+    /// Reads bodies, from memory as far as they are there.
+    async fn add(
+        &self,
+        conn: &AsyncPgConnection,
+        room_nid: i64,
+        bodies: &mut nodes::Bodies,
+        wanted: impl Iterator<Item = i64>,
+    ) -> Result<(), StoreError> {
+        let mut absent = Vec::new();
+        for nid in wanted {
+            match self.bodies.get(&(room_nid, nid)) {
+                Some(body) => {
+                    bodies.insert(nid, body);
+                }
+                None => absent.push(nid),
+            }
+        }
+        for nids in absent.chunks(NODES) {
+            for row in list_nodes(conn, &room_nid, nids).await? {
+                let body = Bytes::from(row.body);
+                self.bodies.insert((room_nid, row.node_nid), body.clone());
+                bodies.insert(row.node_nid, body);
+            }
+        }
+        Ok(())
+    }
 }
 
-fn decode(nid: NodeNid, body: &[u8]) -> Result<Node, StoreError> {
-    Node::decode(body).map_err(|error| StoreError::Corrupt { what: format!("state node {nid} ({error})") })
+fn missing(room_nid: i64) -> StoreError {
+    StoreError::Corrupt { what: format!("state of room {room_nid}: nodes are missing") }
 }
 
 /// Finds the events that hold keys in a trie, in the order of the keys.
