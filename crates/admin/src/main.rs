@@ -57,6 +57,19 @@ enum RoomCommand {
         /// Room ID.
         room_id: String,
     },
+    /// Asks again for what parked events lack; judges again an event that was given up or soft-failed.
+    Reprocess {
+        /// Room ID, for all of its parked events; or an event ID.
+        id: String,
+    },
+    /// Deletes a room and everything of it.
+    Purge {
+        /// Room ID.
+        room_id: String,
+        /// Users of this server who are joined leave first.
+        #[arg(long)]
+        force: bool,
+    },
 }
 
 #[derive(Subcommand)]
@@ -103,6 +116,10 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
         Command::DeadLetters(DeadLetterCommand::Replay { id }) => partitions::replay(operator()?, id).await,
         Command::Room(RoomCommand::Verify { room_id }) => rooms::verify(operator()?, room_id).await,
         Command::Room(RoomCommand::Extremities { room_id }) => rooms::extremities(operator()?, room_id).await,
+        Command::Room(RoomCommand::Reprocess { id }) => rooms::reprocess(operator()?, id).await,
+        Command::Room(RoomCommand::Purge { room_id, force }) => {
+            rooms::purge(operator()?, room_id, force).await
+        }
         Command::Explain { event_id } => rooms::explain(operator()?, event_id).await,
     }
 }

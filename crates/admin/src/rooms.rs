@@ -2,8 +2,9 @@
 
 use anyhow::Context as _;
 use plexus_proto::operator::v1::{
-    ExplainEventRequest, ListExtremitiesRequest, VerifyRoomRequest,
-    explain_service_client::ExplainServiceClient, room_admin_service_client::RoomAdminServiceClient,
+    ExplainEventRequest, ListExtremitiesRequest, PurgeRoomRequest, ReprocessRequest, VerifyRoomRequest,
+    explain_service_client::ExplainServiceClient, reprocess_request::Target,
+    room_admin_service_client::RoomAdminServiceClient,
 };
 use plexus_service::RpcChannel;
 
@@ -45,6 +46,29 @@ pub(crate) async fn extremities(channel: RpcChannel, room_id: String) -> anyhow:
     for end in found.backward {
         println!("missing   {} cited by {}", end.event_id, end.cited_by);
     }
+    Ok(())
+}
+
+/// Judges again an event, or what is parked in a room.
+pub(crate) async fn reprocess(channel: RpcChannel, id: String) -> anyhow::Result<()> {
+    let target = if id.starts_with('$') { Target::EventId(id) } else { Target::RoomId(id) };
+    let request = ReprocessRequest { target: Some(target) };
+    let done = RoomAdminServiceClient::new(channel).reprocess(request).await?.into_inner();
+    if done.fetched_again {
+        println!("the event is asked for again");
+    } else if done.seq > 0 {
+        println!("the event is part of the timeline, seq {}", done.seq);
+    } else {
+        println!("asked again for what {} parked events lack", done.asked_again);
+    }
+    Ok(())
+}
+
+/// Deletes a room.
+pub(crate) async fn purge(channel: RpcChannel, room_id: String, force: bool) -> anyhow::Result<()> {
+    let request = PurgeRoomRequest { room_id, force };
+    let done = RoomAdminServiceClient::new(channel).purge_room(request).await?.into_inner();
+    println!("deleted; {} users left for it", done.left);
     Ok(())
 }
 

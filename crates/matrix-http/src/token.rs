@@ -24,9 +24,10 @@ impl From<TokenError> for MatrixError {
     }
 }
 
-/// A position in the timeline of a room: after the event with this `seq` and before what follows it.
+/// A position in the timeline of a room: after the event with this `seq` and before what follows it. Events from before
+/// the timeline have negative ones.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct TimelineToken(pub u64);
+pub struct TimelineToken(pub i64);
 
 impl fmt::Display for TimelineToken {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -38,22 +39,24 @@ impl FromStr for TimelineToken {
     type Err = TokenError;
 
     fn from_str(token: &str) -> Result<Self, Self::Err> {
-        let digits = token.strip_prefix("t1_").ok_or(TokenError)?;
+        let number = token.strip_prefix("t1_").ok_or(TokenError)?;
+        let digits = number.strip_prefix('-').unwrap_or(number);
         let canonical =
-            digits.bytes().all(|byte| byte.is_ascii_digit()) && (digits == "0" || !digits.starts_with('0'));
+            digits.bytes().all(|byte| byte.is_ascii_digit()) && (number == "0" || !digits.starts_with('0'));
         if !canonical {
             return Err(TokenError);
         }
-        digits.parse().map(Self).map_err(|_| TokenError)
+        number.parse().map(Self).map_err(|_| TokenError)
     }
 }
 
 /// Reads a position in the timeline of a room of this partition from a paging token or from a sync token.
-pub fn timeline_position(token: &str, partition: u32) -> Result<u64, TokenError> {
+pub fn timeline_position(token: &str, partition: u32) -> Result<i64, TokenError> {
     if token.starts_with("s2_") {
         let token: SyncToken = token.parse()?;
         let index = usize::try_from(partition).map_err(|_| TokenError)?;
-        return token.rooms.get(index).copied().ok_or(TokenError);
+        let position = token.rooms.get(index).copied().ok_or(TokenError)?;
+        return i64::try_from(position).map_err(|_| TokenError);
     }
     token.parse::<TimelineToken>().map(|token| token.0)
 }

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use plexus_log::Log;
 use plexus_service::Config;
-use tokio::task::AbortHandle;
+use tokio::{sync::Notify, task::AbortHandle};
 use tracing::{info, warn};
 
 use crate::{
@@ -27,6 +27,8 @@ pub(crate) struct App {
     pub(crate) board: Arc<Board>,
     /// Sessions by access token.
     pub(crate) sessions: Arc<SessionCache>,
+    /// Told when rooms were deleted, whose rows are left.
+    pub(crate) purged: Arc<Notify>,
     /// Nodes of state tries read lately.
     pub(crate) nodes: NodeCache,
 }
@@ -81,7 +83,8 @@ pub(crate) async fn start(deps: Deps) -> Result<RoomServer, StartError> {
     let pool = store::pool::open(&config.postgres)?;
     let sessions = Arc::new(SessionCache::default());
     let board = Arc::new(Board::new(advertised(&config)));
-    let app = App { config, log, pool, board, sessions, nodes: NodeCache::default() };
+    let purged = Arc::new(Notify::new());
+    let app = App { config, log, pool, board, sessions, purged, nodes: NodeCache::default() };
     let tasks = worker::start(&app, &shutdown)?;
     Ok(RoomServer { app, tasks })
 }

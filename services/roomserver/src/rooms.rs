@@ -9,6 +9,7 @@ mod auth;
 mod control;
 mod create;
 pub(crate) mod event;
+mod facts;
 mod front;
 mod hot;
 pub(crate) mod ids;
@@ -18,9 +19,11 @@ pub(crate) mod outcome;
 mod parked;
 mod parking;
 mod place;
+mod purge;
 mod receipts;
 mod receive;
 mod redaction;
+mod reprocess;
 mod resets;
 mod resolution;
 mod restricted;
@@ -42,10 +45,11 @@ mod work;
 pub(crate) use self::{
     apply::{Env, RoomInput, apply, parts},
     event::{StoredEvent, flags, visibility_from_str},
+    facts::is_fact,
     ids::{Counters, EventNid, NodeNid, ParkedNid, RoomNid},
     outcome::{
-        AliasRow, Applied, DecisionRow, EventRow, MemberRow, NodeRow, Outcome, Output, ParkedRow, ReceiptRow,
-        RedactionRow, RoomRow, RoomStateRow, Rows, SnapshotChunkRow, StateResetRow,
+        AliasRow, Applied, DecisionRow, EventRow, FactRow, MemberRow, NodeRow, Outcome, Output, ParkedRow,
+        PurgeRow, ReceiptRow, RedactionRow, RoomRow, RoomStateRow, Rows, SnapshotChunkRow, StateResetRow,
     },
     parked::{ParkedEntries, ParkedEntry},
     room::{Latest, Room, RoomParts},

@@ -7,6 +7,7 @@ pub(crate) mod nodes;
 pub(crate) mod output;
 pub(crate) mod partitions;
 pub(crate) mod pool;
+pub(crate) mod purge;
 pub(crate) mod reads;
 pub(crate) mod schema;
 pub(crate) mod statement;

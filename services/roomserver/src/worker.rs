@@ -27,7 +27,10 @@ use plexus_service::Shutdown;
 use ruma::ServerName;
 use tokio::task::AbortHandle;
 
-pub(crate) use self::board::{Board, InputId, Lookup};
+pub(crate) use self::{
+    board::{Board, InputId, Lookup},
+    engine::now_ms,
+};
 use self::{engine::Engine, publisher::Publisher};
 use crate::{
     app::{App, StartError},

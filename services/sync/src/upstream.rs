@@ -173,10 +173,21 @@ impl Upstream {
         room_id: &RoomId,
         from_seq: u64,
         to_seq: u64,
-    ) -> Result<room::GetStateDeltaResponse, UpstreamError> {
+    ) -> Result<StateDelta, UpstreamError> {
+        const NAME: &str = "RoomStream.StreamStateDelta";
         let mut client = self.room_stream.clone();
-        let request = room::GetStateDeltaRequest { room_id: room_id.to_string(), from_seq, to_seq };
-        call("RoomStream.GetStateDelta", client.get_state_delta(request)).await
+        let request = room::StreamStateDeltaRequest { room_id: room_id.to_string(), from_seq, to_seq };
+        within(NAME, async {
+            let chunks = client.stream_state_delta(request).await?.into_inner();
+            chunks
+                .try_fold(StateDelta::default(), |mut delta, chunk| async move {
+                    delta.changed.extend(chunk.changed);
+                    delta.removed.extend(chunk.removed);
+                    Ok(delta)
+                })
+                .await
+        })
+        .await
     }
 
     /// Reads state entries as they are now, or were at a point.
@@ -193,7 +204,7 @@ impl Upstream {
             let request = room::GetStateRequest {
                 room_id: room_id.to_string(),
                 keys: keys.to_vec(),
-                at: at_seq.map(|seq| StatePoint { point: Some(Point::AtSeq(seq)) }),
+                at: at_seq.map(at),
                 ..Default::default()
             };
             found.extend(call("RoomQuery.GetState", client.get_state(request)).await?.events);
@@ -207,7 +218,7 @@ impl Upstream {
         let mut client = self.rooms.clone();
         let request = room::StreamStateRequest {
             room_id: room_id.to_string(),
-            at: Some(StatePoint { point: Some(Point::AtSeq(seq)) }),
+            at: Some(at(seq)),
             ..Default::default()
         };
         within(NAME, async {
@@ -319,4 +330,18 @@ fn vector(heads: &[PartitionHead]) -> Vector {
         }
     }
     vector
+}
+
+/// How a state differs from an earlier one.
+#[derive(Debug, Default)]
+pub(crate) struct StateDelta {
+    /// Entries that are new or changed.
+    pub(crate) changed: Vec<RoomEvent>,
+    /// Keys that are gone.
+    pub(crate) removed: Vec<StateKey>,
+}
+
+/// The state after the last event up to a `seq`.
+fn at(seq: u64) -> StatePoint {
+    StatePoint { point: Some(Point::AtSeq(i64::try_from(seq).unwrap_or(i64::MAX))) }
 }

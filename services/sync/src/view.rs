@@ -82,6 +82,11 @@ impl View {
         self.users.get(id).map(|user| Arc::clone(&user))
     }
 
+    /// All users who have synced here lately.
+    pub(crate) fn users_in_memory(&self) -> Vec<Arc<User>> {
+        self.users.iter().map(|user| Arc::clone(&user)).collect()
+    }
+
     /// Returns the room, which need not be loaded.
     pub(crate) fn room(&self, id: &OwnedRoomId) -> Arc<Room> {
         if let Some(room) = self.find_room(id) {

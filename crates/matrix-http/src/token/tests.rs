@@ -23,7 +23,7 @@ proptest! {
     }
 
     #[test]
-    fn timeline_tokens_come_back(seq: u64) {
+    fn timeline_tokens_come_back(seq: i64) {
         prop_assert_eq!(TimelineToken(seq).to_string().parse(), Ok(TimelineToken(seq)));
     }
 
@@ -74,7 +74,18 @@ fn malformed_tokens_are_refused() {
     {
         assert_eq!(text.parse::<SyncToken>(), Err(TokenError), "{text}");
     }
-    for text in ["", "t1_", "t1_-1", "t1_+1", "t1_01", "t1_1x", "t1_18446744073709551616", "s2_AQAAAAA"] {
+    for text in [
+        "",
+        "t1_",
+        "t1_-",
+        "t1_-0",
+        "t1_--1",
+        "t1_+1",
+        "t1_01",
+        "t1_1x",
+        "t1_9223372036854775808",
+        "s2_AQAAAAA",
+    ] {
         assert_eq!(text.parse::<TimelineToken>(), Err(TokenError), "{text}");
     }
 }

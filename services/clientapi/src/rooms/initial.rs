@@ -133,7 +133,7 @@ impl Rooms {
         let state = hide_room(self.state(room_id, Some(&user.id), StateQuery::default()).await)?;
         let mut queries = self.queries.clone();
         let (mut page, info) = tokio::try_join!(ask(queries.list_timeline(timeline)), self.info(room_id))?;
-        let first = page.events.last().map_or(page.start, |event| event.seq.saturating_sub(1));
+        let first = page.events.last().map_or(page.start, |event| event.position - 1);
         if limit == 0 {
             page.events.clear();
         }

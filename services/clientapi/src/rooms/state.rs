@@ -180,7 +180,7 @@ fn text(parts: &EventParts, key: &str) -> Option<String> {
 }
 
 /// Reads a position in the timeline of a room from a token.
-pub(super) fn position(token: &str, room_id: &RoomId) -> Result<u64, MatrixError> {
+pub(super) fn position(token: &str, room_id: &RoomId) -> Result<i64, MatrixError> {
     let partition = plexus_log::partition_of(room_id.as_str());
     token::timeline_position(token, partition)
         .map_err(|_| MatrixError::invalid_param("The token is not one of this server"))

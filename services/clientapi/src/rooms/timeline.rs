@@ -63,8 +63,8 @@ pub(crate) struct PageFilter {
 /// A stretch of a timeline to read.
 struct Stretch {
     direction: Direction,
-    from: Option<u64>,
-    to: Option<u64>,
+    from: Option<i64>,
+    to: Option<i64>,
     limit: u32,
 }
 
@@ -118,7 +118,7 @@ impl Rooms {
         let ContextRequest { room_id, event_id, limit, filter } = request;
         let (event, ignored) =
             tokio::try_join!(self.find_event(room_id, &user.id, event_id), self.ignored(&user.id))?;
-        if event.seq == 0 || ignored.hides(&event) {
+        if event.position == 0 || ignored.hides(&event) {
             // It has no place in the timeline.
             return Err(MatrixError::not_found("Event not found"));
         }
@@ -126,8 +126,20 @@ impl Rooms {
         let half = limit.div_ceil(2);
         let stretch = |direction, from, limit| Stretch { direction, from: Some(from), to: None, limit };
         let (before, after) = tokio::try_join!(
-            self.list(user, room_id, stretch(Direction::Backward, event.seq - 1, half), filter, &ignored),
-            self.list(user, room_id, stretch(Direction::Forward, event.seq, limit - half), filter, &ignored),
+            self.list(
+                user,
+                room_id,
+                stretch(Direction::Backward, event.position - 1, half),
+                filter,
+                &ignored
+            ),
+            self.list(
+                user,
+                room_id,
+                stretch(Direction::Forward, event.position, limit - half),
+                filter,
+                &ignored
+            ),
         )?;
         let last = after.events.last().unwrap_or(&event);
         let state = if lazy(filter) {
@@ -138,8 +150,8 @@ impl Rooms {
             format::all_shown(&hide_room(self.state(room_id, Some(&user.id), query).await)?, user)
         };
         let mut response = get_context::v3::Response::new();
-        response.start = Some(token(before.next.unwrap_or_else(|| edge(&before.events, event.seq) - 1)));
-        response.end = Some(token(after.next.unwrap_or_else(|| edge(&after.events, event.seq))));
+        response.start = Some(token(before.next.unwrap_or_else(|| edge(&before.events, event.position) - 1)));
+        response.end = Some(token(after.next.unwrap_or_else(|| edge(&after.events, event.position))));
         // All in one question; then each part back to its place.
         let count_before = before.events.len();
         let all = before.events.into_iter().chain(after.events).chain([event]).collect::<Vec<_>>();
@@ -218,7 +230,7 @@ impl Rooms {
     }
 }
 
-pub(super) fn token(position: u64) -> String {
+pub(super) fn token(position: i64) -> String {
     TimelineToken(position).to_string()
 }
 
@@ -226,9 +238,9 @@ fn after_event(event: &RoomEvent) -> StatePoint {
     StatePoint { point: Some(Point::AfterEventId(event.event_id.clone())) }
 }
 
-/// `seq` of the last of some events in the direction of reading; without any, of the one they lie around.
-fn edge(events: &[RoomEvent], around: u64) -> u64 {
-    events.last().map_or(around, |event| event.seq).max(1)
+/// Position of the last of some events in the direction of reading; without any, of the one they lie around.
+fn edge(events: &[RoomEvent], around: i64) -> i64 {
+    events.last().map_or(around, |event| event.position)
 }
 
 fn lazy(filter: &PageFilter) -> bool {

@@ -268,6 +268,7 @@ pub(crate) fn event(
         json["state_key"] = Value::from(state_key);
     }
     RoomEvent {
+        position: seq.cast_signed(),
         event_id: format!("$event{seq}"),
         json: json.to_string().into_bytes().into(),
         seq,

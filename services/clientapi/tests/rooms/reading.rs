@@ -42,10 +42,23 @@ async fn events_show_their_transaction_to_the_device_that_sent_them() {
     assert_error(&world.get("alice", &format!("/rooms/{ROOM}/event/$none")).await, 404, "M_NOT_FOUND");
 }
 
-fn page(seqs: &[u64], next: Option<u64>) -> ListTimelineResponse {
+fn page(seqs: &[u64], next: Option<i64>) -> ListTimelineResponse {
     let events =
         seqs.iter().map(|seq| event(ROOM, "m.room.message", None, json!({ "n": seq }), *seq)).collect();
     ListTimelineResponse { events, next, start: 9 }
+}
+
+#[tokio::test]
+async fn messages_are_paged_on_before_the_timeline() {
+    let world = World::with_room(&[("alice", "join")]);
+    world.known.lock().unwrap().timeline = ListTimelineResponse { start: 0, ..page(&[], Some(-2)) };
+    let answer = world.get("alice", &format!("/rooms/{ROOM}/messages?dir=b&from=t1_0&limit=2")).await;
+    assert_ok(&answer);
+    assert_eq!((&answer.1["start"], &answer.1["end"]), (&json!("t1_0"), &json!("t1_-2")));
+    assert_ok(&world.get("alice", &format!("/rooms/{ROOM}/messages?dir=b&from=t1_-2")).await);
+    let asked: Vec<_> =
+        world.known.lock().unwrap().timeline_requests.iter().map(|request| request.from).collect();
+    assert_eq!(asked, [Some(0), Some(-2)]);
 }
 
 #[tokio::test]

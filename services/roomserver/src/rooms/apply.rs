@@ -34,6 +34,15 @@ pub(crate) struct RoomInput {
     pub(crate) record: InputRoomEvent,
     /// Set if the record is that of a parked event that lacks nothing any more.
     pub(crate) parked: Option<ParkedNid>,
+    /// How many events follow it in its batch.
+    pub(crate) following: u16,
+}
+
+impl RoomInput {
+    /// A record as it was read.
+    pub(crate) fn new(partition: u32, record: InputRoomEvent) -> Self {
+        Self { partition, record, parked: None, following: 0 }
+    }
 }
 
 /// What is the same for all rooms.
@@ -85,7 +94,7 @@ fn decide(
         (Body::Pdus(_), _) => Err(Stop::Poison("a batch of events is applied event by event".to_owned())),
         (Body::Snapshot(chunk), None) => snapshot::begin(chunk, room_id, input, source, counters, env),
         (Body::Snapshot(chunk), Some(room)) => snapshot::apply(work(room), chunk),
-        (Body::Pdu(pdu), Some(room)) => match (receive::apply(work(room), pdu, input.parked), input.parked) {
+        (Body::Pdu(pdu), Some(room)) => match (receive::apply(work(room), input, pdu), input.parked) {
             // It cannot stay where it was: nothing would ever call it up again.
             (Err(Stop::Refuse(_, why) | Stop::Poison(why)), Some(nid)) => {
                 parking::abandon(work(room), nid, &why)
@@ -137,10 +146,14 @@ pub(crate) fn parts(input: &RoomInput) -> Result<Option<Vec<RoomInput>>, String>
     if batch.pdus.len() > MAX_BATCH {
         return Err("the batch has more than 500 events".to_owned());
     }
-    let part = |pdu: &Pdu| RoomInput {
-        partition: input.partition,
-        record: InputRoomEvent { body: Some(Body::Pdu(pdu.clone())), ..input.record.clone() },
-        parked: None,
+    let part = |(following, pdu): (u16, &Pdu)| RoomInput {
+        following,
+        ..RoomInput::new(
+            input.partition,
+            InputRoomEvent { body: Some(Body::Pdu(pdu.clone())), ..input.record.clone() },
+        )
     };
-    Ok(Some(batch.pdus.iter().map(part).collect()))
+    let mut parts: Vec<RoomInput> = (0..).zip(batch.pdus.iter().rev()).map(part).collect();
+    parts.reverse();
+    Ok(Some(parts))
 }

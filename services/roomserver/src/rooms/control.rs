@@ -3,7 +3,7 @@
 use plexus_proto::{
     common::v1::ErrorReason,
     log::v1::{
-        DeleteAlias, DirectoryChange, Forget, Forgotten, RoomControl, SetAlias, SetVisibility,
+        DeleteAlias, DirectoryChange, Forget, Forgotten, PurgeRoom, RoomControl, SetAlias, SetVisibility,
         output_room_event::Body, room_control::Action,
     },
 };
@@ -12,7 +12,7 @@ use ruma::{OwnedRoomAliasId, RoomAliasId, UserId, events::TimelineEventType};
 use super::{
     intent::local_user,
     outcome::{AliasRow, Outcome, accepted},
-    parking, receipts,
+    parking, purge, receipts, reprocess,
     source::AliasTarget,
     state::MEMBER,
     work::{Stop, Work},
@@ -21,6 +21,8 @@ use super::{
 /// Applies a control record.
 pub(super) fn apply(mut work: Work<'_>, control: &RoomControl) -> Result<Outcome, Stop> {
     let seq = match &control.action {
+        Some(Action::Reprocess(request)) => return reprocess::apply(work, request),
+        Some(Action::Purge(PurgeRoom {})) => return purge::apply(work),
         Some(Action::SetAlias(request)) => set_alias(&mut work, request)?,
         Some(Action::DeleteAlias(request)) => delete_alias(&mut work, request)?,
         Some(Action::SetVisibility(request)) => set_visibility(&mut work, request)?,

@@ -77,6 +77,8 @@ pub(crate) struct Rows {
     pub(crate) nodes: Vec<NodeRow>,
     /// Upserts of `current_members`, in order: a later one of the same user replaces an earlier one.
     pub(crate) members: Vec<MemberRow>,
+    /// Entries for `current_facts`, in order, that no output record tells.
+    pub(crate) facts: Vec<FactRow>,
     /// Users whose `current_members.forgotten` becomes true.
     pub(crate) forgotten: Vec<(RoomNid, OwnedUserId)>,
     /// Rows for `redactions` (upserts: `applied` may change from false to true).
@@ -87,7 +89,8 @@ pub(crate) struct Rows {
     pub(crate) aliases_removed: Vec<OwnedRoomAliasId>,
     /// Upserts of `receipts`, in order.
     pub(crate) receipts: Vec<ReceiptRow>,
-    /// Rows of `events` that were outliers and become part of the graph: all but the identity changes.
+    /// Rows of `events` that were outliers and become part of the graph, or were soft-failed and become part of the
+    /// timeline: all but the identity changes.
     pub(crate) placed: Vec<EventRow>,
     /// Rows for `room_states`.
     pub(crate) room_states: Vec<RoomStateRow>,
@@ -109,6 +112,10 @@ pub(crate) struct Rows {
     pub(crate) snapshots_used: Vec<(RoomNid, Token)>,
     /// Upserts of `decisions`.
     pub(crate) decisions: Vec<DecisionRow>,
+    /// Rows to delete from `decisions`.
+    pub(crate) decisions_dropped: Vec<OwnedEventId>,
+    /// The room is deleted.
+    pub(crate) purged: Option<PurgeRow>,
     /// Rows for `state_resets`.
     pub(crate) state_resets: Vec<StateResetRow>,
 }
@@ -154,6 +161,19 @@ pub(crate) struct SnapshotChunkRow {
     pub(crate) created_ts: i64,
 }
 
+/// A room that is deleted: a row of `purged_rooms`, instead of those of the room.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct PurgeRow {
+    /// Room.
+    pub(crate) room_nid: RoomNid,
+    /// Its ID.
+    pub(crate) room_id: OwnedRoomId,
+    /// Partition.
+    pub(crate) partition: u32,
+    /// When the input was produced.
+    pub(crate) purged_ts: i64,
+}
+
 /// Why an event was rejected or soft-failed.
 #[derive(Debug, Clone)]
 pub(crate) struct DecisionRow {
@@ -186,6 +206,19 @@ pub(crate) struct StateResetRow {
     pub(crate) latest_nids: Vec<EventNid>,
     /// When the input was produced.
     pub(crate) detected_ts: i64,
+}
+
+/// A row of `current_facts`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct FactRow {
+    /// Room.
+    pub(crate) room_nid: RoomNid,
+    /// Event type.
+    pub(crate) event_type: String,
+    /// State key.
+    pub(crate) state_key: String,
+    /// The event that holds the entry; `None` if there is none any more.
+    pub(crate) nid: Option<EventNid>,
 }
 
 /// A row of `rooms`.

@@ -222,6 +222,28 @@ impl Work<'_> {
     }
 }
 
+impl Work<'_> {
+    /// Events of the room that are parked.
+    pub(super) fn list_parked(&mut self) -> Result<Vec<OwnedEventId>, Stop> {
+        Ok(self.parked_now()?.values().map(|entry| entry.event_id.clone()).collect())
+    }
+
+    /// Asks for what a parked event lacks as if for the first time. `None` if no such event is parked.
+    pub(super) fn ask_anew(&mut self, id: &EventId) -> Result<Option<Verdict>, Stop> {
+        let entries = Arc::clone(self.parked_now()?);
+        let Some(entry) = find(&entries, id) else { return Ok(None) };
+        let Some(pdu) = self.parked_pdu(entry.nid)? else {
+            return Err(bad_state("the parked event cannot be read"));
+        };
+        let anew = ParkedEntry { attempts: 1, ..ParkedEntry::clone(entry) };
+        self.rows.asked_again.push((anew.nid, anew.attempts));
+        self.request(&anew, &pdu, &entries);
+        let verdict = parked(&anew);
+        Arc::make_mut(self.parked_now()?).insert(anew.nid, Arc::new(anew));
+        Ok(Some(verdict))
+    }
+}
+
 /// Applies the end of an attempt to fetch.
 pub(super) fn fetch_done(mut work: Work<'_>, done: &FetchDone) -> Result<Outcome, Stop> {
     let id = EventId::parse(&done.event_id).map_err(|_| invalid("`event_id` is not an event ID"))?;

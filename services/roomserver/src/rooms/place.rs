@@ -129,8 +129,7 @@ pub(super) fn place(work: &mut Work<'_>, draft: Draft<'_>, place: Place<'_>) -> 
             let after = after(work, &event, &before, true)?;
             take_roots(&mut event, &after);
             work.room.forked = true;
-            work.room.oldest_position -= 1;
-            let position = work.room.oldest_position;
+            let position = before_timeline(work);
             event.seq = Some(position);
             let record = OldEvent {
                 event_id: event.event_id.to_string(),
@@ -144,6 +143,31 @@ pub(super) fn place(work: &mut Work<'_>, draft: Draft<'_>, place: Place<'_>) -> 
             Ok(placed(position))
         }
     }
+}
+
+impl Work<'_> {
+    /// Keeps the current state as that after an output record, where the state after its event is another one.
+    pub(super) fn keep_state(&mut self, seq: i64) {
+        self.rows.room_states.push(RoomStateRow {
+            room_nid: self.room.identity.nid,
+            seq,
+            members_root: self.room.members.root_column(),
+            other_root: self.room.other.root_column(),
+        });
+    }
+}
+
+/// The position of an event from before the timeline. In a batch, what is cited goes first, so that its last event is the
+/// one next to what was there before.
+fn before_timeline(work: &mut Work<'_>) -> i64 {
+    let base = match &work.room.filling {
+        Some((input_id, base)) if *input_id == work.record.input_id => *base,
+        _ => work.room.oldest_position,
+    };
+    work.room.filling = Some((work.record.input_id.clone(), base));
+    let position = base - 1 - i64::from(work.following);
+    work.room.oldest_position = work.room.oldest_position.min(position);
+    position
 }
 
 /// What is written beside an event.
@@ -223,12 +247,7 @@ fn to_front(work: &mut Work<'_>, mut event: StoredEvent, new: New, at: At2<'_>) 
         work.put_out(None, Body::StateRewritten(StateRewritten { joined_members: joined }));
     }
     if !alone {
-        work.rows.room_states.push(RoomStateRow {
-            room_nid: work.room.identity.nid,
-            seq,
-            members_root: work.room.members.root_column(),
-            other_root: work.room.other.root_column(),
-        });
+        work.keep_state(seq);
     }
     let record = NewEvent {
         event_id: event.event_id.to_string(),
@@ -294,7 +313,9 @@ fn change_current(
         if entry.event_type == MEMBER {
             members::change(work, &entry.state_key, entry.before.as_deref(), entry.after.as_deref(), seq)?;
         }
-        if !delta.truncated {
+        if delta.truncated {
+            work.change_fact(&entry);
+        } else {
             let id = |event: &Option<Arc<StateEvent>>| {
                 event.as_ref().map(|event| event.event_id.to_string()).unwrap_or_default()
             };

@@ -17,6 +17,7 @@ use plexus_proto::{
 use ruma::{OwnedEventId, OwnedUserId, state_res::Event as _};
 
 use super::{
+    apply::RoomInput,
     event::{StoredEvent, flags},
     ids::ParkedNid,
     intent::chain,
@@ -65,9 +66,10 @@ pub(super) struct Incoming {
     sender: OwnedUserId,
 }
 
-/// Applies a finished event. `parked`: it was parked and lacks nothing any more.
-pub(super) fn apply(mut work: Work<'_>, pdu: &v1::Pdu, parked: Option<ParkedNid>) -> Result<Outcome, Stop> {
-    let verdict = receive(&mut work, pdu, parked)?;
+/// Applies a finished event, which is that of an input or one of its batch.
+pub(super) fn apply(mut work: Work<'_>, input: &RoomInput, pdu: &v1::Pdu) -> Result<Outcome, Stop> {
+    work.following = input.following;
+    let verdict = receive(&mut work, pdu, input.parked)?;
     Ok(work.applied(verdict))
 }
 

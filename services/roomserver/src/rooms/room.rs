@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use plexus_events::{RoomRules, UnsupportedVersion};
 use ruma::{OwnedEventId, OwnedRoomId, RoomId};
 
@@ -89,6 +90,8 @@ pub(super) struct Inner {
     pub(super) forked: bool,
     pub(super) has_gaps: bool,
     pub(super) oldest_position: i64,
+    /// The input that last put events before the timeline, and `oldest_position` before it.
+    pub(super) filling: Option<(Bytes, i64)>,
     pub(super) hot: Arc<Hot>,
 }
 
@@ -132,6 +135,7 @@ impl Room {
             forked: parts.forked,
             has_gaps: parts.has_gaps,
             oldest_position: parts.oldest_position,
+            filling: None,
             hot: Arc::default(),
         };
         Ok(Self { inner: Arc::new(inner) })

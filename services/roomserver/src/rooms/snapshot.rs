@@ -158,8 +158,11 @@ pub(super) fn apply(mut work: Work<'_>, chunk: &SnapshotChunk) -> Result<Outcome
             return Err(bad_state(&format!("{id} is not a state event")));
         };
         let kind = kind_of(&event)?;
-        if is_incipient && event.event_type == MEMBER && kind != Kind::Refused {
-            tell_member(&mut work, &event, &state_key)?;
+        if is_incipient && kind != Kind::Refused {
+            work.tell_fact(&event, &state_key);
+            if event.event_type == MEMBER {
+                tell_member(&mut work, &event, &state_key)?;
+            }
         }
         encoded.push(kind as u8);
         encoded.extend_from_slice(&key_of(&event.event_type, &state_key).0.to_be_bytes());

@@ -142,7 +142,7 @@ impl World {
     pub(super) fn submit(&mut self, room_id: &str, body: Body) -> Answer {
         let record = self.record(room_id, Some(body));
         let partition = partition_of(room_id);
-        self.submit_input(RoomInput { partition, record, parked: None })
+        self.submit_input(RoomInput::new(partition, record))
     }
 
     /// Applies an input and what it sets free, as the worker does.
@@ -159,7 +159,8 @@ impl World {
         let answer = self.apply_alone(input);
         while let Some(nid) = self.free.pop_first() {
             let record = InputRoomEvent::decode(self.tables.parked[&nid].record.clone()).unwrap();
-            let freed = self.apply_alone(RoomInput { partition, record, parked: Some(nid) });
+            let freed =
+                self.apply_alone(RoomInput { parked: Some(nid), ..RoomInput::new(partition, record) });
             assert!(!matches!(freed, Answer::Poison(_) | Answer::Parked(_)), "{freed:?}");
             assert!(!self.tables.parked.contains_key(&nid));
         }
@@ -220,13 +221,13 @@ impl World {
         Some(Room::from_parts(parts).unwrap())
     }
 
-    fn load(&self, needs: &Needs, source: &mut Source) {
     /// A node as it is read from where it was written.
     pub(super) fn node(&self, nid: NodeNid) -> Node {
         let body = |nid: NodeNid| self.tables.nodes.get(&nid).map(AsRef::as_ref);
         Node::decode(body(nid).unwrap(), body).unwrap()
     }
 
+    fn load(&self, needs: &Needs, source: &mut Source) {
         let before = (source.nodes.len(), source.events.len(), source.events_by_id.len());
         let before = (before, source.aliases.len(), source.memberships.len(), source.joined_local.len());
         let received = |source: &Source| {

@@ -56,6 +56,8 @@ pub(super) struct Work<'a> {
     pub(super) needs: Needs,
     /// Parked events that lack nothing any more.
     pub(super) unparked: BTreeSet<ParkedNid>,
+    /// How many events follow this one in its batch.
+    pub(super) following: u16,
     /// The event that is being given its place.
     pub(super) arriving: Option<Arc<StoredEvent>>,
     /// Auth events that were read.
@@ -80,6 +82,7 @@ impl<'a> Work<'a> {
             outputs: Vec::new(),
             needs: Needs::default(),
             unparked: BTreeSet::new(),
+            following: 0,
             arriving: None,
             pdus: HashMap::new(),
         }

@@ -106,7 +106,10 @@ impl Service {
     }
 }
 
-async fn find_verdict(app: &App, input_id: InputId) -> Result<Option<Verdict>, StoreError> {
+pub(in crate::rpc) async fn find_verdict(
+    app: &App,
+    input_id: InputId,
+) -> Result<Option<Verdict>, StoreError> {
     let mut conn = store::pool::get(&app.pool).await?;
     let body: Option<Vec<u8>> = verdicts::table
         .find(input_id.as_slice())

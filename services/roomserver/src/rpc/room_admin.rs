@@ -1,10 +1,13 @@
 //! `RoomAdminService`: what operators ask of rooms.
 
+mod change;
+
 use std::time::Instant;
 
 use plexus_proto::operator::v1::{
-    BackwardExtremity, Extremity, ListExtremitiesRequest, ListExtremitiesResponse, StateDifference,
-    VerifyRoomRequest, VerifyRoomResponse,
+    BackwardExtremity, Extremity, ListExtremitiesRequest, ListExtremitiesResponse, PurgeRoomRequest,
+    PurgeRoomResponse, ReprocessRequest, ReprocessResponse, StateDifference, VerifyRoomRequest,
+    VerifyRoomResponse,
     room_admin_service_server::{RoomAdminService, RoomAdminServiceServer},
 };
 use tonic::{Request, Response, Status};
@@ -60,6 +63,22 @@ impl RoomAdminService for Service {
             current_state_agrees: report.current_state_agrees,
             elapsed_ms: u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
         }))
+    }
+
+    #[instrument(name = "rpc.operator.reprocess", skip_all)]
+    async fn reprocess(
+        &self,
+        request: Request<ReprocessRequest>,
+    ) -> Result<Response<ReprocessResponse>, Status> {
+        change::reprocess(&self.app, request.into_inner()).await.map(Response::new)
+    }
+
+    #[instrument(name = "rpc.operator.purge_room", skip_all)]
+    async fn purge_room(
+        &self,
+        request: Request<PurgeRoomRequest>,
+    ) -> Result<Response<PurgeRoomResponse>, Status> {
+        change::purge(&self.app, request.into_inner()).await.map(Response::new)
     }
 
     #[instrument(name = "rpc.operator.list_extremities", skip_all)]

@@ -9,6 +9,7 @@ use futures::stream::BoxStream;
 use plexus_proto::room::v1::{
     GetHeadsRequest, GetHeadsResponse, GetStateDeltaRequest, GetStateDeltaResponse, RoomEvent,
     StreamRangeRequest, StreamRangeResponse, StreamRoomSnapshotRequest, StreamRoomSnapshotResponse,
+    StreamStateDeltaRequest, StreamStateDeltaResponse,
     room_stream_service_server::{RoomStreamService, RoomStreamServiceServer},
 };
 use tonic::{Request, Response, Status};
@@ -63,6 +64,15 @@ impl RoomStreamService for Service {
     ) -> Result<Response<GetStateDeltaResponse>, Status> {
         delta::answer(&self.app, request).await
     }
+
+    type StreamStateDeltaStream = BoxStream<'static, Result<StreamStateDeltaResponse, Status>>;
+
+    async fn stream_state_delta(
+        &self,
+        request: Request<StreamStateDeltaRequest>,
+    ) -> Result<Response<Self::StreamStateDeltaStream>, Status> {
+        delta::stream(&self.app, request).await
+    }
 }
 
 /// An event for a service: the whole truth.
@@ -80,6 +90,7 @@ fn event(row: EventRow) -> RoomEvent {
         replaces_event_id: row.prev_event_id.unwrap_or_default(),
         prev_content,
         prev_sender,
+        position: row.seq.unwrap_or(0),
     }
 }
 

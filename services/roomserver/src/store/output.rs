@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use diesel::{ExpressionMethods as _, JoinOnDsl as _, NullableExpressionMethods as _, QueryDsl as _};
 use diesel_async::{AsyncPgConnection, RunQueryDsl as _};
-use plexus_proto::log::v1::{OutputRoomEvent, OutputUserEvent, output_room_event::Body};
+use plexus_proto::log::v1::{OutputRoomEvent, OutputUserEvent, Purged, output_room_event::Body};
 use prost::Message as _;
 
 use super::{
@@ -30,12 +30,14 @@ fn json_of(record: &mut OutputRoomEvent) -> Option<&mut Bytes> {
         | Body::Forgotten(_)
         | Body::Receipt(_)
         | Body::StateRewritten(_)
-        | Body::Fetch(_) => None,
+        | Body::Fetch(_)
+        | Body::Purged(_) => None,
     }
 }
 
 /// Lists records of rooms with `after < seq <= to`, at most `limit`, in order.
-/// An event that was redacted since comes with the JSON it has now.
+/// An event that was redacted since comes with the JSON it has now; of one that was deleted with its room, only that is
+/// told.
 pub(crate) async fn list_rooms(
     conn: &mut AsyncPgConnection,
     partition: i16,
@@ -43,23 +45,26 @@ pub(crate) async fn list_rooms(
     to: i64,
     limit: i64,
 ) -> Result<Vec<OutputRoomEvent>, StoreError> {
-    let rows: Vec<(Vec<u8>, Option<Vec<u8>>)> = output_log::table
+    type Row = (Vec<u8>, Option<i64>, Option<Vec<u8>>);
+    let rows: Vec<Row> = output_log::table
         .left_join(event_json::table.on(output_log::event_nid.eq(event_json::event_nid.nullable())))
         .filter(output_log::partition.eq(partition))
         .filter(output_log::seq.gt(after))
         .filter(output_log::seq.le(to))
         .order(output_log::seq)
         .limit(limit)
-        .select((output_log::body, event_json::json.nullable()))
+        .select((output_log::body, output_log::event_nid, event_json::json.nullable()))
         .load(conn)
         .await
         .map_err(StoreError::query("output.list_rooms"))?;
     rows.into_iter()
-        .map(|(body, json)| {
+        .map(|(body, event_nid, json)| {
             let mut record = OutputRoomEvent::decode(body.as_slice())
                 .map_err(|error| StoreError::Corrupt { what: format!("output_log ({error})") })?;
-            if let (Some(slot), Some(json)) = (json_of(&mut record), json) {
-                *slot = Bytes::from(json);
+            match (json_of(&mut record), json) {
+                (Some(slot), Some(json)) => *slot = Bytes::from(json),
+                (Some(_), None) if event_nid.is_some() => record.body = Some(Body::Purged(Purged {})),
+                _ => {}
             }
             Ok(record)
         })

@@ -218,6 +218,15 @@ diesel::table! {
 }
 
 diesel::table! {
+    purged_rooms (room_nid) {
+        room_nid -> Int8,
+        room_id -> Text,
+        partition -> Int2,
+        purged_ts -> Int8,
+    }
+}
+
+diesel::table! {
     receipts (room_nid, user_id, receipt_type, thread_id) {
         room_nid -> Int8,
         user_id -> Text,
@@ -369,6 +378,7 @@ diesel::allow_tables_to_appear_in_same_query!(
     parked_on,
     partition_state,
     profiles,
+    purged_rooms,
     receipts,
     redactions,
     refresh_tokens,

@@ -384,6 +384,9 @@ impl Engine {
             let board = &self.app.board;
             for log in INPUT_LOGS {
                 let lane = after.lane(log);
+        if done.batch.rooms.purges() {
+            self.app.purged.notify_one();
+        }
                 if let Some(decided) = decided.remove(&(log, number)) {
                     board.publish(log, number, decided, u64::try_from(lane.stored).unwrap_or(0));
                 }
@@ -534,7 +537,7 @@ pub(super) fn chain(error: &dyn std::error::Error) -> String {
 }
 
 /// Milliseconds since the Unix epoch.
-pub(super) fn now_ms() -> i64 {
+pub(crate) fn now_ms() -> i64 {
     SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .map_or(0, |since| i64::try_from(since.as_millis()).unwrap_or(i64::MAX))

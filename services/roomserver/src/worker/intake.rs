@@ -209,14 +209,12 @@ impl Envelope for InputUserEvent {
 
 fn room_input(entry: Entry<InputRoomEvent>) -> Input {
     let partition = entry.partition;
-    input(InputLog::Room, entry, |record| Body::Room(Box::new(RoomInput { partition, record, parked: None })))
+    input(InputLog::Room, entry, |record| Body::Room(Box::new(RoomInput::new(partition, record))))
 }
 
 fn bulk_input(entry: Entry<InputRoomEvent>) -> Input {
     let partition = entry.partition;
-    input(InputLog::RoomBulk, entry, |record| {
-        Body::Room(Box::new(RoomInput { partition, record, parked: None }))
-    })
+    input(InputLog::RoomBulk, entry, |record| Body::Room(Box::new(RoomInput::new(partition, record))))
 }
 
 fn user_input(entry: Entry<InputUserEvent>) -> Input {

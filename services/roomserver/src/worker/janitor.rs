@@ -1,4 +1,4 @@
-//! Slow chores: verdicts that nobody will ask for any more are deleted, a few at a time, and so are snapshots that were
+//! Slow chores: the rest of rooms that were deleted is deleted, too; verdicts that nobody will ask for any more are deleted, a few at a time, and so are snapshots that were
 //! never used; rooms are asked to give up events that have been parked for too long.
 
 use std::time::Duration;
@@ -11,7 +11,7 @@ use plexus_proto::log::v1::{
     ExpireParked, InputRoomEvent, RoomControl, input_room_event::Body, room_control::Action,
 };
 use plexus_service::Shutdown;
-use tracing::debug;
+use tracing::{debug, info};
 
 use super::{
     engine::{chain, now_ms},
@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     app::App,
-    store::{StoreError, pool, reads},
+    store::{StoreError, pool, purge, reads},
 };
 
 /// How long verdicts are kept.
@@ -44,7 +44,11 @@ pub(super) async fn run(app: App, shutdown: Shutdown) {
     loop {
         tokio::select! {
             () = shutdown.requested() => return,
+            () = app.purged.notified() => {}
             () = tokio::time::sleep(PAUSE) => {}
+        }
+        if let Err(failure) = finish_purges(&app).await {
+            debug!(reason = %chain(&failure), "the rest of deleted rooms stays for now");
         }
         if let Err(failure) = expire_received(&app).await {
             debug!(reason = %chain(&failure), "old snapshots and parked events stay for now");
@@ -63,6 +67,18 @@ pub(super) async fn run(app: App, shutdown: Shutdown) {
             }
         }
     }
+}
+
+/// Deletes what is left of the rooms of our partitions that were deleted.
+async fn finish_purges(app: &App) -> Result<(), StoreError> {
+    let partitions: Vec<i16> =
+        (0..PARTITIONS).filter(|partition| app.board.owns(*partition)).map(small).collect();
+    let mut conn = pool::get(&app.pool).await?;
+    for room_nid in purge::list(&conn, &partitions).await? {
+        purge::finish(&mut conn, room_nid).await?;
+        info!(room.nid = room_nid, "a deleted room is gone");
+    }
+    Ok(())
 }
 
 /// Deletes some verdicts of our partitions that are too old; returns how many.

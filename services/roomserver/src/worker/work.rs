@@ -35,6 +35,7 @@ use crate::{
         batch::{Batch, DeadLetter, Fence, OutputRow, VerdictRow},
         loads::{self, Key},
         output::encode_without_json,
+        purge,
         users::{Wanted, load_users},
     },
     users::{self, User},
@@ -71,6 +72,8 @@ pub(super) struct Work<'a> {
     cached: &'a RoomCache,
     touched: BTreeMap<u32, Partition>,
     rooms: HashMap<OwnedRoomId, Option<Room>>,
+    /// Rooms that were deleted and are not all gone yet.
+    purging: HashSet<String>,
     users: HashMap<String, User>,
     changed_users: HashSet<String>,
     source: Source,
@@ -122,9 +125,11 @@ impl<'a> Work<'a> {
         }
         let user_ids: Vec<&str> = user_ids.into_iter().collect();
         let wanted_data: Vec<Wanted<'_>> = wanted_data.into_iter().collect();
-        let (verdicts, found, users) = futures::try_join!(
+        let unknown_ids: Vec<&str> = unknown_rooms.iter().map(|id| id.as_str()).collect();
+        let (verdicts, found, purging, users) = futures::try_join!(
             loads::find_verdicts(conn, &keys),
             loads::find_rooms(conn, &unknown_rooms),
+            purge::find(conn, &unknown_ids),
             load_users(conn, &user_ids, &wanted_data),
         )?;
         let mut rooms: HashMap<OwnedRoomId, Option<Room>> = HashMap::with_capacity(seen_rooms.len());
@@ -144,6 +149,7 @@ impl<'a> Work<'a> {
             cached,
             touched: BTreeMap::new(),
             rooms,
+            purging: purging.into_iter().collect(),
             users,
             changed_users: HashSet::new(),
             source: Source::default(),
@@ -284,7 +290,7 @@ impl<'a> Work<'a> {
         let Some(record) = self.source.parked_records.get(&nid) else { return Ok(None) };
         let record = InputRoomEvent::decode(record.clone())
             .map_err(|error| StoreError::Corrupt { what: format!("parked input {nid} ({error})") })?;
-        Ok(Some(RoomInput { partition, record, parked: Some(nid) }))
+        Ok(Some(RoomInput { parked: Some(nid), ..RoomInput::new(partition, record) }))
     }
 
     /// Whether parked events have made the batch as large as it may get.
@@ -302,6 +308,12 @@ impl<'a> Work<'a> {
             return Ok(Err("its partition is not owned".to_owned()));
         };
         let room = <&RoomId>::try_from(input.record.room_id.as_str()).ok().and_then(|id| self.room(id));
+        if room.is_none() && self.purging.contains(&input.record.room_id) {
+            let reason = if begins(input) { ErrorReason::BadState } else { ErrorReason::RoomUnknown };
+            let message = "the room was deleted, and is not all gone yet".to_owned();
+            let rejected = Rejected { reason: reason.into(), message };
+            return Ok(Ok(Outcome::Refused(Verdict { outcome: Some(Decision::Rejected(rejected)) })));
+        }
         for _ in 0..MAX_LOADS {
             let outcome = guard(|| rooms::apply(room.as_ref(), input, &self.source, counters, self.env));
             match outcome {
@@ -413,12 +425,17 @@ impl<'a> Work<'a> {
     /// Takes over what an input has changed.
     fn take(&mut self, partition: u32, input: &RoomInput, applied: Applied) -> Verdict {
         self.source.absorb(&applied);
-        let Applied { room, rows, outputs, verdict, counters, unparked: _ } = applied;
+        let Applied { room, mut rows, outputs, verdict, counters, unparked: _ } = applied;
         for output in &outputs {
             self.batch.facts.note(room.nid(), output);
         }
+        self.batch.facts.take(std::mem::take(&mut rows.facts));
+        let purged = rows.purged.is_some();
+        if purged {
+            self.purging.insert(input.record.room_id.clone());
+        }
         if let Ok(id) = OwnedRoomId::try_from(input.record.room_id.as_str()) {
-            self.rooms.insert(id, Some(room));
+            self.rooms.insert(id, (!purged).then_some(room));
         }
         let mut epoch = 0;
         if let Some(touched) = self.touched.get_mut(&partition) {
@@ -561,6 +578,12 @@ fn txn_key(input: &RoomInput) -> Option<Key> {
         )
         | None => None,
     }
+}
+
+/// Whether an input would make a room that is not known.
+fn begins(input: &RoomInput) -> bool {
+    use input_room_event::Body;
+    matches!(input.record.body, Some(Body::Batch(_) | Body::Snapshot(_)))
 }
 
 /// The verdict on a repeat of an input.

@@ -42,6 +42,17 @@ impl Rooms {
             }
             return Ok(());
         }
+        if let Some(Body::Purged(_)) = &record.body {
+            for user in self.view.users_in_memory() {
+                user.forget(&room_id, record.seq);
+            }
+            if let Some(room) = room {
+                room.heard_of(record.seq);
+                room.unload();
+                self.woken.room(room);
+            }
+            return Ok(());
+        }
         if let Some(Body::StateRewritten(_)) = &record.body {
             // What we hold of the room is void; the next reader loads it anew.
             if let Some(room) = room {

@@ -11,7 +11,7 @@ use std::{
 
 use plexus_proto::{
     log::v1::HistoryVisibility,
-    room::v1::{GetStateDeltaResponse, RoomEvent, StateKey},
+    room::v1::{RoomEvent, StateKey},
 };
 use ruma::{EventId, OwnedUserId};
 use tracing::error;
@@ -23,7 +23,10 @@ use super::{
     params::StateAfter,
     timeline::Timeline,
 };
-use crate::view::{Changed, Event, MEMBER, Room, RoomView};
+use crate::{
+    upstream::StateDelta,
+    view::{Changed, Event, MEMBER, Room, RoomView},
+};
 
 /// What is wanted.
 #[derive(Debug)]
@@ -241,8 +244,7 @@ async fn delta(
     if let Some(changed) = in_memory.flatten() {
         return Ok(changed);
     }
-    let GetStateDeltaResponse { changed, removed } =
-        context.service.upstream.state_delta(&room.id, from, to).await?;
+    let StateDelta { changed, removed } = context.service.upstream.state_delta(&room.id, from, to).await?;
     let mut slots: HashMap<Key, Slot> =
         read(room, changed).into_iter().map(|event| (key_of(&event), Some(event))).collect();
     slots.extend(removed.into_iter().map(|key| ((key.r#type, key.state_key), None)));

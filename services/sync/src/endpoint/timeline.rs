@@ -109,8 +109,8 @@ async fn ask(
             room_id: room.id.to_string(),
             viewer: context.user_id().to_string(),
             direction: Direction::Backward.into(),
-            from: Some(from),
-            to: Some(lower),
+            from: Some(signed(from)),
+            to: Some(signed(lower)),
             limit: u32::try_from(missing - events.len()).unwrap_or(u32::MAX),
             filter: Some(context.request.filter.timeline.for_upstream()),
             at_least: None,
@@ -132,12 +132,22 @@ async fn ask(
                 Err(failure) => error!(room.id = %room.id, error = %failure, "stored event cannot be read"),
             }
         }
-        match page.next {
+        match page.next.map(unsigned) {
             Some(next) if next > lower && next < from && events.len() < missing => from = next,
             next => return Ok((reversed(events), next.is_some_and(|next| next > lower))),
         }
     }
     Ok((reversed(events), true))
+}
+
+/// A position as the contract has it, where events from before the timeline have negative ones.
+pub(super) fn signed(position: u64) -> i64 {
+    i64::try_from(position).unwrap_or(i64::MAX)
+}
+
+/// A position of the timeline; what lies before it is read where it is asked for.
+pub(super) fn unsigned(position: i64) -> u64 {
+    u64::try_from(position).unwrap_or(0)
 }
 
 fn reversed(mut events: Vec<Seen>) -> Vec<Seen> {
@@ -166,7 +176,7 @@ impl Timeline {
     /// The timeline as the client gets it, still without its events.
     pub(crate) fn frame(&self, upper: u64) -> response::Timeline {
         let before = self.events.first().map_or(upper, |first| first.event.seq.saturating_sub(1));
-        response::Timeline { events: Vec::new(), limited: self.limited, prev_batch: TimelineToken(before) }
+        response::Timeline { events: Vec::new(), limited: self.limited, prev_batch: TimelineToken(signed(before)) }
     }
 
     /// The events as the client gets them.

@@ -6,7 +6,10 @@ use plexus_proto::{
 };
 use tracing::error;
 
-use super::context::{Context, Problem};
+use super::{
+    context::{Context, Problem},
+    timeline::{signed, unsigned},
+};
 use crate::{
     limits,
     view::{Candidate, Counting, Event, Member, Unread},
@@ -37,8 +40,8 @@ pub(crate) async fn unread(context: &Context<'_>, candidate: &Candidate) -> Resu
             room_id: room.id.to_string(),
             viewer: context.user_id().to_string(),
             direction: Direction::Backward.into(),
-            from: Some(from),
-            to: Some(to),
+            from: Some(signed(from)),
+            to: Some(signed(to)),
             limit: limits::UNREAD_PAGE,
             ..ListTimelineRequest::default()
         };
@@ -57,7 +60,7 @@ pub(crate) async fn unread(context: &Context<'_>, candidate: &Candidate) -> Resu
         };
         let events: Vec<Event> = page.events.into_iter().filter_map(read).collect();
         room.go_on(&member, &mut walk, &events).ok_or(Problem::Gone)?;
-        match page.next {
+        match page.next.map(unsigned) {
             Some(next) if next > to && next < from => from = next,
             Some(_) | None => break,
         }

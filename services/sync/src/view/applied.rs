@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use plexus_proto::{
-    log::v1::{HistoryVisibility, NewEvent, OutputRoomEvent, StateChange, output_room_event::Body},
-    room::v1::GetStateDeltaResponse,
+use plexus_proto::log::v1::{
+    HistoryVisibility, NewEvent, OutputRoomEvent, StateChange, output_room_event::Body,
 };
 use ruma::{OwnedEventId, UserId};
 
 use super::{Event, MEMBER, Membership, receipts::Receipt};
+use crate::upstream::StateDelta;
 
 /// Why a record makes no sense.
 #[derive(Debug, thiserror::Error)]
@@ -62,10 +62,10 @@ pub(crate) struct MemberChange<'a> {
 
 /// The state delta of a record, read from the room server because the record does not tell all of it.
 #[derive(Debug)]
-pub(crate) struct Completed(GetStateDeltaResponse);
+pub(crate) struct Completed(StateDelta);
 
-impl From<GetStateDeltaResponse> for Completed {
-    fn from(delta: GetStateDeltaResponse) -> Self {
+impl From<StateDelta> for Completed {
+    fn from(delta: StateDelta) -> Self {
         Self(delta)
     }
 }
@@ -132,7 +132,8 @@ impl Applied {
                 | Body::Forgotten(_)
                 | Body::OldEvent(_)
                 | Body::StateRewritten(_)
-                | Body::Fetch(_),
+                | Body::Fetch(_)
+                | Body::Purged(_),
             )
             | None => Ok(nothing),
         }

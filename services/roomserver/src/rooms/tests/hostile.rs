@@ -23,7 +23,7 @@ fn records_that_can_never_be_processed_are_poison() {
         cases.push((partition_of(bad), plexus_proto::log::v1::InputRoomEvent { room_id, ..good.clone() }));
     }
     for (partition, record) in cases {
-        let answer = world.submit_input(RoomInput { partition, record: record.clone(), parked: None });
+        let answer = world.submit_input(RoomInput::new(partition, record.clone()));
         assert!(matches!(answer, Answer::Poison(_)), "{record:?}: {answer:?}");
     }
 }

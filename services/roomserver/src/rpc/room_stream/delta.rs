@@ -1,13 +1,21 @@
-//! `RoomStreamService.GetStateDelta`
+//! `RoomStreamService.GetStateDelta` and `StreamStateDelta`
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 
 use diesel_async::AsyncPgConnection;
-use plexus_proto::room::v1::{GetStateDeltaRequest, GetStateDeltaResponse, StateKey};
-use tonic::{Request, Response, Status};
+use futures::{StreamExt as _, stream, stream::BoxStream};
+use plexus_proto::{
+    common::v1::ErrorReason,
+    room::v1::{
+        GetStateDeltaRequest, GetStateDeltaResponse, RoomEvent, StateKey, StreamStateDeltaRequest,
+        StreamStateDeltaResponse,
+    },
+};
+use plexus_service::refusal::refusal;
+use tonic::{Code, Request, Response, Status};
 use tracing::instrument;
 
-use super::event;
+use super::{CHUNK_BYTES, PAGE, event, size};
 use crate::{
     app::App,
     rooms::{Change, NodeNid, RoomNid, Trie, diff},
@@ -15,25 +23,94 @@ use crate::{
     store::{StoreError, loads, pool, reads},
 };
 
+/// Most entries that one answer may hold.
+const MOST: usize = 1_000;
+
 #[instrument(name = "rpc.room.get_state_delta", skip_all, fields(room.id = %request.get_ref().room_id))]
 pub(super) async fn answer(
     app: &App,
     request: Request<GetStateDeltaRequest>,
 ) -> Result<Response<GetStateDeltaResponse>, Status> {
     let GetStateDeltaRequest { room_id, from_seq, to_seq } = request.into_inner();
-    check::room_id("room_id", &room_id)?;
-    check::storable("room_id", &room_id)?;
-    let delta = read(app, &room_id, position(from_seq), position(to_seq)).await;
-    let delta = delta.map_err(|error| failed(&error))?;
-    Ok(Response::new(delta.ok_or_else(room_unknown)?))
+    let mut delta = find(app, &room_id, from_seq, to_seq).await?;
+    if delta.changed.len() + delta.gone.len() > MOST {
+        let message = "more than 1,000 entries differ: ask `StreamStateDelta`";
+        return Err(refusal(Code::OutOfRange, ErrorReason::LimitExceeded, message));
+    }
+    let mut whole = GetStateDeltaResponse::default();
+    while let Some(chunk) = delta.next(app).await.map_err(|error| failed(&error))? {
+        whole.changed.extend(chunk.changed);
+        whole.removed.extend(chunk.removed);
+    }
+    Ok(Response::new(whole))
 }
 
-async fn read(
+#[instrument(name = "rpc.room.stream_state_delta", skip_all, fields(room.id = %request.get_ref().room_id))]
+pub(super) async fn stream(
     app: &App,
-    room_id: &str,
-    from: i64,
-    to: i64,
-) -> Result<Option<GetStateDeltaResponse>, StoreError> {
+    request: Request<StreamStateDeltaRequest>,
+) -> Result<Response<BoxStream<'static, Result<StreamStateDeltaResponse, Status>>>, Status> {
+    let StreamStateDeltaRequest { room_id, from_seq, to_seq } = request.into_inner();
+    let delta = find(app, &room_id, from_seq, to_seq).await?;
+    let chunks = stream::try_unfold((app.clone(), delta), |(app, mut delta)| async move {
+        let chunk = delta.next(&app).await.map_err(|error| failed(&error))?;
+        Ok(chunk.map(|chunk| (chunk, (app, delta))))
+    });
+    Ok(Response::new(chunks.boxed()))
+}
+
+/// What differs. It is settled before the first chunk; a slow reader holds no connection.
+struct Delta {
+    /// Events that hold a key now and did not before, in order.
+    changed: VecDeque<i64>,
+    /// Events that held a key which nothing holds now.
+    gone: VecDeque<i64>,
+    ready: VecDeque<RoomEvent>,
+}
+
+impl Delta {
+    /// Reads the next chunk; `None` when there is nothing more.
+    async fn next(&mut self, app: &App) -> Result<Option<StreamStateDeltaResponse>, StoreError> {
+        let mut chunk = StreamStateDeltaResponse::default();
+        let mut bytes = 0;
+        while bytes < CHUNK_BYTES {
+            if let Some(event) = self.ready.pop_front() {
+                bytes += size(&event);
+                chunk.changed.push(event);
+                continue;
+            }
+            let nids: Vec<i64> = self.changed.drain(..self.changed.len().min(PAGE)).collect();
+            if nids.is_empty() {
+                break;
+            }
+            let conn = pool::get(&app.pool).await?;
+            let mut rows = reads::events::list(&conn, &true, &nids).await?;
+            rows.sort_unstable_by_key(|row| row.event_nid);
+            self.ready.extend(rows.into_iter().map(event));
+        }
+        if chunk.changed.is_empty() && !self.gone.is_empty() {
+            let nids: Vec<i64> = self.gone.drain(..self.gone.len().min(PAGE)).collect();
+            let conn = pool::get(&app.pool).await?;
+            let rows = reads::events::list(&conn, &false, &nids).await?;
+            let key = |row: reads::events::EventRow| StateKey {
+                r#type: row.event_type,
+                state_key: row.state_key.unwrap_or_default(),
+            };
+            chunk.removed = rows.into_iter().map(key).collect();
+        }
+        let ended = chunk.changed.is_empty() && chunk.removed.is_empty();
+        Ok((!ended).then_some(chunk))
+    }
+}
+
+async fn find(app: &App, room_id: &str, from_seq: u64, to_seq: u64) -> Result<Delta, Status> {
+    check::room_id("room_id", room_id)?;
+    check::storable("room_id", room_id)?;
+    let delta = read(app, room_id, position(from_seq), position(to_seq)).await;
+    delta.map_err(|error| failed(&error))?.ok_or_else(room_unknown)
+}
+
+async fn read(app: &App, room_id: &str, from: i64, to: i64) -> Result<Option<Delta>, StoreError> {
     let conn = pool::get(&app.pool).await?;
     let Some(room) = reads::snapshot::find_room(&conn, room_id).await?.into_iter().next() else {
         return Ok(None);
@@ -43,23 +120,11 @@ async fn read(
     for (before, after) in before.into_iter().zip(after) {
         changes.extend(compare(&conn, room.room_nid, before, after).await?);
     }
-    let changed: Vec<i64> = changes.iter().filter_map(|change| change.after).map(|nid| nid.0).collect();
-    let gone: Vec<i64> = changes
-        .iter()
-        .filter(|change| change.after.is_none())
-        .filter_map(|change| change.before)
-        .map(|nid| nid.0)
-        .collect();
-    let mut changed = reads::events::list(&conn, &true, &changed).await?;
-    changed.sort_unstable_by_key(|row| row.event_nid);
-    let gone = reads::events::list(&conn, &false, &gone).await?;
-    Ok(Some(GetStateDeltaResponse {
-        changed: changed.into_iter().map(event).collect(),
-        removed: gone
-            .into_iter()
-            .map(|row| StateKey { r#type: row.event_type, state_key: row.state_key.unwrap_or_default() })
-            .collect(),
-    }))
+    let mut changed: Vec<i64> = changes.iter().filter_map(|change| change.after).map(|nid| nid.0).collect();
+    changed.sort_unstable();
+    let gone = changes.iter().filter(|change| change.after.is_none());
+    let gone = gone.filter_map(|change| change.before).map(|nid| nid.0).collect();
+    Ok(Some(Delta { changed: changed.into(), gone, ready: VecDeque::new() }))
 }
 
 /// The tries of the state after the last event that is not after `seq`: members, others.

@@ -45,6 +45,7 @@ pub(super) fn event(row: EventRow, reader: Option<Reader<'_>>) -> RoomEvent {
         } else {
             String::new()
         },
+        position: seq,
     }
 }
 

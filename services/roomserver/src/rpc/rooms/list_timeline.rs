@@ -13,7 +13,7 @@ use super::{
 use crate::{
     app::App,
     rpc::{
-        check::{failed, invalid, position, unsigned},
+        check::{failed, invalid},
         freshness,
     },
     store::pool,
@@ -42,9 +42,10 @@ pub(super) async fn answer(
     let conn = pool::get(&app.pool).await.map_err(|error| failed(&error))?;
     let mut view = view(app, &conn, &room_id, &viewer).await?;
     let end = view.end();
-    let (from, to) = (from.map(position), to.map(position));
     let start = match (from, backward) {
         (Some(from), _) => from,
+        // Just before the oldest event, which may lie before the timeline.
+        (None, false) if view.room.oldest_position < 0 => view.room.oldest_position - 1,
         (None, false) => 0,
         (None, true) => match view.viewer.as_ref().map(|viewer| viewer.standing) {
             Some(Standing::Departed { seq, .. }) => seq,
@@ -52,7 +53,7 @@ pub(super) async fn answer(
         },
     };
     let span = if backward {
-        Span { after: to.unwrap_or(0), up_to: end.map_or(start, |end| end.min(start)), backward }
+        Span { after: to.unwrap_or(i64::MIN), up_to: end.map_or(start, |end| end.min(start)), backward }
     } else {
         let to = to.unwrap_or(i64::MAX);
         Span { after: start, up_to: end.map_or(to, |end| end.min(to)), backward }
@@ -60,9 +61,5 @@ pub(super) async fn answer(
     let page = page::read(app, &conn, &mut view, Source::Timeline, &filter, span, limit)
         .await
         .map_err(|error| failed(&error))?;
-    Ok(Response::new(ListTimelineResponse {
-        events: page.events,
-        next: page.next.map(unsigned),
-        start: unsigned(start),
-    }))
+    Ok(Response::new(ListTimelineResponse { events: page.events, next: page.next, start }))
 }

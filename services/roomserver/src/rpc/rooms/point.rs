@@ -8,7 +8,7 @@ use super::access::{Facts, Standing, View};
 use crate::{
     app::App,
     rooms::flags,
-    rpc::check::{self, failed, forbidden, not_found, position},
+    rpc::check::{self, failed, forbidden, not_found},
     store::{StoreError, reads, reads::timeline::PointRow},
 };
 
@@ -62,7 +62,7 @@ pub(in crate::rpc) async fn resolve(
             Some(departure) => (point_at(app, conn, view, departure).await?.clear()?, false),
         },
         Some(Point::AtSeq(seq)) => {
-            let seq = departure.map_or(position(seq), |departure| departure.min(position(seq)));
+            let seq = departure.map_or(seq, |departure| departure.min(seq));
             let point = match point_at(app, conn, view, seq).await? {
                 Sight::Clear(point) => point,
                 Sight::Hidden => match view.next_join(seq) {

@@ -59,6 +59,7 @@ impl Fixture {
             pool,
             board: Arc::new(Board::new("http://here".to_owned())),
             sessions: Arc::new(SessionCache::new()),
+            purged: Arc::default(),
             nodes: NodeCache::default(),
         };
         let conn = store::pool::connect(&url).await.expect("Postgres runs");

@@ -10,22 +10,9 @@ use plexus_proto::log::v1::output_room_event::Body;
 
 use super::Pipeline;
 use crate::{
-    rooms::{Output, RoomNid},
+    rooms::{FactRow, Output, RoomNid, is_fact},
     store::statement::statement,
 };
-
-/// Types of entries with an empty state key.
-const TYPES: [&str; 9] = [
-    "m.room.create",
-    "m.room.name",
-    "m.room.topic",
-    "m.room.avatar",
-    "m.room.canonical_alias",
-    "m.room.join_rules",
-    "m.room.guest_access",
-    "m.room.history_visibility",
-    "m.room.encryption",
-];
 
 /// Entries that changed, by room, type and state key.
 #[derive(Default)]
@@ -36,10 +23,16 @@ pub(crate) struct Facts {
 /// What holds an entry now.
 #[derive(Debug)]
 struct Holder {
-    /// The event; empty if there is none any more.
+    /// The event; empty if there is none any more, or only its numeric ID is told.
     event_id: String,
-    /// Its numeric ID, if the record that tells of the change is about it.
+    /// Its numeric ID, if that is known.
     nid: Option<i64>,
+}
+
+impl Holder {
+    fn is_present(&self) -> bool {
+        self.nid.is_some() || !self.event_id.is_empty()
+    }
 }
 
 impl Facts {
@@ -55,6 +48,14 @@ impl Facts {
         }
     }
 
+    /// Takes what no record says.
+    pub(crate) fn take(&mut self, rows: Vec<FactRow>) {
+        for FactRow { room_nid, event_type, state_key, nid } in rows {
+            let nid = nid.map(|nid| nid.0);
+            self.changed.insert((room_nid, event_type, state_key), Holder { event_id: String::new(), nid });
+        }
+    }
+
     /// Rooms of which the entry of a type, with an empty state key, has changed.
     pub(crate) fn changed(&self, event_type: &str) -> impl Iterator<Item = RoomNid> {
         let keys = self.changed.keys();
@@ -64,8 +65,8 @@ impl Facts {
 
     /// Writes them.
     pub(super) fn write(&self, pipeline: &mut Pipeline<'_>) {
-        let present = || self.changed.iter().filter(|(_, holder)| !holder.event_id.is_empty());
-        let gone = || self.changed.iter().filter(|(_, holder)| holder.event_id.is_empty());
+        let present = || self.changed.iter().filter(|(_, holder)| holder.is_present());
+        let gone = || self.changed.iter().filter(|(_, holder)| !holder.is_present());
         if present().next().is_some() {
             pipeline.add(
                 UpsertFacts::NAME,
@@ -91,10 +92,6 @@ impl Facts {
             );
         }
     }
-}
-
-fn is_fact(event_type: &str, state_key: &str) -> bool {
-    event_type == "m.space.child" || state_key.is_empty() && TYPES.contains(&event_type)
 }
 
 statement! {

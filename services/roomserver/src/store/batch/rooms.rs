@@ -15,12 +15,13 @@ use self::received::{Received, ReceivedRows};
 use super::{Pipeline, receipts::RoomReceipts, relations};
 use crate::{
     rooms::{
-        AliasRow, EventNid, EventRow, MemberRow, NodeRow, RedactionRow, RoomNid, RoomRow, Rows,
+        AliasRow, EventNid, EventRow, MemberRow, NodeRow, PurgeRow, RedactionRow, RoomNid, RoomRow, Rows,
         StateResetRow, StoredEvent,
     },
     store::statement::statement,
 };
 
+mod purge;
 mod received;
 
 /// Rows of rooms, merged over the inputs of a batch.
@@ -40,6 +41,7 @@ pub(crate) struct RoomRows {
     /// Outliers that have become part of the graph.
     placed: IndexMap<EventNid, EventRow>,
     received: ReceivedRows,
+    purged: Vec<PurgeRow>,
 }
 
 /// A membership as the batch leaves it.
@@ -65,6 +67,7 @@ impl RoomRows {
             rewritten,
             nodes,
             members,
+            facts: _,
             forgotten,
             redactions,
             aliases_set,
@@ -81,8 +84,11 @@ impl RoomRows {
             snapshot_chunks,
             snapshots_used,
             decisions,
+            decisions_dropped,
+            purged,
             state_resets,
         } = rows;
+        self.purged.extend(purged);
         for row in placed {
             match self.event_index.get(&row.event.nid).and_then(|index| self.events.get_mut(*index)) {
                 Some(known) => *known = row,
@@ -103,6 +109,7 @@ impl RoomRows {
             snapshot_chunks,
             snapshots_used,
             decisions,
+            decisions_dropped,
             state_resets,
         });
         if let Some(room) = room {
@@ -156,6 +163,11 @@ impl RoomRows {
         self.receipts.merge(receipts);
     }
 
+    /// Whether rooms are deleted.
+    pub(crate) fn purges(&self) -> bool {
+        !self.purged.is_empty()
+    }
+
     /// Writes them.
     pub(super) fn write(&self, pipeline: &mut Pipeline<'_>) {
         self.write_rooms(pipeline);
@@ -181,6 +193,7 @@ impl RoomRows {
             );
         }
         self.received.write(pipeline);
+        purge::write(pipeline, &self.purged);
     }
 
     fn write_rooms(&self, pipeline: &mut Pipeline<'_>) {

@@ -23,14 +23,16 @@ pub(crate) struct RoomRow {
     pub(crate) forgotten: Option<bool>,
     /// Whether the order of the timeline does not tell the state at each event.
     pub(crate) forked: bool,
+    /// Position of the oldest event before the timeline: negative, or 0.
+    pub(crate) oldest_position: i64,
 }
 
 query! {
     /// Finds a room, with the current membership of a user. An empty user has none.
     fn find<'a>(user_id: str as Text, room_id: str as Text) -> RoomRow as (
-        Int8, SmallInt, Int8, Int8, Int8, Int8, Nullable<Text>, Nullable<Bool>, Bool
+        Int8, SmallInt, Int8, Int8, Int8, Int8, Nullable<Text>, Nullable<Bool>, Bool, Int8
     ) = "SELECT r.room_nid, r.partition, r.members_root, r.other_root, r.last_seq, p.next_room_seq - 1, \
-         m.membership, m.forgotten, r.forked \
+         m.membership, m.forgotten, r.forked, r.oldest_position \
          FROM rooms r \
          JOIN partition_state p ON p.partition = r.partition \
          LEFT JOIN current_members m ON m.room_nid = r.room_nid AND m.user_id = ? \

@@ -93,6 +93,17 @@ query! {
          FROM events e JOIN rooms r ON r.room_nid = e.room_nid WHERE e.event_id = ?";
 }
 
+query! {
+    /// Finds the room of an event that is stored, parked, or was given up.
+    fn find_room_with<'a>(event_id: str as Text) -> (String,) as (Text) =
+        "WITH wanted AS (SELECT ?::text AS id) \
+         SELECT r.room_id FROM wanted w CROSS JOIN LATERAL ( \
+         SELECT room_nid FROM events WHERE event_id = w.id \
+         UNION SELECT room_nid FROM parked WHERE event_id = w.id \
+         UNION SELECT room_nid FROM decisions WHERE event_id = w.id AND stage = 'missing') AS f \
+         JOIN rooms r ON r.room_nid = f.room_nid LIMIT 1";
+}
+
 /// JSON of an event.
 #[derive(Debug, Clone, Queryable)]
 pub(crate) struct JsonRow {

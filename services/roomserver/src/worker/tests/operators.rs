@@ -3,11 +3,12 @@
 use plexus_proto::{
     common::v1::ErrorReason,
     input::v1::verdict::Outcome,
-    log::v1::{InputRoomEvent, input_room_event::Body},
+    log::v1::{FetchDone, InputRoomEvent, fetch_done, input_room_event::Body, output_room_event},
     operator::v1::{
         EventStanding, ExplainEventRequest, ExplainEventResponse, ListExtremitiesRequest,
-        ListExtremitiesResponse, VerifyRoomRequest, VerifyRoomResponse,
-        explain_service_client::ExplainServiceClient, room_admin_service_client::RoomAdminServiceClient,
+        ListExtremitiesResponse, PurgeRoomRequest, PurgeRoomResponse, ReprocessRequest, ReprocessResponse,
+        VerifyRoomRequest, VerifyRoomResponse, explain_service_client::ExplainServiceClient,
+        reprocess_request::Target, room_admin_service_client::RoomAdminServiceClient,
     },
 };
 use plexus_service::{RpcChannel, refusal::reason_of};
@@ -234,5 +235,190 @@ async fn extremities_are_listed() {
     assert_eq!(reason_of(&refused.expect_err("unknown")), Some(ErrorReason::RoomUnknown));
     let refused = client.verify_room(VerifyRoomRequest { room_id: unknown }).await;
     assert_eq!(reason_of(&refused.expect_err("unknown")), Some(ErrorReason::RoomUnknown));
+    server.stop().await;
+}
+
+async fn reprocess(server: &Server, target: Target) -> Result<ReprocessResponse, tonic::Status> {
+    let mut client = RoomAdminServiceClient::new(RpcChannel::in_process(server.server.operator_routes()));
+    let answer = client.reprocess(ReprocessRequest { target: Some(target) }).await;
+    answer.map(tonic::Response::into_inner)
+}
+
+async fn purge(server: &Server, room_id: &str, force: bool) -> Result<PurgeRoomResponse, tonic::Status> {
+    let mut client = RoomAdminServiceClient::new(RpcChannel::in_process(server.server.operator_routes()));
+    let request = PurgeRoomRequest { room_id: room_id.to_owned(), force };
+    client.purge_room(request).await.map(tonic::Response::into_inner)
+}
+
+#[tokio::test]
+async fn soft_failed_message_is_shown_when_the_current_state_allows_it() {
+    let Story { world, server, room, merged, rejected, soft_failed, .. } = story().await;
+    let event = |id: &str| Target::EventId(id.to_owned());
+    let refused = reprocess(&server, event(&soft_failed)).await.expect_err("Bob is still banned");
+    assert_eq!(reason_of(&refused), Some(ErrorReason::Forbidden));
+    let refused = reprocess(&server, event(&rejected)).await.expect_err("it would end the same way");
+    assert_eq!(reason_of(&refused), Some(ErrorReason::BadState));
+    let refused = reprocess(&server, event("$unknown")).await.expect_err("nothing is known of it");
+    assert_eq!(reason_of(&refused), Some(ErrorReason::NotFound));
+    let accepted = reprocess(&server, event(&merged)).await.expect("it is part of the timeline");
+    assert!(accepted.seq > 0);
+
+    let unban = sets(&room, "m.room.member", BOB, json!({"membership": "leave"}));
+    let unban = server.accepted(&world.write_room(&unban).await).await;
+    let mut remote = remote_of(&world, &room, unban.seq).await;
+    let (_, join) = remote.build(BOB, "m.room.member", Some(BOB), json!({"membership": "join"}));
+    let joined = server.accepted(&world.write_room(&record(&room, &join)).await).await;
+    let shown = reprocess(&server, event(&soft_failed)).await.expect("Bob is back");
+    assert_eq!(shown.seq, joined.seq + 1);
+    let output = world.output_room(plexus_log::partition_of(&room), shown.seq).await;
+    let Some(output_room_event::Body::NewEvent(new)) = &output[output.len() - 1].body else {
+        panic!("{output:?}")
+    };
+    assert_eq!((new.event_id.as_str(), new.soft_failed), (soft_failed.as_str(), false));
+    let found = explain(&server, &soft_failed).await;
+    assert_eq!((found.standing(), found.rule.as_str()), (EventStanding::Accepted, ""));
+    let again = reprocess(&server, event(&soft_failed)).await.expect("a repeat changes nothing");
+    assert_eq!(again.seq, shown.seq);
+    // The front and the state are what they were.
+    assert_eq!(extremities(&server, &room).await.forward.len(), 1);
+    assert!(verify(&server, &room).await.agrees);
+    server.accepted(&world.write_room(&message(&room, ALICE, "welcome back")).await).await;
+    assert!(verify(&server, &room).await.agrees);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn what_is_missing_is_asked_for_again() {
+    let world = World::new().await;
+    let server = world.start().await;
+    let (room, create) = public_room("reprocessed");
+    let created = server.accepted(&world.write_room(&create).await).await;
+    let mut remote = remote_of(&world, &room, created.seq).await;
+    let (_, join) = remote.build(BOB, "m.room.member", Some(BOB), json!({"membership": "join"}));
+    let (id, json) = remote.build(BOB, "m.room.message", None, json!({"body": "early"}));
+    server.verdict(&world.write_room(&record(&room, &json)).await).await.expect("an answer");
+    let again = reprocess(&server, Target::RoomId(room.clone())).await.expect("it is parked");
+    assert_eq!((again.asked_again, again.fetched_again, again.seq), (1, false, 0));
+    let again = reprocess(&server, Target::EventId(id.clone())).await.expect("it is parked");
+    assert_eq!(again.asked_again, 1);
+
+    let done = FetchDone {
+        event_id: id.clone(),
+        outcome: fetch_done::Outcome::GaveUp.into(),
+        ..FetchDone::default()
+    };
+    let done = room_record(&room, Body::FetchDone(done));
+    server.accepted(&world.write_room(&done).await).await;
+    assert_eq!(explain(&server, &id).await.standing(), EventStanding::Refused);
+    let again = reprocess(&server, Target::EventId(id.clone())).await.expect("it was given up");
+    assert!(again.fetched_again);
+    assert_eq!(world.number("SELECT count(*) FROM decisions").await, 0);
+    let last = world.number("SELECT last_seq FROM rooms").await;
+    let output = world.output_room(plexus_log::partition_of(&room), last.cast_unsigned()).await;
+    let fetches: Vec<_> = output
+        .iter()
+        .filter_map(|record| match &record.body {
+            Some(output_room_event::Body::Fetch(fetch)) => Some(fetch),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(fetches.len(), 4);
+    assert_eq!((fetches[3].event_id.as_str(), &fetches[3].missing_prev_event_ids), ("", &vec![id.clone()]));
+    // When both have come, the event is like any other.
+    server.accepted(&world.write_room(&record(&room, &join)).await).await;
+    let accepted = server.accepted(&world.write_room(&record(&room, &json)).await).await;
+    assert!(accepted.seq > 0 && !accepted.soft_failed);
+    let refused = reprocess(&server, Target::RoomId("!unknown:example.org".to_owned())).await;
+    assert_eq!(reason_of(&refused.expect_err("unknown")), Some(ErrorReason::RoomUnknown));
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn room_is_deleted_with_everything_of_it() {
+    let Story { world, server, room, .. } = story().await;
+    let (other, create) = public_room("kept");
+    server.accepted(&world.write_room(&create).await).await;
+    let kept = world.number("SELECT count(*) FROM events e JOIN rooms r USING (room_nid)").await
+        - world
+            .number(&format!(
+                "SELECT count(*) FROM events e JOIN rooms r USING (room_nid) WHERE room_id = '{room}'"
+            ))
+            .await;
+    let refused = purge(&server, &room, false).await.expect_err("Alice is joined");
+    assert_eq!(reason_of(&refused), Some(ErrorReason::BadState));
+    assert_eq!(purge(&server, &room, true).await.expect("she leaves first").left, 1);
+    let refused = server.rejected(&world.write_room(&message(&room, ALICE, "anybody?")).await).await;
+    assert_eq!(refused.reason(), ErrorReason::RoomUnknown);
+    assert_eq!(
+        reason_of(&purge(&server, &room, true).await.expect_err("gone")),
+        Some(ErrorReason::RoomUnknown)
+    );
+
+    while world.number("SELECT count(*) FROM purged_rooms").await > 0 {
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    assert_eq!(world.number("SELECT count(*) FROM events").await, kept);
+    assert_eq!(world.number("SELECT count(*) FROM event_json").await, kept);
+    let tables = [
+        "rooms",
+        "events",
+        "state_node",
+        "current_members",
+        "current_facts",
+        "redactions",
+        "room_states",
+        "parked",
+        "backward_refs",
+        "decisions",
+        "event_relations",
+        "threads",
+        "receipts",
+        "state_resets",
+    ];
+    for table in tables {
+        let of_others = format!(
+            "SELECT count(*) FROM {table} WHERE room_nid <> (SELECT room_nid FROM rooms WHERE room_id = '{other}')"
+        );
+        assert_eq!(world.number(&of_others).await, 0, "{table}");
+    }
+    assert!(verify(&server, &other).await.agrees);
+    // Readers are told, also those who begin at the beginning.
+    let mut client = plexus_proto::room::v1::room_stream_service_client::RoomStreamServiceClient::new(
+        server.channel.clone(),
+    );
+    let partition = plexus_log::partition_of(&room);
+    let request = plexus_proto::room::v1::StreamRangeRequest { partition, after_seq: 0, to_seq: 0 };
+    let mut chunks = client.stream_range(request).await.expect("answers").into_inner();
+    let mut bodies = Vec::new();
+    while let Some(chunk) = chunks.message().await.expect("a chunk") {
+        bodies.extend(chunk.records.into_iter().filter(|record| record.room_id == room));
+    }
+    assert!(!bodies.is_empty());
+    for record in &bodies {
+        assert!(!matches!(record.body, Some(output_room_event::Body::NewEvent(_))), "{record:?}");
+    }
+    assert!(matches!(bodies[bodies.len() - 1].body, Some(output_room_event::Body::Purged(_))));
+    // The same room may begin anew.
+    let (same, create) = public_room("operators");
+    assert_eq!(same, room);
+    server.accepted(&world.write_room(&create).await).await;
+    assert!(verify(&server, &room).await.agrees);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn room_begins_anew_only_when_all_of_it_is_gone() {
+    let world = World::new().await;
+    let server = world.start().await;
+    let (room, create) = public_room("half");
+    let partition = plexus_log::partition_of(&room);
+    world.sql(&format!("INSERT INTO purged_rooms VALUES (7, '{room}', {partition}, 0)")).await;
+    let refused = server.rejected(&world.write_room(&create).await).await;
+    assert_eq!(refused.reason(), ErrorReason::BadState);
+    server.stop().await;
+    world.sql("DELETE FROM purged_rooms").await;
+    let server = world.start().await;
+    let again = InputRoomEvent { input_id: super::fixture::input_id(), ..create };
+    server.accepted(&world.write_room(&again).await).await;
     server.stop().await;
 }

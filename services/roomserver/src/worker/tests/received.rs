@@ -13,9 +13,11 @@ use plexus_proto::{
         pdu::Kind,
     },
     room::v1::{
-        CheckVisibilityRequest, GetBackfillRequest, GetFrontRequest, GetMissingEventsRequest,
-        ListJoinedServersRequest, StreamStateAtRequest, check_visibility_request::Reader,
-        room_graph_service_client::RoomGraphServiceClient,
+        CheckVisibilityRequest, Direction, GetBackfillRequest, GetFrontRequest, GetMissingEventsRequest,
+        GetStateDeltaRequest, ListJoinedServersRequest, ListTimelineRequest, StreamStateAtRequest,
+        StreamStateDeltaRequest, check_visibility_request::Reader,
+        room_graph_service_client::RoomGraphServiceClient, room_query_service_client::RoomQueryServiceClient,
+        room_stream_service_client::RoomStreamServiceClient,
     },
 };
 use ruma::{OwnedEventId, RoomId, RoomVersionId, UserId};
@@ -50,7 +52,7 @@ impl Remote {
         let room_id = RoomId::parse(&self.room).expect("a room ID");
         let user = <&UserId>::try_from(sender).expect("a user ID");
         let mut wanted = vec![("m.room.power_levels", ""), ("m.room.member", sender)];
-        if event_type == "m.room.member" {
+        if event_type == "m.room.member" && content["membership"] != "leave" {
             wanted.push(("m.room.join_rules", ""));
         }
         if !rules.room_id_is_create_hash() {
@@ -271,13 +273,7 @@ async fn room_of_another_server_is_joined_through_the_bulk_lane() {
     let server = world.start().await;
     let (mut remote, events) = far_room(400);
     let room = remote.room.clone();
-    let ids: Vec<String> = events
-        .iter()
-        .map(|json| {
-            let object = canonical::parse_object(json).expect("JSON");
-            hash::event_id(&object, RoomRules::of("12").expect("served")).expect("hashes").to_string()
-        })
-        .collect();
+    let ids: Vec<String> = events.iter().map(id_of).collect();
     let state = remote.state.len();
     let (_, join) = remote.build(ALICE, "m.room.member", Some(ALICE), json!({"membership": "join"}));
     let token = Bytes::from(vec![3; 16]);
@@ -335,6 +331,161 @@ async fn room_of_another_server_is_joined_through_the_bulk_lane() {
     }
     assert_eq!(told, state);
     assert!(chain >= 3);
+    server.stop().await;
+}
+
+fn id_of(json: &Bytes) -> String {
+    let object = canonical::parse_object(json).expect("JSON");
+    hash::event_id(&object, RoomRules::of("12").expect("served")).expect("hashes").to_string()
+}
+
+/// Sends a state ahead, in chunks of 200 events.
+async fn tell_state(
+    world: &World,
+    server: &Server,
+    remote: &Remote,
+    token: u8,
+    pdus: &[Bytes],
+) -> StateBefore {
+    let token = Bytes::from(vec![token; 16]);
+    let mut pdus = pdus.chunks(200);
+    let ids: Vec<String> = remote.state.values().cloned().collect();
+    // What is known already is not sent again; entries follow when all events are there.
+    let mut index = 0;
+    loop {
+        let events = pdus.next();
+        let last = events.is_none();
+        let chunk = SnapshotChunk {
+            token: token.clone(),
+            index,
+            room_version: "12".to_owned(),
+            origin: "b.example".to_owned(),
+            pdus: events.unwrap_or_default().to_vec(),
+            state_event_ids: if last { ids.clone() } else { Vec::new() },
+        };
+        index += 1;
+        server.accepted(&write_bulk(world, &room_record(&remote.room, Body::Snapshot(chunk))).await).await;
+        if last {
+            let events = u32::try_from(ids.len()).expect("small");
+            return StateBefore { snapshot_token: token, chunks: index, events };
+        }
+    }
+}
+
+fn with_state(json: &Bytes, kind: Kind, state_before: Option<StateBefore>) -> Pdu {
+    Pdu {
+        kind: kind.into(),
+        json: json.clone(),
+        origin: "b.example".to_owned(),
+        state_before,
+        ..Pdu::default()
+    }
+}
+
+async fn timeline(server: &Server, room: &str, direction: Direction) -> Vec<(i64, String)> {
+    let (mut events, mut from) = (Vec::new(), None);
+    loop {
+        let request = ListTimelineRequest {
+            room_id: room.to_owned(),
+            viewer: ALICE.to_owned(),
+            direction: direction.into(),
+            from,
+            limit: 2,
+            ..ListTimelineRequest::default()
+        };
+        let page = RoomQueryServiceClient::new(server.channel.clone()).list_timeline(request).await;
+        let page = page.expect("answers").into_inner();
+        events.extend(page.events.into_iter().map(|event| (event.position, event.event_id)));
+        if page.next.is_none() {
+            return events;
+        }
+        from = page.next;
+    }
+}
+
+/// What was fetched from before the join is paged through like the rest, in the order of the event graph.
+#[tokio::test]
+async fn history_from_before_the_join_is_paged() {
+    const CREATOR: &str = "@creator:b.example";
+    let world = World::new().await;
+    let server = world.start().await;
+    let (mut remote, events) = far_room(3);
+    let room = remote.room.clone();
+    let before = remote.clone();
+    let old: Vec<(String, Bytes)> =
+        (0..6).map(|n| remote.build(CREATOR, "m.room.message", None, json!({"body": n}))).collect();
+    let told = tell_state(&world, &server, &remote, 1, &events).await;
+    let (_, join) = remote.build(ALICE, "m.room.member", Some(ALICE), json!({"membership": "join"}));
+    let join = with_state(&join, Kind::New, Some(told));
+    let joined = server.accepted(&world.write_room(&room_record(&room, Body::Pdu(join))).await).await;
+    let hello = server.accepted(&world.write_room(&message(&room, ALICE, "hello")).await).await;
+    // What a room is was told with its state.
+    let facts = "SELECT count(*) FROM current_facts f JOIN events e USING (event_nid) WHERE f.type = e.type";
+    assert_eq!(world.number(facts).await, 2);
+
+    // Each batch begins with an event whose state is told; the later batch holds what is older.
+    for (n, events) in [&old[3..], &old[..3]].into_iter().enumerate() {
+        let token = u8::try_from(n + 2).expect("small");
+        let mut told = Some(tell_state(&world, &server, &before, token, &[]).await);
+        let pdus = events.iter().map(|(_, json)| with_state(json, Kind::Old, told.take())).collect();
+        let batch = write_bulk(&world, &room_record(&room, Body::Pdus(PduBatch { pdus }))).await;
+        for result in server.accepted(&batch).await.results {
+            let verdict = result.verdict.and_then(|verdict| verdict.outcome);
+            assert!(matches!(verdict, Some(Outcome::Accepted(_))), "{verdict:?}");
+        }
+    }
+    let mut expected: Vec<(i64, String)> =
+        old.iter().map(|(id, _)| id.clone()).zip(-6..).map(|(id, n)| (n, id)).collect();
+    expected.push((joined.seq.cast_signed(), joined.event_id));
+    expected.push((hello.seq.cast_signed(), hello.event_id));
+    assert_eq!(timeline(&server, &room, Direction::Forward).await, expected);
+    expected.reverse();
+    assert_eq!(timeline(&server, &room, Direction::Backward).await, expected);
+    server.stop().await;
+}
+
+/// A room that everybody here has left is joined again, and much has changed meanwhile.
+#[tokio::test]
+async fn large_change_of_state_is_kept_and_told() {
+    const CREATOR: &str = "@creator:b.example";
+    let world = World::new().await;
+    let server = world.start().await;
+    let (mut remote, events) = far_room(3);
+    let room = remote.room.clone();
+    let told = tell_state(&world, &server, &remote, 1, &events).await;
+    let (_, join) = remote.build(ALICE, "m.room.member", Some(ALICE), json!({"membership": "join"}));
+    let join = with_state(&join, Kind::New, Some(told));
+    server.accepted(&world.write_room(&room_record(&room, Body::Pdu(join))).await).await;
+    let (_, leave) = remote.build(ALICE, "m.room.member", Some(ALICE), json!({"membership": "leave"}));
+    let left = server.accepted(&world.write_room(&record(&room, &leave)).await).await;
+
+    let mut pdus = vec![leave];
+    pdus.push(remote.build(CREATOR, "m.room.topic", Some(""), json!({"topic": "much has changed"})).1);
+    for n in 0..1_200 {
+        let user = format!("@late{n}:b.example");
+        pdus.push(remote.build(&user, "m.room.member", Some(&user), json!({"membership": "join"})).1);
+    }
+    let told = tell_state(&world, &server, &remote, 2, &pdus).await;
+    let (id, join) = remote.build(ALICE, "m.room.member", Some(ALICE), json!({"membership": "join"}));
+    let join = with_state(&join, Kind::New, Some(told));
+    let joined = server.accepted(&world.write_room(&room_record(&room, Body::Pdu(join))).await).await;
+    assert_eq!(joined.event_id, id);
+    let topics = "SELECT count(*) FROM current_facts WHERE type = 'm.room.topic'";
+    assert_eq!(world.number(topics).await, 1);
+
+    let mut client = RoomStreamServiceClient::new(server.channel.clone());
+    let request = StreamStateDeltaRequest { room_id: room.clone(), from_seq: left.seq, to_seq: joined.seq };
+    let mut chunks = client.stream_state_delta(request).await.expect("answers").into_inner();
+    let mut changed = Vec::new();
+    while let Some(chunk) = chunks.message().await.expect("a chunk") {
+        changed.extend(chunk.changed.into_iter().map(|event| event.event_id));
+        assert!(chunk.removed.is_empty());
+    }
+    assert_eq!(changed.len(), 1_202);
+    assert!(changed.contains(&id) && pdus[1..].iter().all(|json| changed.contains(&id_of(json))));
+    let request = GetStateDeltaRequest { room_id: room.clone(), from_seq: left.seq, to_seq: joined.seq };
+    let refused = client.get_state_delta(request).await.expect_err("that is too much at once");
+    assert_eq!(plexus_service::refusal::reason_of(&refused), Some(ErrorReason::LimitExceeded));
     server.stop().await;
 }
 

@@ -137,7 +137,7 @@ impl RoomQueryService for World {
     async fn get_state(&self, request: Request<room::GetStateRequest>) -> Answer<room::GetStateResponse> {
         let request = request.into_inner();
         let at = match request.at.and_then(|at| at.point) {
-            Some(Point::AtSeq(seq)) => seq,
+            Some(Point::AtSeq(seq)) => seq.cast_unsigned(),
             _ => u64::MAX,
         };
         let mut state = self.facts.lock().state_at(&request.room_id, at);
@@ -156,7 +156,7 @@ impl RoomQueryService for World {
         let Some(Point::AtSeq(at)) = request.at.and_then(|at| at.point) else {
             return unasked();
         };
-        let state = self.facts.lock().state_at(&request.room_id, at);
+        let state = self.facts.lock().state_at(&request.room_id, at.cast_unsigned());
         let events = state.into_values().map(|stored| stored.event).collect();
         one(room::StreamStateResponse { events, as_of: None })
     }
@@ -172,7 +172,9 @@ impl RoomQueryService for World {
         let request = request.into_inner();
         let mut facts = self.facts.lock();
         facts.timelines += 1;
-        let (from, to) = (request.from.unwrap_or(u64::MAX), request.to.unwrap_or(0));
+        let position = |position: i64| u64::try_from(position).expect("sync asks for the timeline");
+        let from = request.from.map_or(u64::MAX, position);
+        let to = request.to.map_or(0, position);
         let filter = request.filter.unwrap_or_default();
         let matching: Vec<&Stored> = facts
             .events
@@ -205,8 +207,9 @@ impl RoomQueryService for World {
             RoomEvent { viewer_membership: membership.unwrap_or("leave".to_owned()), ..stored.event.clone() }
         });
         let events: Vec<RoomEvent> = page.collect();
-        let next = (matching.len() > limit).then(|| events.last().map_or(0, |last| last.seq - 1));
-        Ok(Response::new(room::ListTimelineResponse { events, next, start: from }))
+        let next =
+            (matching.len() > limit).then(|| events.last().map_or(0, |last| last.seq.cast_signed() - 1));
+        Ok(Response::new(room::ListTimelineResponse { events, next, start: from.cast_signed() }))
     }
 
     async fn list_rooms_for_user(
@@ -349,8 +352,17 @@ impl RoomStreamService for World {
 
     async fn get_state_delta(
         &self,
-        request: Request<room::GetStateDeltaRequest>,
+        _: Request<room::GetStateDeltaRequest>,
     ) -> Answer<room::GetStateDeltaResponse> {
+        unasked()
+    }
+
+    type StreamStateDeltaStream = Chunks<room::StreamStateDeltaResponse>;
+
+    async fn stream_state_delta(
+        &self,
+        request: Request<room::StreamStateDeltaRequest>,
+    ) -> Answer<Self::StreamStateDeltaStream> {
         let request = request.into_inner();
         let mut facts = self.facts.lock();
         facts.deltas += 1;
@@ -362,7 +374,7 @@ impl RoomStreamService for World {
         let changed = to.iter().filter(is_new).map(|(_, stored)| stored.event.clone()).collect();
         let removed = from.keys().filter(|key| !to.contains_key(*key));
         let removed = removed.map(|(kind, key)| StateKey { r#type: kind.clone(), state_key: key.clone() });
-        Ok(Response::new(room::GetStateDeltaResponse { changed, removed: removed.collect() }))
+        one(room::StreamStateDeltaResponse { changed, removed: removed.collect() })
     }
 }
 

@@ -27,6 +27,7 @@ pub(super) struct Received {
     pub(super) snapshot_chunks: Vec<SnapshotChunkRow>,
     pub(super) snapshots_used: Vec<(RoomNid, Token)>,
     pub(super) decisions: Vec<DecisionRow>,
+    pub(super) decisions_dropped: Vec<OwnedEventId>,
     pub(super) state_resets: Vec<StateResetRow>,
 }
 
@@ -43,6 +44,7 @@ pub(super) struct ReceivedRows {
     chunks: IndexMap<(RoomNid, Token, i32), SnapshotChunkRow>,
     used: IndexSet<(RoomNid, Token)>,
     decisions: IndexMap<OwnedEventId, DecisionRow>,
+    decisions_dropped: IndexSet<OwnedEventId>,
     state_resets: Vec<StateResetRow>,
 }
 
@@ -89,7 +91,12 @@ impl ReceivedRows {
             self.chunks.retain(|(of, named, _), _| (*of, *named) != (room, token));
             self.used.insert((room, token));
         }
+        for id in rows.decisions_dropped {
+            self.decisions.shift_remove(&id);
+            self.decisions_dropped.insert(id);
+        }
         for row in rows.decisions {
+            self.decisions_dropped.shift_remove(&row.event_id);
             self.decisions.insert(row.event_id.clone(), row);
         }
         self.state_resets.extend(rows.state_resets);
@@ -218,6 +225,10 @@ impl ReceivedRows {
     }
 
     fn write_decisions(&self, pipeline: &mut Pipeline<'_>) {
+        if !self.decisions_dropped.is_empty() {
+            let event_id = self.decisions_dropped.iter().map(|id| id.as_str()).collect();
+            pipeline.add(DeleteDecisions::NAME, DeleteDecisions { event_id, lifetime: PhantomData });
+        }
         if !self.decisions.is_empty() {
             let rows = || self.decisions.values();
             pipeline.add(
@@ -370,6 +381,14 @@ statement! {
     "INSERT INTO decisions (event_id, room_nid, event_nid, stage, rule, decided_ts) SELECT * FROM unnest(",
     ") ON CONFLICT (event_id) DO UPDATE SET room_nid = excluded.room_nid, event_nid = excluded.event_nid, \
      stage = excluded.stage, rule = excluded.rule, decided_ts = excluded.decided_ts"
+}
+
+statement! {
+    /// Forgets why events were refused.
+    DeleteDecisions {
+        event_id: Array<Text> => Vec<&'a str>,
+    }
+    "DELETE FROM decisions WHERE event_id = ANY(", ")"
 }
 
 statement! {

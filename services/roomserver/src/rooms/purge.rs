@@ -1,0 +1,24 @@
+//! A room is deleted.
+
+use plexus_proto::log::v1::{Purged, output_room_event::Body};
+
+use super::{
+    outcome::{Outcome, PurgeRow, accepted},
+    receive::bad_state,
+    work::{Stop, Work},
+};
+
+/// Deletes the room. Nobody here may be in it: others would go on sending to us what we do not know any more.
+pub(super) fn apply(mut work: Work<'_>) -> Result<Outcome, Stop> {
+    if work.has_joined_local()? {
+        return Err(bad_state("users of this server are joined"));
+    }
+    let seq = work.put_out(None, Body::Purged(Purged {}));
+    work.rows.purged = Some(PurgeRow {
+        room_nid: work.room.identity.nid,
+        room_id: work.room_id().to_owned(),
+        partition: work.room.identity.partition,
+        purged_ts: work.record.produced_ts,
+    });
+    Ok(work.applied(accepted(None, seq)))
+}

@@ -1,0 +1,155 @@
+//! What operators change of rooms: it goes through the input log, as everything does that changes rooms.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use plexus_log::InputRoom;
+use plexus_proto::{
+    common::v1::ErrorReason,
+    input::v1::{Accepted, verdict::Outcome},
+    log::v1::{
+        InputRoomEvent, Intent, PurgeRoom, Reprocess, RoomControl, input_room_event::Body,
+        room_control::Action,
+    },
+    operator::v1::{
+        PurgeRoomRequest, PurgeRoomResponse, ReprocessRequest, ReprocessResponse, reprocess_request::Target,
+    },
+};
+use plexus_service::refusal::{reason_of, refusal};
+use tonic::{Code, Status};
+use tracing::info;
+
+use crate::{
+    app::App,
+    rooms::RoomNid,
+    rpc::{
+        check::{event_id, failed, invalid, not_found, room_id, room_unknown},
+        input::find_verdict,
+        unavailable,
+    },
+    store::{loads, pool, reads::vertices},
+    worker::{InputId, now_ms},
+};
+
+/// How long an input may wait for its turn.
+const WAIT: Duration = Duration::from_secs(60);
+/// Pause between two looks for a verdict.
+const PAUSE: Duration = Duration::from_millis(20);
+/// How often users are sent out who have joined in the meantime.
+const ROUNDS: usize = 10_000;
+
+/// Judges an event again, or what is parked in a room.
+pub(super) async fn reprocess(app: &App, request: ReprocessRequest) -> Result<ReprocessResponse, Status> {
+    let (room, event) = match request.target {
+        None => return Err(invalid("target", "is not set")),
+        Some(Target::RoomId(room)) => {
+            room_id("room_id", &room)?;
+            let conn = pool::get(&app.pool).await.map_err(|error| failed(&error))?;
+            let found = vertices::find_room(&conn, &room).await.map_err(|error| failed(&error))?;
+            if found.is_empty() {
+                return Err(room_unknown());
+            }
+            (room, String::new())
+        }
+        Some(Target::EventId(event)) => {
+            event_id("event_id", &event)?;
+            let conn = pool::get(&app.pool).await.map_err(|error| failed(&error))?;
+            let found = vertices::find_room_with(&conn, &event).await.map_err(|error| failed(&error))?;
+            let room = found.into_iter().next().ok_or_else(|| not_found("nothing is known of the event"))?;
+            (room.0, event)
+        }
+    };
+    let action = Action::Reprocess(Reprocess { event_id: event });
+    let control = RoomControl { action: Some(action) };
+    let accepted = put(app, &room, Body::Control(control)).await?;
+    let asked_again = u32::try_from(accepted.results.len()).unwrap_or(u32::MAX);
+    info!(room.id = %room, asked_again, seq = accepted.seq, "judged again");
+    Ok(ReprocessResponse {
+        asked_again,
+        fetched_again: accepted.event_id.is_empty() && accepted.results.is_empty() && accepted.seq > 0,
+        seq: if accepted.event_id.is_empty() { 0 } else { accepted.seq },
+    })
+}
+
+/// Deletes a room.
+pub(super) async fn purge(app: &App, request: PurgeRoomRequest) -> Result<PurgeRoomResponse, Status> {
+    let PurgeRoomRequest { room_id: room, force } = request;
+    room_id("room_id", &room)?;
+    let mut left = 0;
+    for _ in 0..ROUNDS {
+        let conn = pool::get(&app.pool).await.map_err(|error| failed(&error))?;
+        let found = vertices::find_room(&conn, &room).await.map_err(|error| failed(&error))?;
+        let nid = RoomNid(found.first().ok_or_else(room_unknown)?.room_nid);
+        let server_name = &app.config.server.name;
+        let joined =
+            loads::find_joined_local(&conn, nid, server_name).await.map_err(|error| failed(&error))?;
+        drop(conn);
+        if joined.is_empty() || !force {
+            let control = RoomControl { action: Some(Action::Purge(PurgeRoom {})) };
+            match put(app, &room, Body::Control(control)).await {
+                // Somebody has joined in the meantime.
+                Err(refused) if force && reason_of(&refused) == Some(ErrorReason::BadState) => continue,
+                Err(refused) => return Err(refused),
+                Ok(_) => {}
+            }
+            info!(room.id = %room, left, "deleted a room");
+            return Ok(PurgeRoomResponse { left });
+        }
+        for user in joined {
+            match put(app, &room, Body::Intent(leave(user.as_str()))).await {
+                Ok(_) => left += 1,
+                // They have left by themselves.
+                Err(refused) if reason_of(&refused) == Some(ErrorReason::Forbidden) => {}
+                Err(refused) => return Err(refused),
+            }
+        }
+    }
+    Err(refusal(Code::FailedPrecondition, ErrorReason::BadState, "users go on joining the room"))
+}
+
+fn leave(user: &str) -> Intent {
+    Intent {
+        sender: user.to_owned(),
+        r#type: "m.room.member".to_owned(),
+        state_key: Some(user.to_owned()),
+        content: Bytes::from_static(br#"{"membership":"leave"}"#),
+        origin_server_ts: now_ms(),
+        ..Intent::default()
+    }
+}
+
+/// Writes an input and waits for its verdict, whoever owns its partition: verdicts are in the database.
+async fn put(app: &App, room: &str, body: Body) -> Result<Accepted, Status> {
+    let input_id: InputId = *uuid::Uuid::now_v7().as_bytes();
+    let record = InputRoomEvent {
+        version: 1,
+        input_id: Bytes::copy_from_slice(&input_id),
+        room_id: room.to_owned(),
+        produced_ts: now_ms(),
+        traceparent: String::new(),
+        body: Some(body),
+    };
+    let written = app.log.append::<InputRoom>(&record).await;
+    written.map_err(|error| Status::new(Code::Unavailable, error.to_string()))?;
+    let end = tokio::time::Instant::now() + WAIT;
+    loop {
+        let found = find_verdict(app, input_id).await.map_err(|error| unavailable(&error))?;
+        match found.and_then(|verdict| verdict.outcome) {
+            Some(Outcome::Accepted(accepted)) => return Ok(accepted),
+            Some(Outcome::Rejected(rejected)) => {
+                let code = match rejected.reason() {
+                    ErrorReason::RoomUnknown | ErrorReason::NotFound => Code::NotFound,
+                    ErrorReason::Forbidden => Code::PermissionDenied,
+                    _ => Code::FailedPrecondition,
+                };
+                return Err(refusal(code, rejected.reason(), rejected.message));
+            }
+            Some(Outcome::Parked(_) | Outcome::Unknown(_)) | None => {}
+        }
+        if tokio::time::Instant::now() > end {
+            let message = "the input has not been processed yet; it may yet be";
+            return Err(refusal(Code::DeadlineExceeded, ErrorReason::TimedOut, message));
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+}
