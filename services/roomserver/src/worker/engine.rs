@@ -1,7 +1,7 @@
 //! The loop around the pure half.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
     sync::Arc,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
@@ -33,8 +33,13 @@ use crate::{
     },
 };
 
-/// Events after which a batch of the bulk lane ends.
-const BULK_EVENTS: usize = 256;
+/// Events after which a batch of the bulk lane ends: while nothing else has come lately, and else. Whatever comes while
+/// it is at work waits for it.
+const BULK_EVENTS: (usize, usize) = (256, 32);
+/// How long after live traffic batches of the bulk lane stay small.
+const LIVELY: Duration = Duration::from_secs(1);
+/// Events after which any other batch ends: a record may hold 500.
+const LIVE_EVENTS: usize = 512;
 /// How often a record may fail on its own before it is set aside.
 const MAX_ATTEMPTS: u8 = 3;
 /// How long one batch may take in the database before the connection counts as lost.
@@ -82,6 +87,8 @@ pub(super) struct Engine {
     at_work: InputLog,
     /// For how long live traffic goes before bulk.
     bulk_owes: Duration,
+    /// When live traffic was last worked off.
+    last_live: Instant,
 }
 
 /// Why the worker could not go on with a batch.
@@ -142,6 +149,7 @@ impl Engine {
             pause: PAUSES.0,
             at_work: InputLog::Room,
             bulk_owes: Duration::ZERO,
+            last_live: Instant::now(),
         })
     }
 
@@ -245,13 +253,19 @@ impl Engine {
             }
             self.at_work = if bulk { InputLog::RoomBulk } else { InputLog::Room };
             let queue = self.intake.queue(self.at_work);
-            let count = if bulk { bulk_count(queue) } else { queue.len().min(BATCH_RECORDS) };
+            let most = match bulk {
+                false => LIVE_EVENTS,
+                true if self.last_live.elapsed() > LIVELY => BULK_EVENTS.0,
+                true => BULK_EVENTS.1,
+            };
+            let count = batch_count(queue, most);
             let started = Instant::now();
             let step = self.process(count, None).await?;
             if bulk {
                 self.bulk_owes = started.elapsed() * 3;
             } else {
                 self.bulk_owes = self.bulk_owes.saturating_sub(started.elapsed());
+                self.last_live = Instant::now();
             }
             match step {
                 Step::Committed(count) => {
@@ -370,6 +384,9 @@ impl Engine {
         for room in done.batch.facts.changed("m.room.guest_access") {
             self.guest_access.note(room);
         }
+        if done.batch.rooms.purges() {
+            self.app.purged.notify_one();
+        }
         self.rooms.commit(done.rooms);
         for id in &done.changed_users {
             if let Ok(id) = <&UserId>::try_from(id.as_str()) {
@@ -384,9 +401,6 @@ impl Engine {
             let board = &self.app.board;
             for log in INPUT_LOGS {
                 let lane = after.lane(log);
-        if done.batch.rooms.purges() {
-            self.app.purged.notify_one();
-        }
                 if let Some(decided) = decided.remove(&(log, number)) {
                     board.publish(log, number, decided, u64::try_from(lane.stored).unwrap_or(0));
                 }
@@ -490,11 +504,11 @@ impl Engine {
     }
 }
 
-/// Records of the bulk lane that make a batch: as few as hold some hundred events, at least one.
-fn bulk_count(queue: &std::collections::VecDeque<Input>) -> usize {
+/// Records that make a batch: as few as hold so many events, at least one.
+fn batch_count(queue: &VecDeque<Input>, most: usize) -> usize {
     let mut events = 0;
-    let fitting = queue.iter().take_while(|input| {
-        let fits = events < BULK_EVENTS;
+    let fitting = queue.iter().take(BATCH_RECORDS).take_while(|input| {
+        let fits = events < most;
         events += input.events();
         fits
     });

@@ -176,7 +176,11 @@ impl Timeline {
     /// The timeline as the client gets it, still without its events.
     pub(crate) fn frame(&self, upper: u64) -> response::Timeline {
         let before = self.events.first().map_or(upper, |first| first.event.seq.saturating_sub(1));
-        response::Timeline { events: Vec::new(), limited: self.limited, prev_batch: TimelineToken(signed(before)) }
+        response::Timeline {
+            events: Vec::new(),
+            limited: self.limited,
+            prev_batch: TimelineToken(signed(before)),
+        }
     }
 
     /// The events as the client gets them.

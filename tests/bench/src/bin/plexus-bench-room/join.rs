@@ -1,0 +1,75 @@
+//! A room of another server, joined through the bulk lane.
+
+use anyhow::Context as _;
+use bytes::Bytes;
+use plexus_log::partition_of;
+use plexus_proto::{
+    input::v1::InputLog,
+    log::v1::{Pdu, SnapshotChunk, StateBefore, input_room_event::Body, pdu::Kind},
+};
+
+use crate::{
+    far::{self, Far},
+    stage::{self, Stage},
+};
+
+/// State events of a chunk.
+const CHUNK: usize = 50;
+
+/// A room of another server and the events of its state, with their IDs.
+pub(crate) struct Room {
+    far: Far,
+    events: Vec<(String, Bytes)>,
+}
+
+impl Room {
+    /// Builds the room, in a partition if that matters.
+    pub(crate) fn build(partition: Option<u32>, members: usize) -> anyhow::Result<Self> {
+        for salt in 0.. {
+            let (mut far, first) = Far::new(&format!("{members} {salt}"), members)?;
+            if partition.is_some_and(|partition| partition_of(far.room_id()) != partition) {
+                continue;
+            }
+            let mut events = Vec::with_capacity(members + 4);
+            for json in first {
+                events.push((far::event_id(&json)?, json));
+            }
+            for _ in 0..members {
+                let (id, json) = far.next_join()?;
+                events.push((id.to_string(), json));
+            }
+            return Ok(Self { far, events });
+        }
+        anyhow::bail!("there is no room in the partition")
+    }
+
+    /// Room ID.
+    pub(crate) fn id(&self) -> &str {
+        self.far.room_id()
+    }
+
+    /// Sends the state ahead in chunks, then the join of the local user.
+    pub(crate) async fn join(&mut self, stage: &Stage) -> anyhow::Result<()> {
+        let room = self.id().to_owned();
+        let token = Bytes::copy_from_slice(uuid::Uuid::now_v7().as_bytes());
+        let mut chunks = 0;
+        for chunk in self.events.chunks(CHUNK) {
+            let chunk = SnapshotChunk {
+                token: token.clone(),
+                index: chunks,
+                room_version: "12".to_owned(),
+                origin: "s0.example".to_owned(),
+                pdus: chunk.iter().map(|(_, json)| json.clone()).collect(),
+                state_event_ids: chunk.iter().map(|(id, _)| id.clone()).collect(),
+            };
+            stage.put(InputLog::RoomBulk, &stage::record(&room, Body::Snapshot(chunk))).await?;
+            chunks += 1;
+        }
+        let (_, json) = self.far.join_of(&far::local_user())?;
+        let events = u32::try_from(self.events.len())?;
+        let state_before = StateBefore { snapshot_token: token, chunks, events };
+        let pdu = Pdu { state_before: Some(state_before), ..far::pdu(json, Kind::New) };
+        stage.put(InputLog::Room, &stage::record(&room, Body::Pdu(pdu))).await.context("the join")?;
+        Ok(())
+    }
+}
