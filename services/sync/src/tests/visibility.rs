@@ -181,3 +181,29 @@ async fn clients_are_told_what_they_may_see_and_hold_the_right_state() {
         }
     }
 }
+
+#[tokio::test]
+async fn a_change_that_one_may_not_see_is_not_undone_by_one_before_it() {
+    let (world, bob) = (World::new(), USERS[0]);
+    world.create(ROOM, ALICE).await;
+    world.member(ROOM, bob, bob, "join").await;
+    world.set(ROOM, ALICE, "m.room.topic", "", json!({"topic": "seen"})).await;
+    let visibility = json!({"history_visibility": "joined"});
+    world.set(ROOM, ALICE, "m.room.history_visibility", "", visibility).await;
+    let left = world.member(ROOM, bob, bob, "leave").await;
+    let unseen = world.set(ROOM, ALICE, "m.room.topic", "", json!({"topic": "unseen"})).await;
+    let back = world.member(ROOM, bob, bob, "join").await;
+    let answer = world.replica().await.sync(&world, bob, &[]).await;
+    let room = &answer["rooms"]["join"][ROOM];
+    let topic =
+        room["state"]["events"].as_array().unwrap().iter().find(|event| event["type"] == "m.room.topic");
+    assert_eq!(topic.map(id), Some(unseen));
+    let timeline = room["timeline"]["events"].as_array().unwrap();
+    assert!(timeline.iter().all(|event| event["type"] != "m.room.topic"), "{room}");
+    assert!(timeline.iter().map(id).collect::<Vec<_>>().ends_with(&[left, back]), "{room}");
+    assert_eq!(room["timeline"]["limited"], true);
+    // Nobody need cut anything where the state is told as it is after the timeline.
+    let whole = world.replica().await.sync(&world, bob, &[("use_state_after", "true")]).await;
+    let events = &whole["rooms"]["join"][ROOM]["timeline"]["events"];
+    assert!(events.as_array().unwrap().len() > timeline.len(), "{whole}");
+}

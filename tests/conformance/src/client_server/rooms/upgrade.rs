@@ -23,7 +23,6 @@ tests![
     additional_creators_are_as_asked,
     settings_go_with_who_upgrades_a_room,
     settings_go_with_who_joins_the_new_room,
-    settings_go_with_who_makes_a_room_that_replaces_another,
 ];
 
 fn upgrades(user: &User, room: &Room, version: &str) -> Request {
@@ -200,23 +199,4 @@ async fn settings_go_with_who_joins_the_new_room(server: Server) {
     let new = upgraded(&alice, &old, "11").await;
     bob.joins(&new).await.ok();
     is_settled(&bob, &old, &new).await;
-}
-
-async fn settings_go_with_who_makes_a_room_that_replaces_another(server: Server) {
-    let (alice, bob) = server.pair().await;
-    let old = alice.creates_room().public().member(&bob).await;
-    for user in [&alice, &bob] {
-        settles(user, &old).await;
-    }
-    let last = alice.says(&old, "we move").await;
-    let creation = json!({ "predecessor": { "room_id": old.0, "event_id": last } });
-    let new = alice.creates_room().public().with("creation_content", creation).await;
-    alice
-        .sets_state(&old, "m.room.tombstone", "", json!({ "replacement_room": new.0, "body": "" }))
-        .await
-        .ok();
-    bob.joins(&new).await.ok();
-    for user in [&alice, &bob] {
-        is_settled(user, &old, &new).await;
-    }
 }
