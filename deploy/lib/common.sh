@@ -43,7 +43,7 @@ need_rust() {
   command -v cargo >/dev/null && return 0
   need_packages curl ca-certificates
   say "installing Rust into ~/.cargo by rustup"
-  curl --proto '=https' -fsS https://sh.rustup.rs | sh -s -- -y -q --profile minimal >/dev/null \
+  curl --proto '=https' -fsS https://sh.rustup.rs | sh -s -- -y -q --profile minimal -c rustfmt -c clippy >/dev/null \
     || die "could not install Rust: install version 1.89 or later (https://rustup.rs) and start again"
   . "$HOME/.cargo/env"
 }
