@@ -227,7 +227,7 @@ fn to_front(work: &mut Work<'_>, mut event: StoredEvent, new: New, at: At2<'_>) 
         let delta = if rewritten && work.room.latest.is_empty() {
             first_state(work, &event, &current)?
         } else {
-            change_current(work, &event, current, rewritten)?
+            change_current(work, &event, (current, &after), rewritten)?
         };
         work.room.latest = front;
         work.arriving = None;
@@ -290,11 +290,12 @@ fn extend_line(
     Ok(delta)
 }
 
-/// The current state becomes another one: members, counts and the cache follow. Returns the delta.
+/// The current state becomes another one: members, counts and the cache follow. Returns the delta. `after` is the state
+/// after the event.
 fn change_current(
     work: &mut Work<'_>,
     event: &StoredEvent,
-    current: State,
+    (current, after): (State, &State),
     rewritten: bool,
 ) -> Result<StateDelta, Stop> {
     let seq = event.seq.unwrap_or(0);
@@ -304,7 +305,7 @@ fn change_current(
     let differences = differences.unwrap_or_default();
     let entries = load_entries(work, event, &differences)?;
     if !rewritten {
-        work.detect_resets(event, &current, &entries)?;
+        work.detect_resets(event, [&current, after], &entries)?;
     }
     work.room.members = current.members;
     work.room.other = current.other;

@@ -2,7 +2,8 @@
 //!
 //! State resolution may take an event out of the state: one that is no longer allowed, or one that lost against another
 //! for its key. It must not lose one that nobody contests. So an alarm is raised if a key is removed, or goes back to an
-//! event that the lost one had replaced, while the rules would still allow the lost one in the new state.
+//! event that the lost one had replaced, while the rules would still allow the lost one: in the new state, and in the
+//! state at the event that arrives, which may have left it out where the rules forbade it.
 
 use std::sync::Arc;
 
@@ -22,14 +23,15 @@ const MAX_REPLACED: usize = 32;
 const MAX_SUSPECTS: usize = 32;
 
 impl Work<'_> {
-    /// Looks whether the current state loses anything for no reason when an event arrives.
+    /// Looks whether the current state loses anything for no reason when an event arrives. `states` are the new one, and
+    /// the one after the event.
     pub(super) fn detect_resets(
         &mut self,
         event: &StoredEvent,
-        current: &State,
+        states: [&State; 2],
         entries: &[Entry],
     ) -> Result<(), Stop> {
-        let at = At::State(current.clone());
+        let states = states.map(|state| At::State(state.clone()));
         let lost = entries.iter().filter_map(|entry| Some((entry, entry.before.as_ref()?)));
         for (entry, lost) in lost.take(MAX_SUSPECTS) {
             let now = entry.after.as_ref().map(|now| now.nid);
@@ -38,7 +40,7 @@ impl Work<'_> {
                 Some(now) if now == event.nid => false,
                 Some(now) => self.had_replaced(lost, now)?,
             };
-            if !is_suspect || !self.is_still_allowed(lost, &at)? {
+            if !is_suspect || !self.is_still_allowed(lost, &states)? {
                 continue;
             }
             self.rows.state_resets.push(StateResetRow {
@@ -68,7 +70,13 @@ impl Work<'_> {
         Ok(false)
     }
 
-    fn is_still_allowed(&mut self, lost: &Arc<StateEvent>, at: &At) -> Result<bool, Stop> {
-        Ok(self.check_against(&lost.pdu, at)?.is_ok())
+    /// Whether the rules allow an event in all of some states.
+    fn is_still_allowed(&mut self, lost: &Arc<StateEvent>, states: &[At]) -> Result<bool, Stop> {
+        for at in states {
+            if self.check_against(&lost.pdu, at)?.is_err() {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 }

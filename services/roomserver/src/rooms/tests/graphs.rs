@@ -400,6 +400,31 @@ impl World {
     }
 }
 
+/// A topic is left out where its sender lacks the power, and stays out although they get it back meanwhile: the event
+/// that comes from there says so.
+#[test]
+fn what_an_event_left_out_is_no_reset() {
+    let acts = |server, act| Step::Act(server, act);
+    let steps = [
+        acts(1, Act::Says),
+        acts(1, Act::Topic),
+        Step::Deliver(0, 0),
+        acts(0, Act::Levels(0, 1)),
+        Step::Deliver(1, 0),
+        acts(0, Act::Levels(59, 0)),
+        acts(1, Act::Says),
+        acts(0, Act::Says),
+        acts(0, Act::Says),
+    ];
+    for version in ["6", "11", "12"] {
+        let (worlds, room, _) = live(version, &steps);
+        for world in &worlds {
+            check_room(world, &room);
+            assert!(world.tables.resets.is_empty(), "{:?}", world.tables.resets);
+        }
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(40))]
 
