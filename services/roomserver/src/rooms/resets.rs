@@ -2,10 +2,12 @@
 //!
 //! State resolution may take an event out of the state: one that is no longer allowed, or one that lost against another
 //! for its key. It must not lose one that nobody contests. So an alarm is raised if a key is removed, or goes back to an
-//! event that the lost one had replaced, while the rules would still allow the lost one: in the new state, and in the
+//! event that the lost one had replaced and that is not in the state after the event that arrives, while the rules would still allow the lost one: in the new state, and in the
 //! state at the event that arrives, which may have left it out where the rules forbade it.
 
 use std::sync::Arc;
+
+use ruma::state_res::Event as _;
 
 use super::{
     event::StoredEvent,
@@ -38,7 +40,7 @@ impl Work<'_> {
             let is_suspect = match now {
                 None => true,
                 Some(now) if now == event.nid => false,
-                Some(now) => self.had_replaced(lost, now)?,
+                Some(now) => self.had_replaced(lost, now)? && !self.holds(&states[1], lost, now)?,
             };
             if !is_suspect || !self.is_still_allowed(lost, &states)? {
                 continue;
@@ -68,6 +70,14 @@ impl Work<'_> {
             }
         }
         Ok(false)
+    }
+
+    /// Whether an event holds the key of another one in a state.
+    fn holds(&mut self, at: &At, other: &StateEvent, nid: EventNid) -> Result<bool, Stop> {
+        let state_key = other.pdu.state_key().unwrap_or_default();
+        let held = self.state_at(at, &other.pdu.event_type().to_string(), state_key)?;
+        self.settle()?;
+        Ok(held.flatten().is_some_and(|held| held.nid == nid))
     }
 
     /// Whether the rules allow an event in all of some states.

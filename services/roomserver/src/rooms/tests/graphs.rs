@@ -416,8 +416,26 @@ fn what_an_event_left_out_is_no_reset() {
         acts(0, Act::Says),
         acts(0, Act::Says),
     ];
+    raises_no_alarm(&steps);
+}
+
+/// Of two join rules the older one wins, although the newer one had replaced it: an event that still has the older one
+/// contests it.
+#[test]
+fn what_an_event_contests_is_no_reset() {
+    let acts = |server, act| Step::Act(server, act);
+    raises_no_alarm(&[
+        acts(1, Act::Rule("public")),
+        acts(1, Act::Says),
+        Step::Deliver(0, 6),
+        acts(0, Act::Rule("public")),
+        acts(0, Act::Says),
+    ]);
+}
+
+fn raises_no_alarm(steps: &[Step]) {
     for version in ["6", "11", "12"] {
-        let (worlds, room, _) = live(version, &steps);
+        let (worlds, room, _) = live(version, steps);
         for world in &worlds {
             check_room(world, &room);
             assert!(world.tables.resets.is_empty(), "{:?}", world.tables.resets);
