@@ -343,5 +343,15 @@ pub(crate) struct StateDelta {
 
 /// The state after the last event up to a `seq`.
 fn at(seq: u64) -> StatePoint {
-    StatePoint { point: Some(Point::AtSeq(i64::try_from(seq).unwrap_or(i64::MAX))) }
+    StatePoint { point: Some(Point::AtSeq(signed(seq))) }
+}
+
+/// A position as the contract has it, where events from before the timeline have negative ones.
+pub(crate) fn signed(position: u64) -> i64 {
+    i64::try_from(position).unwrap_or(i64::MAX)
+}
+
+/// A position of the timeline; what lies before it is read where it is asked for.
+pub(crate) fn unsigned(position: i64) -> u64 {
+    u64::try_from(position).unwrap_or(0)
 }

@@ -18,6 +18,7 @@ use super::{
 };
 use crate::{
     limits,
+    upstream::{signed, unsigned},
     view::{Event, Membership, Rest, Room, Seen, Walk},
 };
 
@@ -138,16 +139,6 @@ async fn ask(
         }
     }
     Ok((reversed(events), true))
-}
-
-/// A position as the contract has it, where events from before the timeline have negative ones.
-pub(super) fn signed(position: u64) -> i64 {
-    i64::try_from(position).unwrap_or(i64::MAX)
-}
-
-/// A position of the timeline; what lies before it is read where it is asked for.
-pub(super) fn unsigned(position: i64) -> u64 {
-    u64::try_from(position).unwrap_or(0)
 }
 
 fn reversed(mut events: Vec<Seen>) -> Vec<Seen> {

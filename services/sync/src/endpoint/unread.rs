@@ -6,12 +6,10 @@ use plexus_proto::{
 };
 use tracing::error;
 
-use super::{
-    context::{Context, Problem},
-    timeline::{signed, unsigned},
-};
+use super::context::{Context, Problem};
 use crate::{
     limits,
+    upstream::{signed, unsigned},
     view::{Candidate, Counting, Event, Member, Unread},
 };
 
