@@ -10,6 +10,7 @@ mod board;
 mod cache;
 mod engine;
 mod guests;
+mod inputs;
 mod intake;
 mod janitor;
 mod ownership;
@@ -29,7 +30,7 @@ use tokio::task::AbortHandle;
 
 pub(crate) use self::{
     board::{Board, InputId, Lookup},
-    engine::now_ms,
+    inputs::{leave, room_input},
 };
 use self::{engine::Engine, publisher::Publisher};
 use crate::{

@@ -2,8 +2,9 @@
 //!
 //! State resolution may take an event out of the state: one that is no longer allowed, or one that lost against another
 //! for its key. It must not lose one that nobody contests. So an alarm is raised if a key is removed, or goes back to an
-//! event that the lost one had replaced and that is not in the state after the event that arrives, while the rules would still allow the lost one: in the new state, and in the
-//! state at the event that arrives, which may have left it out where the rules forbade it.
+//! event that the lost one had replaced and that is not in the state after the event that arrives, while the rules would
+//! still allow the lost one: in the new state, and in the state after the event that arrives, which may have left it out
+//! where the rules forbade it.
 
 use std::sync::Arc;
 

@@ -75,7 +75,7 @@ impl InputService for Service {
 impl Service {
     /// Finds a verdict that is no longer in memory.
     async fn find(&self, input_id: InputId) -> Result<Verdict, Status> {
-        let found = find_verdict(&self.app, input_id).await.map_err(|error| unavailable(&error))?;
+        let found = find_verdict(&self.app, &input_id).await.map_err(|error| unavailable(&error))?;
         Ok(found.unwrap_or(Verdict { outcome: Some(Outcome::Unknown(UnknownInput {})) }))
     }
 
@@ -106,13 +106,10 @@ impl Service {
     }
 }
 
-pub(in crate::rpc) async fn find_verdict(
-    app: &App,
-    input_id: InputId,
-) -> Result<Option<Verdict>, StoreError> {
+pub(in crate::rpc) async fn find_verdict(app: &App, input_id: &[u8]) -> Result<Option<Verdict>, StoreError> {
     let mut conn = store::pool::get(&app.pool).await?;
     let body: Option<Vec<u8>> = verdicts::table
-        .find(input_id.as_slice())
+        .find(input_id)
         .select(verdicts::verdict)
         .first(&mut conn)
         .await

@@ -4,6 +4,7 @@ mod change;
 
 use std::time::Instant;
 
+use diesel_async::AsyncPgConnection;
 use plexus_proto::operator::v1::{
     BackwardExtremity, Extremity, ListExtremitiesRequest, ListExtremitiesResponse, PurgeRoomRequest,
     PurgeRoomResponse, ReprocessRequest, ReprocessResponse, StateDifference, VerifyRoomRequest,
@@ -17,7 +18,10 @@ use super::check::{failed, room_id, room_unknown, unsigned};
 use crate::{
     app::App,
     graph::Reader,
-    store::{pool, reads::vertices},
+    store::{
+        pool,
+        reads::vertices::{self, GraphRoomRow},
+    },
 };
 
 struct Service {
@@ -27,6 +31,12 @@ struct Service {
 /// Makes the service.
 pub(super) fn service(app: &App) -> RoomAdminServiceServer<impl RoomAdminService> {
     RoomAdminServiceServer::new(Service { app: app.clone() })
+}
+
+/// Finds a room that this server knows.
+async fn find_room(conn: &AsyncPgConnection, room_id: &str) -> Result<GraphRoomRow, Status> {
+    let rooms = vertices::find_room(conn, room_id).await.map_err(|error| failed(&error))?;
+    rooms.into_iter().next().ok_or_else(room_unknown)
 }
 
 #[tonic::async_trait]
@@ -40,8 +50,7 @@ impl RoomAdminService for Service {
         room_id("room_id", &request.room_id)?;
         let started = Instant::now();
         let conn = pool::get(&self.app.pool).await.map_err(|error| failed(&error))?;
-        let rooms = vertices::find_room(&conn, &request.room_id).await.map_err(|error| failed(&error))?;
-        let room = rooms.into_iter().next().ok_or_else(room_unknown)?;
+        let room = find_room(&conn, &request.room_id).await?;
         let mut reader = Reader::new(&conn, &self.app.nodes, room).map_err(|error| failed(&error))?;
         let report = reader.verify().await.map_err(|error| failed(&error))?;
         let differences = report.differences.into_iter();
@@ -89,8 +98,7 @@ impl RoomAdminService for Service {
         let request = request.into_inner();
         room_id("room_id", &request.room_id)?;
         let conn = pool::get(&self.app.pool).await.map_err(|error| failed(&error))?;
-        let rooms = vertices::find_room(&conn, &request.room_id).await.map_err(|error| failed(&error))?;
-        let room = rooms.into_iter().next().ok_or_else(room_unknown)?;
+        let room = find_room(&conn, &request.room_id).await?;
         let forward =
             vertices::list_vertices(&conn, &room.latest_nids).await.map_err(|error| failed(&error))?;
         let backward =

@@ -11,6 +11,8 @@ use plexus_log::{Offset, PARTITIONS};
 use plexus_proto::input::v1::{InputLog, Verdict};
 use tokio::sync::{Notify, oneshot};
 
+use super::work::small;
+
 /// ID of an input: a UUIDv7.
 pub(crate) type InputId = [u8; 16];
 
@@ -105,6 +107,11 @@ impl Board {
     /// Whether this instance owns the partition.
     pub(crate) fn owns(&self, partition: u32) -> bool {
         self.epoch(partition).is_some()
+    }
+
+    /// The partitions that this instance owns, as the database holds them.
+    pub(super) fn owned(&self) -> Vec<i16> {
+        (0..PARTITIONS).filter(|partition| self.owns(*partition)).map(small).collect()
     }
 
     /// The epoch under which this instance owns the partition, if it does.

@@ -7,17 +7,16 @@
 
 use std::{collections::HashSet, time::Duration};
 
-use bytes::Bytes;
-use plexus_log::{InputRoom, PARTITIONS};
-use plexus_proto::log::v1::{InputRoomEvent, Intent, input_room_event::Body};
+use plexus_log::InputRoom;
+use plexus_proto::log::v1::input_room_event::Body;
 use plexus_service::Shutdown;
 use serde::Deserialize;
 use tokio::{sync::mpsc, time::Instant};
 use tracing::debug;
 
 use super::{
-    engine::{chain, now_ms},
-    work::small,
+    engine::chain,
+    inputs::{leave, room_input},
 };
 use crate::{
     app::App,
@@ -64,8 +63,7 @@ async fn run(app: App, shutdown: Shutdown, mut changes: mpsc::Receiver<RoomNid>)
         let done = tokio::select! {
             () = shutdown.requested() => return,
             () = tokio::time::sleep_until(next) => {
-                let partitions: Vec<i16> =
-                    (0..PARTITIONS).filter(|partition| app.board.owns(*partition)).map(small).collect();
+                let partitions = app.board.owned();
                 next = Instant::now() + if partitions.is_empty() { IDLE_PAUSE } else { PAUSE };
                 in_all_rooms(&app, &partitions).await
             }
@@ -125,7 +123,8 @@ async fn dismiss(app: &App, guests: Vec<GuestRow>) -> Result<(), StoreError> {
     let open: HashSet<i64> =
         facts.iter().filter(|fact| lets_guests_in(&fact.json)).map(|fact| fact.room_nid).collect();
     for guest in guests.into_iter().filter(|guest| !open.contains(&guest.room_nid)) {
-        if let Err(failure) = app.log.append::<InputRoom>(&leave(guest)).await {
+        let record = room_input(guest.room_id, Body::Intent(leave(guest.user_id)));
+        if let Err(failure) = app.log.append::<InputRoom>(&record).await {
             debug!(reason = %failure, "a guest stays where it is for now");
         }
     }
@@ -143,26 +142,4 @@ fn lets_guests_in(json: &[u8]) -> bool {
         guest_access: String,
     }
     serde_json::from_slice::<Event>(json).is_ok_and(|event| event.content.guest_access == "can_join")
-}
-
-fn leave(guest: GuestRow) -> InputRoomEvent {
-    let now = now_ms();
-    let intent = Intent {
-        sender: guest.user_id.clone(),
-        r#type: "m.room.member".to_owned(),
-        state_key: Some(guest.user_id),
-        content: Bytes::from_static(br#"{"membership":"leave"}"#),
-        origin_server_ts: now,
-        txn: None,
-        redacts: String::new(),
-        skip_if_unchanged: false,
-    };
-    InputRoomEvent {
-        version: 1,
-        input_id: Bytes::copy_from_slice(uuid::Uuid::now_v7().as_bytes()),
-        room_id: guest.room_id,
-        produced_ts: now,
-        traceparent: String::new(),
-        body: Some(Body::Intent(intent)),
-    }
 }

@@ -1,21 +1,18 @@
-//! Slow chores: the rest of rooms that were deleted is deleted, too; verdicts that nobody will ask for any more are deleted, a few at a time, and so are snapshots that were
-//! never used; rooms are asked to give up events that have been parked for too long.
+//! Slow chores: what is left of rooms that were deleted goes; verdicts that nobody will ask for any more go, a few at a
+//! time, and so do snapshots that were never used; rooms are asked to give up events that have been parked for too long.
 
 use std::time::Duration;
 
-use bytes::Bytes;
 use diesel::sql_types::{Array, Int2, Int8};
 use diesel_async::RunQueryDsl as _;
-use plexus_log::{InputRoom, PARTITIONS};
-use plexus_proto::log::v1::{
-    ExpireParked, InputRoomEvent, RoomControl, input_room_event::Body, room_control::Action,
-};
+use plexus_log::InputRoom;
+use plexus_proto::log::v1::{ExpireParked, RoomControl, input_room_event::Body, room_control::Action};
 use plexus_service::Shutdown;
 use tracing::{debug, info};
 
 use super::{
     engine::{chain, now_ms},
-    work::small,
+    inputs::room_input,
 };
 use crate::{
     app::App,
@@ -71,8 +68,7 @@ pub(super) async fn run(app: App, shutdown: Shutdown) {
 
 /// Deletes what is left of the rooms of our partitions that were deleted.
 async fn finish_purges(app: &App) -> Result<(), StoreError> {
-    let partitions: Vec<i16> =
-        (0..PARTITIONS).filter(|partition| app.board.owns(*partition)).map(small).collect();
+    let partitions = app.board.owned();
     let mut conn = pool::get(&app.pool).await?;
     for room_nid in purge::list(&conn, &partitions).await? {
         purge::finish(&mut conn, room_nid).await?;
@@ -83,8 +79,7 @@ async fn finish_purges(app: &App) -> Result<(), StoreError> {
 
 /// Deletes some verdicts of our partitions that are too old; returns how many.
 async fn expire(app: &App) -> Result<usize, StoreError> {
-    let partitions: Vec<i16> =
-        (0..PARTITIONS).filter(|partition| app.board.owns(*partition)).map(small).collect();
+    let partitions = app.board.owned();
     if partitions.is_empty() {
         return Ok(0);
     }
@@ -102,13 +97,11 @@ async fn expire(app: &App) -> Result<usize, StoreError> {
 /// Deletes snapshots of our partitions that are too old, and has events given up that have been parked for as long. Their
 /// rooms decide that themselves, by an input: nothing but inputs changes rooms.
 async fn expire_received(app: &App) -> Result<(), StoreError> {
-    let partitions: Vec<i16> =
-        (0..PARTITIONS).filter(|partition| app.board.owns(*partition)).map(small).collect();
+    let partitions = app.board.owned();
     if partitions.is_empty() {
         return Ok(());
     }
-    let now = now_ms();
-    let before = now.saturating_sub(i64::try_from(KEEP.as_millis()).unwrap_or(i64::MAX));
+    let before = now_ms().saturating_sub(i64::try_from(KEEP.as_millis()).unwrap_or(i64::MAX));
     let mut conn = pool::get(&app.pool).await?;
     diesel::sql_query(DELETE_SNAPSHOTS)
         .bind::<Int8, _>(before)
@@ -120,14 +113,7 @@ async fn expire_received(app: &App) -> Result<(), StoreError> {
     drop(conn);
     for (room_id,) in rooms {
         let control = RoomControl { action: Some(Action::ExpireParked(ExpireParked {})) };
-        let record = InputRoomEvent {
-            version: 1,
-            input_id: Bytes::copy_from_slice(uuid::Uuid::now_v7().as_bytes()),
-            room_id,
-            produced_ts: now,
-            traceparent: String::new(),
-            body: Some(Body::Control(control)),
-        };
+        let record = room_input(room_id, Body::Control(control));
         if let Err(failure) = app.log.append::<InputRoom>(&record).await {
             debug!(reason = %failure, "a room is not asked to give up what is parked for now");
         }

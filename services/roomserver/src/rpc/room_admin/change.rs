@@ -2,15 +2,11 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
 use plexus_log::InputRoom;
 use plexus_proto::{
     common::v1::ErrorReason,
     input::v1::{Accepted, verdict::Outcome},
-    log::v1::{
-        InputRoomEvent, Intent, PurgeRoom, Reprocess, RoomControl, input_room_event::Body,
-        room_control::Action,
-    },
+    log::v1::{PurgeRoom, Reprocess, RoomControl, input_room_event::Body, room_control::Action},
     operator::v1::{
         PurgeRoomRequest, PurgeRoomResponse, ReprocessRequest, ReprocessResponse, reprocess_request::Target,
     },
@@ -19,16 +15,17 @@ use plexus_service::refusal::{reason_of, refusal};
 use tonic::{Code, Status};
 use tracing::info;
 
+use super::find_room;
 use crate::{
     app::App,
     rooms::RoomNid,
     rpc::{
-        check::{event_id, failed, invalid, not_found, room_id, room_unknown},
+        check::{event_id, failed, invalid, not_found, room_id},
         input::find_verdict,
         unavailable,
     },
     store::{loads, pool, reads::vertices},
-    worker::{InputId, now_ms},
+    worker::{leave, room_input},
 };
 
 /// How long an input may wait for its turn.
@@ -45,10 +42,7 @@ pub(super) async fn reprocess(app: &App, request: ReprocessRequest) -> Result<Re
         Some(Target::RoomId(room)) => {
             room_id("room_id", &room)?;
             let conn = pool::get(&app.pool).await.map_err(|error| failed(&error))?;
-            let found = vertices::find_room(&conn, &room).await.map_err(|error| failed(&error))?;
-            if found.is_empty() {
-                return Err(room_unknown());
-            }
+            find_room(&conn, &room).await?;
             (room, String::new())
         }
         Some(Target::EventId(event)) => {
@@ -78,8 +72,7 @@ pub(super) async fn purge(app: &App, request: PurgeRoomRequest) -> Result<PurgeR
     let mut left = 0;
     for _ in 0..ROUNDS {
         let conn = pool::get(&app.pool).await.map_err(|error| failed(&error))?;
-        let found = vertices::find_room(&conn, &room).await.map_err(|error| failed(&error))?;
-        let nid = RoomNid(found.first().ok_or_else(room_unknown)?.room_nid);
+        let nid = RoomNid(find_room(&conn, &room).await?.room_nid);
         let server_name = &app.config.server.name;
         let joined =
             loads::find_joined_local(&conn, nid, server_name).await.map_err(|error| failed(&error))?;
@@ -96,7 +89,7 @@ pub(super) async fn purge(app: &App, request: PurgeRoomRequest) -> Result<PurgeR
             return Ok(PurgeRoomResponse { left });
         }
         for user in joined {
-            match put(app, &room, Body::Intent(leave(user.as_str()))).await {
+            match put(app, &room, Body::Intent(leave(user.into()))).await {
                 Ok(_) => left += 1,
                 // They have left by themselves.
                 Err(refused) if reason_of(&refused) == Some(ErrorReason::Forbidden) => {}
@@ -107,33 +100,14 @@ pub(super) async fn purge(app: &App, request: PurgeRoomRequest) -> Result<PurgeR
     Err(refusal(Code::FailedPrecondition, ErrorReason::BadState, "users go on joining the room"))
 }
 
-fn leave(user: &str) -> Intent {
-    Intent {
-        sender: user.to_owned(),
-        r#type: "m.room.member".to_owned(),
-        state_key: Some(user.to_owned()),
-        content: Bytes::from_static(br#"{"membership":"leave"}"#),
-        origin_server_ts: now_ms(),
-        ..Intent::default()
-    }
-}
-
 /// Writes an input and waits for its verdict, whoever owns its partition: verdicts are in the database.
 async fn put(app: &App, room: &str, body: Body) -> Result<Accepted, Status> {
-    let input_id: InputId = *uuid::Uuid::now_v7().as_bytes();
-    let record = InputRoomEvent {
-        version: 1,
-        input_id: Bytes::copy_from_slice(&input_id),
-        room_id: room.to_owned(),
-        produced_ts: now_ms(),
-        traceparent: String::new(),
-        body: Some(body),
-    };
+    let record = room_input(room.to_owned(), body);
     let written = app.log.append::<InputRoom>(&record).await;
     written.map_err(|error| Status::new(Code::Unavailable, error.to_string()))?;
     let end = tokio::time::Instant::now() + WAIT;
     loop {
-        let found = find_verdict(app, input_id).await.map_err(|error| unavailable(&error))?;
+        let found = find_verdict(app, &record.input_id).await.map_err(|error| unavailable(&error))?;
         match found.and_then(|verdict| verdict.outcome) {
             Some(Outcome::Accepted(accepted)) => return Ok(accepted),
             Some(Outcome::Rejected(rejected)) => {

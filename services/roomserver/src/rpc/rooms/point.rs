@@ -40,9 +40,9 @@ pub(in crate::rpc) fn current_state(view: &View) -> State {
 
 /// Finds the state at a point, as far as the viewer may see it.
 ///
-/// A viewer may see the state at an event that the rules let them see. One who has left sees nothing later than their leave. A
-/// member who names a position (not an event) that they may not see gets the state they next came into: the tokens that
-/// clients have of the beginning of a timeline lie just before it.
+/// A viewer may see the state at an event that the rules let them see. One who has left sees nothing later than their
+/// leave. A member who names a position (not an event) that they may not see gets the state they next came into: the
+/// tokens that clients have of the beginning of a timeline lie just before it.
 pub(in crate::rpc) async fn resolve(
     app: &App,
     conn: &AsyncPgConnection,

@@ -19,19 +19,34 @@ pub(crate) struct GraphRoomRow {
     pub(crate) other_root: i64,
 }
 
-query! {
-    /// Finds a room by its ID.
-    fn find_room<'a>(room_id: str as Text) -> GraphRoomRow as (Int8, Text, Text, Int8, Array<Int8>, Int8, Int8) =
-        "SELECT room_nid, room_id, version, create_nid, latest_nids, members_root, other_root \
-         FROM rooms WHERE room_id = ?";
+macro_rules! room {
+    ($(#[$meta:meta])* $name:ident($bind:ident: $type:ty as $sql_type:ty), $rest:literal) => {
+        query! {
+            $(#[$meta])*
+            fn $name<'a>($bind: $type as $sql_type) -> GraphRoomRow as (
+                Int8, Text, Text, Int8, Array<Int8>, Int8, Int8
+            ) = concat!(
+                "SELECT r.room_nid, r.room_id, r.version, r.create_nid, r.latest_nids, r.members_root, r.other_root \
+                 FROM rooms r ",
+                $rest
+            );
+        }
+    };
 }
 
-query! {
+room! {
+    /// Finds a room by its ID.
+    find_room(room_id: str as Text), "WHERE r.room_id = ?"
+}
+
+room! {
     /// Finds a room by its numeric ID.
-    fn find_room_by_nid<'a>(room_nid: i64 as Int8) -> GraphRoomRow as (
-        Int8, Text, Text, Int8, Array<Int8>, Int8, Int8
-    ) = "SELECT room_nid, room_id, version, create_nid, latest_nids, members_root, other_root \
-         FROM rooms WHERE room_nid = ?";
+    find_room_by_nid(room_nid: i64 as Int8), "WHERE r.room_nid = ?"
+}
+
+room! {
+    /// Finds the room of an event.
+    find_room_of(event_id: str as Text), "JOIN events e ON e.room_nid = r.room_nid WHERE e.event_id = ?"
 }
 
 /// An event of the graph, without its JSON.
@@ -83,14 +98,6 @@ vertices! {
 vertices! {
     /// Finds an event by its ID.
     find_vertex(event_id: str as Text), "event_id = ?"
-}
-
-query! {
-    /// Finds the room of an event.
-    fn find_room_of<'a>(event_id: str as Text) -> GraphRoomRow as (
-        Int8, Text, Text, Int8, Array<Int8>, Int8, Int8
-    ) = "SELECT r.room_nid, r.room_id, r.version, r.create_nid, r.latest_nids, r.members_root, r.other_root \
-         FROM events e JOIN rooms r ON r.room_nid = e.room_nid WHERE e.event_id = ?";
 }
 
 query! {
