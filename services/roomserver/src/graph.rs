@@ -21,7 +21,7 @@ use ruma::{OwnedEventId, events::StateEventType};
 use crate::{
     rooms::{Counters, EventNid, Key, Missing, NewNodes, Node, NodeNid, Trie, diff, flags},
     store::{
-        StoreError,
+        StoreError, loads,
         reads::{
             state::NodeCache,
             vertices::{self, GraphRoomRow, VertexRow},
@@ -68,6 +68,7 @@ pub(crate) struct Lacking {
     nodes: BTreeSet<NodeNid>,
     links: BTreeSet<EventNid>,
     events: BTreeSet<EventNid>,
+    citing: BTreeSet<EventNid>,
 }
 
 impl Lacking {
@@ -76,6 +77,7 @@ impl Lacking {
         self.nodes.extend(other.nodes);
         self.links.extend(other.links);
         self.events.extend(other.events);
+        self.citing.extend(other.citing);
     }
 }
 
@@ -102,6 +104,7 @@ pub(crate) struct Reader<'a> {
     rules: &'static RoomRules,
     links: HashMap<EventNid, Links<EventNid>>,
     events: HashMap<EventNid, Arc<Pdu>>,
+    citing: HashMap<EventNid, Citing<EventNid>>,
     nodes: HashMap<NodeNid, Arc<Node>>,
     /// What was looked for and is not there.
     lost_nodes: HashSet<NodeNid>,
@@ -141,6 +144,7 @@ impl<'a> Reader<'a> {
             rules,
             links: HashMap::new(),
             events: HashMap::new(),
+            citing: HashMap::new(),
             nodes: HashMap::new(),
             lost_nodes: HashSet::new(),
             lost_events: HashSet::new(),
@@ -166,6 +170,7 @@ impl<'a> Reader<'a> {
         if self.links.len() > MAX_LINKS {
             self.links.clear();
         }
+        self.citing.clear();
     }
 
     /// Computes the hashes of a state.
@@ -237,6 +242,7 @@ impl<'a> Reader<'a> {
                     nodes: lookup.lacking.into_inner().unwrap_or_default(),
                     links: lacking.links,
                     events: lacking.events,
+                    citing: lacking.citing,
                 }));
             }
         };
@@ -318,7 +324,9 @@ impl<'a> Reader<'a> {
 
     /// Loads what is lacking, all of a kind in one statement. What is not there is noted as lost.
     pub(crate) async fn load(&mut self, lacking: Lacking) -> Result<(), StoreError> {
-        let Lacking { nodes, links, events } = lacking;
+        let Lacking { nodes, links, events, citing } = lacking;
+        let citing: Vec<EventNid> = citing.into_iter().collect();
+        self.citing.extend(loads::find_citing(self.conn, &citing).await?);
         self.load_nodes(nodes).await?;
         self.load_links(&links).await?;
         self.load_events(&events).await
@@ -402,8 +410,8 @@ impl Lookup for Projection<'_> {
         }
     }
 
-    /// As the worker answers it: what it resolved is to be resolved again.
-    fn citing(&self, _: EventNid) -> Option<Citing<EventNid>> {
-        Some(Citing::Unknown)
+    /// Also those that came later. They are in none of the states, and nothing that is leads to them.
+    fn citing(&self, nid: EventNid) -> Option<Citing<EventNid>> {
+        self.reader.citing.get(&nid).cloned()
     }
 }

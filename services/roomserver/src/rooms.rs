@@ -10,6 +10,7 @@ mod control;
 mod create;
 pub(crate) mod event;
 mod facts;
+mod foresight;
 mod front;
 mod hot;
 pub(crate) mod ids;
@@ -46,6 +47,7 @@ pub(crate) use self::{
     apply::{Env, RoomInput, apply, parts},
     event::{StoredEvent, flags, visibility_from_str},
     facts::is_fact,
+    foresight::{Foresight, foresee},
     ids::{Counters, EventNid, NodeNid, ParkedNid, RoomNid},
     outcome::{
         AliasRow, Applied, DecisionRow, EventRow, FactRow, MemberRow, NodeRow, Outcome, Output, ParkedRow,

@@ -5,12 +5,12 @@ use std::time::{Duration, Instant};
 use anyhow::ensure;
 use clap::Args;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
+use plexus_bench::usage;
 use serde::Serialize;
 
 use crate::{
     Target,
     client::User,
-    cpu,
     report::{histogram, micros},
     setup,
 };
@@ -59,7 +59,7 @@ struct Results {
     label: String,
     scenario: String,
     costs: Vec<Cost>,
-    resident_mib: f64,
+    memory_mib: f64,
 }
 
 /// Requests of one kind, as they are made.
@@ -80,7 +80,7 @@ impl<'a> Meter<'a> {
     /// Syncs so often from the same token; returns the last one told.
     async fn sync(&mut self, user: &User, since: Option<&str>, times: usize) -> anyhow::Result<String> {
         tokio::time::sleep(REST).await;
-        let before = cpu::usage(&self.target.pids);
+        let before = usage::cpu_s(&self.target.pids);
         let mut token = String::new();
         for _ in 0..times {
             let start = Instant::now();
@@ -92,7 +92,7 @@ impl<'a> Meter<'a> {
             }
             (self.rooms, token) = (rooms, next);
         }
-        self.cpu_s += cpu::usage(&self.target.pids).cpu_s - before.cpu_s;
+        self.cpu_s += usage::cpu_s(&self.target.pids) - before;
         Ok(token)
     }
 
@@ -155,8 +155,8 @@ pub(crate) async fn run(account: &Account) -> anyhow::Result<()> {
         account.members,
         account.gap
     );
-    let resident_mib = cpu::usage(&target.pids).resident_mib;
-    let results = Results { label: target.label.clone(), scenario, costs, resident_mib };
+    let memory_mib = usage::memory_mib(&target.pids);
+    let results = Results { label: target.label.clone(), scenario, costs, memory_mib };
     results.print();
     if let Some(path) = &target.json {
         std::fs::write(path, serde_json::to_string_pretty(&results)?)?;
@@ -177,6 +177,6 @@ impl Results {
                 "  {what:<30} {requests:>8} {p50_ms:>10.2} {p99_ms:>10.2} {cpu_ms:>10.3} {kib:>10.1} {rooms:>6}"
             );
         }
-        println!("  resident MiB {:.0}", self.resident_mib);
+        println!("  memory MiB {:.0}", self.memory_mib);
     }
 }

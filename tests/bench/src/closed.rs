@@ -11,11 +11,11 @@ use std::{
 
 use futures::future::try_join_all;
 use hdrhistogram::Histogram;
+use plexus_bench::usage;
 
 use crate::{
     Closed,
     client::User,
-    cpu,
     report::{self, Results},
     setup,
     verify::{self, Acknowledged},
@@ -44,7 +44,7 @@ pub(crate) async fn run(closed: &Closed) -> anyhow::Result<Results> {
     for _ in 0..target.rooms {
         rooms.push(setup::room(&users).await?);
     }
-    let idle = cpu::usage(&target.pids).resident_mib;
+    let idle = usage::memory_mib(&target.pids);
     let run = Arc::new(Run {
         rooms,
         next: AtomicU64::new(0),
@@ -58,11 +58,12 @@ pub(crate) async fn run(closed: &Closed) -> anyhow::Result<Results> {
         .collect();
 
     tokio::time::sleep(target.warmup()).await;
-    let (began, before, own_before) = (Instant::now(), cpu::usage(&target.pids), cpu::own());
+    let (began, before, own_before) = (Instant::now(), usage::cpu_s(&target.pids), usage::own_cpu_s());
     run.measuring.store(true, Ordering::Relaxed);
     tokio::time::sleep(target.length()).await;
     run.measuring.store(false, Ordering::Relaxed);
-    let (seconds, after, own_after) = (began.elapsed().as_secs_f64(), cpu::usage(&target.pids), cpu::own());
+    let (seconds, after, own_after) =
+        (began.elapsed().as_secs_f64(), usage::cpu_s(&target.pids), usage::own_cpu_s());
     run.stopping.store(true, Ordering::Relaxed);
 
     let mut latency_us = report::histogram();
@@ -86,11 +87,12 @@ pub(crate) async fn run(closed: &Closed) -> anyhow::Result<Results> {
         sends: latency_us.len(),
         errors,
         first_error,
-        idle_resident_mib: idle,
+        idle_memory_mib: idle,
         ..Results::default()
     };
     results.set_sends(&latency_us);
-    results.set_cpu(before, after, own_before, own_after);
+    results.set_cpu(after - before, own_after - own_before);
+    results.memory_mib = usage::memory_mib(&target.pids);
     for (room, sent) in &acknowledged {
         let verdict = verify::history(&users[0], room, sent).await?;
         results.lost += verdict.lost;

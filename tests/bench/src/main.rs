@@ -6,7 +6,6 @@
 mod account;
 mod client;
 mod closed;
-mod cpu;
 mod paced;
 mod report;
 mod setup;

@@ -9,12 +9,12 @@ use std::{
 
 use anyhow::Context as _;
 use futures::future::try_join_all;
+use plexus_bench::usage;
 
 use self::reader::{Ledger, Place, Reader};
 use crate::{
     Paced,
     client::User,
-    cpu,
     report::{self, Results},
     setup,
 };
@@ -34,7 +34,7 @@ pub(crate) async fn run(paced: &Paced) -> anyhow::Result<Results> {
     for members in users.chunks(paced.members) {
         rooms.push(Room { id: setup::room(members).await?, members: members.to_vec() });
     }
-    let idle = cpu::usage(&target.pids).resident_mib;
+    let idle = usage::memory_mib(&target.pids);
     let ledger = Arc::new(Ledger::default());
     let mut readers = Vec::new();
     for (index, room) in rooms.iter().enumerate() {
@@ -50,11 +50,11 @@ pub(crate) async fn run(paced: &Paced) -> anyhow::Result<Results> {
     let measured_from = start + target.warmup();
     let end = measured_from + target.length();
     let (mut number, mut due, mut sends) = (0, start, Vec::new());
-    let (mut before, mut own_before) = (None, None);
+    let mut before = None;
     while due < end {
         tokio::time::sleep_until(due.into()).await;
         if before.is_none() && due >= measured_from {
-            (before, own_before) = (Some(cpu::usage(&target.pids)), Some(cpu::own()));
+            before = Some((usage::cpu_s(&target.pids), usage::own_cpu_s()));
         }
         let room = &rooms[usize::try_from(number)? % rooms.len()];
         ledger.due(number, due, due >= measured_from);
@@ -62,7 +62,7 @@ pub(crate) async fn run(paced: &Paced) -> anyhow::Result<Results> {
         number += 1;
         due += period;
     }
-    let (after, own_after) = (cpu::usage(&target.pids), cpu::own());
+    let (after, own_after) = (usage::cpu_s(&target.pids), usage::own_cpu_s());
     let seconds = measured_from.elapsed().as_secs_f64();
 
     let mut send_us = report::histogram();
@@ -73,7 +73,7 @@ pub(crate) async fn run(paced: &Paced) -> anyhow::Result<Results> {
             target.rooms, paced.members, paced.rate
         ),
         seconds,
-        idle_resident_mib: idle,
+        idle_memory_mib: idle,
         ..Results::default()
     };
     for sent in try_join_all(sends).await? {
@@ -92,8 +92,9 @@ pub(crate) async fn run(paced: &Paced) -> anyhow::Result<Results> {
     }
     results.sends = send_us.len();
     results.set_sends(&send_us);
-    let before = before.context("the measurement is too short for its rate")?;
-    results.set_cpu(before, after, own_before.unwrap_or_default(), own_after);
+    let (before, own_before) = before.context("the measurement is too short for its rate")?;
+    results.set_cpu(after - before, own_after - own_before);
+    results.memory_mib = usage::memory_mib(&target.pids);
 
     let mut delivery_us = report::histogram();
     let last_call = Instant::now() + LAST_CALL;

@@ -6,8 +6,6 @@ use anyhow::Context as _;
 use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 
-use crate::cpu::Usage;
-
 /// What a run found.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(crate) struct Results {
@@ -26,8 +24,8 @@ pub(crate) struct Results {
     pub(crate) cores: f64,
     /// Cores that the load generator kept busy.
     pub(crate) own_cores: f64,
-    pub(crate) idle_resident_mib: f64,
-    pub(crate) resident_mib: f64,
+    pub(crate) idle_memory_mib: f64,
+    pub(crate) memory_mib: f64,
     /// Acknowledged and never delivered.
     pub(crate) lost: u64,
     pub(crate) duplicates: u64,
@@ -79,14 +77,12 @@ impl Results {
         self.delivery_ms = Some(Percentiles::of(latency_us));
     }
 
-    pub(crate) fn set_cpu(&mut self, before: Usage, after: Usage, own_before: Usage, own_after: Usage) {
-        let used = after.cpu_s - before.cpu_s;
+    pub(crate) fn set_cpu(&mut self, cpu_s: f64, own_cpu_s: f64) {
         #[expect(clippy::cast_precision_loss, reason = "counts are far below 2^52")]
         let thousands = self.sends.max(1) as f64 / 1000.0;
-        self.cpu_s_per_1000 = used / thousands;
-        self.cores = used / self.seconds;
-        self.own_cores = (own_after.cpu_s - own_before.cpu_s) / self.seconds;
-        self.resident_mib = after.resident_mib;
+        self.cpu_s_per_1000 = cpu_s / thousands;
+        self.cores = cpu_s / self.seconds;
+        self.own_cores = own_cpu_s / self.seconds;
     }
 
     fn rows(&self) -> Vec<(&'static str, f64)> {
@@ -108,8 +104,8 @@ impl Results {
             ("CPU s per 1,000 events", self.cpu_s_per_1000),
             ("cores busy", self.cores),
             ("cores busy, load generator", self.own_cores),
-            ("resident MiB before", self.idle_resident_mib),
-            ("resident MiB after", self.resident_mib),
+            ("memory MiB before", self.idle_memory_mib),
+            ("memory MiB after", self.memory_mib),
             ("errors", self.errors as f64),
             ("lost", self.lost as f64),
             ("duplicates", self.duplicates as f64),

@@ -45,6 +45,11 @@ impl Parked {
         }
     }
 
+    /// Whether there are some, and they were not loaded.
+    pub(super) fn wants_loading(&self) -> bool {
+        self.stored > 0 && self.entries.is_none()
+    }
+
     /// The entries, if they were loaded. There is nothing to load if there are none.
     pub(super) fn entries(&mut self) -> Option<&mut Arc<ParkedEntries>> {
         if self.stored == 0 && self.entries.is_none() {

@@ -79,7 +79,8 @@ impl Work<'_> {
             Err(Unresolved::Lacking(lacking)) => {
                 self.needs.events.extend(lacking.links);
                 self.needs.events.extend(lacking.events);
-                self.needs.nodes.extend(nodes);
+                self.needs.citing.extend(lacking.citing);
+                self.need_nodes(nodes);
                 self.settle()?;
                 Err(Stop::Poison("resolution lacks what cannot be loaded".to_owned()))
             }
@@ -108,7 +109,7 @@ impl Work<'_> {
                 match trie.get(key, self.source) {
                     Ok(value) => values.push(value),
                     Err(Missing(nid)) => {
-                        self.needs.nodes.insert(nid);
+                        self.need_nodes([nid]);
                     }
                 }
             }
@@ -188,7 +189,11 @@ impl Lookup for Projection<'_> {
         }
     }
 
-    fn citing(&self, _: EventNid) -> Option<Citing<EventNid>> {
-        Some(Citing::Unknown)
+    fn citing(&self, nid: EventNid) -> Option<Citing<EventNid>> {
+        let stored = self.source.citing(nid)?;
+        let Citing::Known(stored) = stored else { return Some(stored) };
+        let made = self.made.events.values().filter(|event| event.state_key.is_some());
+        let made = made.filter(|event| event.auth_nids.contains(&nid)).map(|event| event.nid);
+        Some(Citing::Known(stored.iter().copied().chain(made).collect()))
     }
 }

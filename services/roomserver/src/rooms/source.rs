@@ -9,6 +9,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use plexus_events::resolve::Citing;
 use ruma::{EventId, OwnedEventId, OwnedRoomAliasId, OwnedRoomId, OwnedUserId};
 
 use super::{
@@ -68,7 +69,11 @@ pub(crate) struct Source {
     pub(crate) snapshots: HashMap<(RoomNid, Token), BTreeMap<i32, Bytes>>,
     /// What the database knows of events before they arrive.
     pub(crate) arrivals: HashMap<OwnedEventId, Arrival>,
+    /// State events that cite an event as an auth event.
+    pub(crate) citing: HashMap<EventNid, Citing<EventNid>>,
     /// What the inputs of this batch have added to that.
+    new_citing: HashMap<EventNid, Vec<EventNid>>,
+    /// What they have added to `arrivals`.
     new_arrivals: HashMap<OwnedEventId, Arrival>,
     /// Chunks of snapshots that came with this batch.
     new_chunks: HashMap<(RoomNid, Token), BTreeMap<i32, Bytes>>,
@@ -93,6 +98,11 @@ impl Source {
         for event in &applied.rows.events {
             self.events.insert(event.event.nid, Arc::clone(&event.event));
             self.events_by_id.insert(event.event.event_id.clone(), Some(Arc::clone(&event.event)));
+            if event.event.state_key.is_some() {
+                for cited in &event.event.auth_nids {
+                    self.new_citing.entry(*cited).or_default().push(event.event.nid);
+                }
+            }
         }
         for event in &applied.rows.rewritten {
             self.events.insert(event.nid, Arc::clone(event));
@@ -150,10 +160,26 @@ impl Source {
         }
     }
 
+    /// Adds an event that was loaded. What an input of this batch has made of it counts more.
+    pub(crate) fn add_event(&mut self, event: Arc<StoredEvent>) {
+        let by_id = self.events_by_id.entry(event.event_id.clone()).or_default();
+        let known = by_id.get_or_insert_with(|| Arc::clone(&event));
+        self.events.entry(event.nid).or_insert_with(|| Arc::clone(known));
+    }
+
     /// Adds the chunks of a snapshot that the database has.
     pub(crate) fn add_snapshot(&mut self, name: (RoomNid, Token), mut chunks: BTreeMap<i32, Bytes>) {
         chunks.extend(self.new_chunks.get(&name).into_iter().flatten().map(|(n, chunk)| (*n, chunk.clone())));
         self.snapshots.insert(name, chunks);
+    }
+
+    /// The state events that cite an event as an auth event; `None` if that was not loaded.
+    pub(crate) fn citing(&self, nid: EventNid) -> Option<Citing<EventNid>> {
+        let stored = self.citing.get(&nid)?;
+        Some(match (stored, self.new_citing.get(&nid)) {
+            (Citing::Known(stored), Some(new)) => Citing::Known(stored.iter().chain(new).copied().collect()),
+            (stored, _) => stored.clone(),
+        })
     }
 
     /// What is known of an event before it arrives; `None` if that was not loaded.
@@ -175,8 +201,8 @@ impl Source {
 /// numeric ID exist: a database that does not have them is damaged, and asking again would go on forever.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub(crate) struct Needs {
-    /// Nodes of the room's state tries.
-    pub(crate) nodes: HashSet<NodeNid>,
+    /// Nodes of state tries, by room.
+    pub(crate) nodes: HashMap<RoomNid, HashSet<NodeNid>>,
     /// Events by numeric ID. They exist.
     pub(crate) events: HashSet<EventNid>,
     /// Events by event ID. They may not exist.
@@ -197,6 +223,8 @@ pub(crate) struct Needs {
     pub(crate) snapshots: HashSet<(RoomNid, Token)>,
     /// What is known of events before they arrive.
     pub(crate) arrivals: HashSet<OwnedEventId>,
+    /// Events of which is wanted which state events cite them as auth events.
+    pub(crate) citing: HashSet<EventNid>,
 }
 
 impl Nodes for Source {
@@ -206,6 +234,11 @@ impl Nodes for Source {
 }
 
 impl Needs {
+    /// Notes a node of a room's state trie.
+    pub(crate) fn node(&mut self, room: RoomNid, node: NodeNid) {
+        self.nodes.entry(room).or_default().insert(node);
+    }
+
     /// Tells whether nothing is lacking.
     pub(crate) fn is_empty(&self) -> bool {
         let Self {
@@ -220,6 +253,7 @@ impl Needs {
             parked_records,
             snapshots,
             arrivals,
+            citing,
         } = self;
         nodes.is_empty()
             && events.is_empty()
@@ -232,5 +266,6 @@ impl Needs {
             && parked_records.is_empty()
             && snapshots.is_empty()
             && arrivals.is_empty()
+            && citing.is_empty()
     }
 }

@@ -49,7 +49,7 @@ impl Work<'_> {
         let nid = match trie.get(key, self.source) {
             Ok(nid) => nid,
             Err(Missing(node)) => {
-                self.needs.nodes.insert(node);
+                self.need_nodes([node]);
                 // The create event is known without the trie: it can be loaded in the same round.
                 if event_type == "m.room.create" {
                     self.event(self.room.identity.create_nid);
@@ -94,7 +94,7 @@ impl Work<'_> {
         let changed = match trie.set(key, event.nid, self.source, &mut new) {
             Ok(changed) => changed,
             Err(Missing(node)) => {
-                self.needs.nodes.insert(node);
+                self.need_nodes([node]);
                 return self.settle();
             }
         };

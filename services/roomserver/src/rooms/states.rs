@@ -91,7 +91,7 @@ impl Work<'_> {
             Ok(Some(nid)) => nid,
             Ok(None) => return Ok(Some(None)),
             Err(Missing(node)) => {
-                self.needs.nodes.insert(node);
+                self.need_nodes([node]);
                 return Ok(None);
             }
         };
@@ -131,7 +131,7 @@ impl Work<'_> {
                 (Ok(a), Ok(b)) => same = same.map(|same| same && a == b),
                 (a, b) => {
                     let lacking = [a.err(), b.err()].into_iter().flatten();
-                    self.needs.nodes.extend(lacking.map(|Missing(nid)| nid));
+                    self.need_nodes(lacking.map(|Missing(nid)| nid));
                     same = None;
                 }
             }
@@ -147,7 +147,7 @@ impl Work<'_> {
             (Ok(members), Ok(other)) => Some(Differences { members, other }),
             (members, other) => {
                 let lacking = [members.err(), other.err()].into_iter().flatten().flatten();
-                self.needs.nodes.extend(lacking);
+                self.need_nodes(lacking);
                 None
             }
         }
@@ -184,7 +184,7 @@ impl Work<'_> {
                 Ok(changed)
             }
             Err(Missing(node)) => {
-                self.needs.nodes.insert(node);
+                self.need_nodes([node]);
                 self.settle()?;
                 Err(Stop::Poison("a node is lacking and nothing to be loaded".to_owned()))
             }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-use plexus_events::{RoomRules, SigningKey, create::unsigned_create_event};
+use plexus_events::{RoomRules, SigningKey, create::unsigned_create_event, resolve::Citing};
 use plexus_log::partition_of;
 use plexus_proto::{
     common::v1::ErrorReason,
@@ -23,6 +23,7 @@ use super::{
     RoomRow, Source, StateResetRow, StoredEvent, Token, apply,
 };
 
+mod citing;
 mod control;
 mod creation;
 mod graphs;
@@ -237,11 +238,12 @@ impl World {
                 source.snapshots.len(),
                 source.arrivals.len(),
                 source.receipts.len(),
+                source.citing.len(),
             )
         };
         let before = (before, received(source));
         self.load_received(needs, source);
-        for nid in &needs.nodes {
+        for nid in needs.nodes.values().flatten() {
             source.nodes.insert(*nid, Arc::new(self.node(*nid)));
         }
         for nid in &needs.events {
@@ -287,6 +289,11 @@ impl World {
             let chunks = self.tables.chunks.iter().filter(|((room, token, _), _)| (*room, *token) == *name);
             let chunks = chunks.map(|((.., chunk), entries)| (*chunk, entries.clone())).collect();
             source.add_snapshot(*name, chunks);
+        }
+        for nid in &needs.citing {
+            let events = self.tables.events.values().map(|row| &row.event);
+            let citing = events.filter(|event| event.state_key.is_some() && event.auth_nids.contains(nid));
+            source.citing.insert(*nid, Citing::Known(citing.map(|event| event.nid).collect()));
         }
         for id in &needs.arrivals {
             let redactions = self.tables.pending.iter().filter(|(target, _)| target == id);

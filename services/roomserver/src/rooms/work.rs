@@ -17,7 +17,7 @@ use ruma::{EventId, RoomId};
 use super::{
     apply::Env,
     event::StoredEvent,
-    ids::{Counters, EventNid, ParkedNid},
+    ids::{Counters, EventNid, NodeNid, ParkedNid},
     outcome::{Applied, Outcome, Output, Rows},
     room::{Inner, Room},
     source::{Arrival, Needs, Source},
@@ -99,6 +99,13 @@ impl<'a> Work<'a> {
             Ok(())
         } else {
             Err(Stop::Need(Box::new(std::mem::take(&mut self.needs))))
+        }
+    }
+
+    /// Notes nodes of the room's state tries as lacking.
+    pub(super) fn need_nodes(&mut self, nids: impl IntoIterator<Item = NodeNid>) {
+        for nid in nids {
+            self.needs.node(self.room.identity.nid, nid);
         }
     }
 

@@ -48,6 +48,10 @@ pub(crate) struct Batch {
     pub(crate) verdicts: Vec<VerdictRow>,
     /// Inputs that can never be processed.
     pub(crate) dead_letters: Vec<DeadLetter>,
+    /// Whether the commit need not be on disk at once: then a crash of the database may undo it as a whole, with the
+    /// position in the input log, and the same inputs are processed again. Whatever is committed later and is on disk
+    /// has all before it on disk, too.
+    pub(crate) may_be_undone: bool,
 }
 
 /// Why a batch was not committed.
@@ -112,7 +116,10 @@ impl Batch {
     /// transaction.
     pub(crate) async fn commit(&self, conn: &AsyncPgConnection) -> Result<(), CommitError> {
         let mut pipeline = Pipeline::new(conn);
-        pipeline.command("begin", "BEGIN");
+        pipeline.command(
+            "begin",
+            if self.may_be_undone { "BEGIN; SET LOCAL synchronous_commit TO off" } else { "BEGIN" },
+        );
         shared::fence(&mut pipeline, &self.fences);
         self.rooms.write(&mut pipeline);
         self.facts.write(&mut pipeline);

@@ -349,6 +349,9 @@ impl Engine {
         let inputs = &inputs[..count.min(inputs.len())];
         let applied = async {
             let mut work = Work::begin(&conn, &self.env, &self.partitions, &self.rooms, inputs).await?;
+            if poison.is_none() {
+                work.foresee(inputs).await?;
+            }
             let mut count = 0;
             for input in inputs {
                 work.apply(input, poison).await?;
@@ -360,7 +363,7 @@ impl Engine {
             }
             Ok::<_, StoreError>((work.finish(|lane| self.publisher.published(lane)), count))
         };
-        let (done, count) = match applied.await {
+        let (mut done, count) = match applied.await {
             Ok(done) => done,
             Err(failure) => return self.after_failure(conn, failure).await,
         };
@@ -369,6 +372,8 @@ impl Engine {
             self.conn = Some(conn);
             return Ok(Step::Committed(count));
         }
+        // What nobody has read yet may be undone and done again. Outputs are read as soon as they are committed.
+        done.batch.may_be_undone = self.at_work == InputLog::RoomBulk && done.outputs.is_empty();
         metrics::histogram!(names::APPLY_DURATION).record(started.elapsed());
         let committing = Instant::now();
         match Batch::commit(&done.batch, &conn).await {

@@ -9,7 +9,7 @@ use std::{
 
 use bytes::Bytes;
 use diesel_async::AsyncPgConnection;
-use futures::TryFutureExt as _;
+use futures::{TryFutureExt as _, future::try_join_all};
 use plexus_log::Offset;
 use plexus_proto::{
     common::v1::ErrorReason,
@@ -29,7 +29,7 @@ use super::{
     publisher::{Lane, Record},
 };
 use crate::{
-    rooms::{self, Applied, Env, Needs, Outcome, ParkedNid, Room, RoomInput, Source},
+    rooms::{self, Applied, Env, Needs, NodeNid, Outcome, ParkedNid, Room, RoomInput, RoomNid, Source},
     store::{
         StoreError,
         batch::{Batch, DeadLetter, Fence, OutputRow, VerdictRow},
@@ -43,6 +43,8 @@ use crate::{
 
 /// Parked events after which a batch ends.
 const MAX_UNPARKED: usize = 256;
+/// Rounds in which is loaded what inputs are going to ask for: a level of the state tries each.
+const MAX_FORESIGHT: usize = 8;
 /// How often an input may ask for more before it counts as broken.
 const MAX_LOADS: usize = 256;
 
@@ -298,6 +300,34 @@ impl<'a> Work<'a> {
         self.unparked >= MAX_UNPARKED
     }
 
+    /// Loads ahead what the inputs are going to ask for, in a few rounds for all of them.
+    pub(super) async fn foresee(&mut self, inputs: &[Input]) -> Result<(), StoreError> {
+        let mut foreseen = Vec::with_capacity(inputs.len());
+        for input in inputs {
+            let Body::Room(room_input) = &input.body else { continue };
+            let id = <&RoomId>::try_from(room_input.record.room_id.as_str());
+            let Some(room) = id.ok().and_then(|id| self.room(id)) else { continue };
+            if self.verdicts.contains_key(&input.input_id) {
+                continue;
+            }
+            // What panics here does so again when it is applied, and is set aside there.
+            if let Ok(foresight) = guard(|| rooms::foresee(&room, &room_input.record)) {
+                foreseen.push((room, foresight));
+            }
+        }
+        for _ in 0..MAX_FORESIGHT {
+            let mut needs = Needs::default();
+            for (room, foresight) in &foreseen {
+                foresight.note_lacking(room, &self.source, &mut needs);
+            }
+            if needs.is_empty() {
+                break;
+            }
+            self.load(needs).await?;
+        }
+        Ok(())
+    }
+
     /// Calls the pure half until it has what it asks for.
     async fn decide(
         &mut self,
@@ -317,7 +347,7 @@ impl<'a> Work<'a> {
         for _ in 0..MAX_LOADS {
             let outcome = guard(|| rooms::apply(room.as_ref(), input, &self.source, counters, self.env));
             match outcome {
-                Ok(Outcome::Need(needs)) => self.load(room.as_ref(), *needs).await?,
+                Ok(Outcome::Need(needs)) => self.load(*needs).await?,
                 other => return Ok(other),
             }
         }
@@ -332,7 +362,7 @@ impl<'a> Work<'a> {
     }
 
     /// Loads what the pure half asked for.
-    async fn load(&mut self, room: Option<&Room>, needs: Needs) -> Result<(), StoreError> {
+    async fn load(&mut self, needs: Needs) -> Result<(), StoreError> {
         let conn = self.conn;
         let Needs {
             nodes,
@@ -346,66 +376,70 @@ impl<'a> Work<'a> {
             parked_records,
             snapshots,
             arrivals,
+            citing,
         } = needs;
+        let citing: Vec<_> = citing.into_iter().collect();
         let parked_records: Vec<_> = parked_records.into_iter().collect();
         let arrivals: Vec<_> = arrivals.iter().map(AsRef::as_ref).collect();
-        let nodes: Vec<_> = nodes.into_iter().collect();
+        let nodes: Vec<(RoomNid, Vec<NodeNid>)> =
+            nodes.into_iter().map(|(room, nids)| (room, nids.into_iter().collect())).collect();
         let events: Vec<_> = events.into_iter().collect();
         let ids: Vec<_> = event_ids.iter().map(AsRef::as_ref).collect();
         let wanted_aliases: Vec<_> = aliases.iter().collect();
         let receipts: Vec<_> = receipts.into_iter().collect();
         let wanted_receipts: Vec<_> = receipts.iter().collect();
         let pairs: Vec<_> = memberships.iter().map(|(room, user)| (room.as_ref(), user.as_ref())).collect();
-        let found_nodes = async {
-            match room {
-                Some(room) => loads::find_nodes(conn, room.nid(), &nodes).await,
-                None => Ok(Vec::new()),
-            }
-        };
+        let found_nodes = nodes.iter().map(|(room, nids)| loads::find_nodes(conn, *room, nids));
         let server_name = self.env.server_name.as_str();
         let joined = joined_local
             .iter()
             .map(|room| loads::find_joined_local(conn, *room, server_name).map_ok(|users| (*room, users)));
+        let parked = parked
+            .iter()
+            .map(|room| loads::find_parked(conn, *room).map_ok(|entries| (*room, entries.into())));
+        let snapshots =
+            snapshots.iter().map(|name| loads::find_snapshot(conn, *name).map_ok(|chunks| (*name, chunks)));
+        // All statements go out before the first answer comes.
+        let (found, found_joined, found_parked, found_snapshots) = futures::try_join!(
+            async {
+                futures::try_join!(
+                    try_join_all(found_nodes),
+                    loads::find_events(conn, &events),
+                    loads::find_events_by_id(conn, &ids),
+                    loads::find_aliases(conn, &wanted_aliases),
+                    loads::find_memberships(conn, &pairs),
+                    loads::find_receipts(conn, &wanted_receipts),
+                    loads::find_parked_records(conn, &parked_records),
+                    loads::find_arrivals(conn, &arrivals),
+                    loads::find_citing(conn, &citing),
+                )
+            },
+            try_join_all(joined),
+            try_join_all(parked),
+            try_join_all(snapshots),
+        )?;
         let (
             found_nodes,
             found_events,
             by_id,
             found_aliases,
             found_memberships,
-            found_joined,
             found_receipts,
-        ) = futures::try_join!(
-            found_nodes,
-            loads::find_events(conn, &events),
-            loads::find_events_by_id(conn, &ids),
-            loads::find_aliases(conn, &wanted_aliases),
-            loads::find_memberships(conn, &pairs),
-            futures::future::try_join_all(joined),
-            loads::find_receipts(conn, &wanted_receipts),
-        )?;
-        let parked = parked
-            .iter()
-            .map(|room| loads::find_parked(conn, *room).map_ok(|entries| (*room, entries.into())));
-        let snapshots =
-            snapshots.iter().map(|name| loads::find_snapshot(conn, *name).map_ok(|chunks| (*name, chunks)));
-        let (found_parked, found_records, found_snapshots, found_arrivals) = futures::try_join!(
-            futures::future::try_join_all(parked),
-            loads::find_parked_records(conn, &parked_records),
-            futures::future::try_join_all(snapshots),
-            loads::find_arrivals(conn, &arrivals),
-        )?;
-        if found_nodes.len() != nodes.len() {
+            found_records,
+            found_arrivals,
+            found_citing,
+        ) = found;
+        if found_nodes.iter().zip(&nodes).any(|(found, (_, wanted))| found.len() != wanted.len()) {
             return Err(StoreError::Corrupt { what: "state trie: a node is missing".to_owned() });
         }
         if found_events.len() != events.len() {
             return Err(StoreError::Corrupt { what: "room: an event is missing".to_owned() });
         }
         let source = &mut self.source;
-        source.nodes.extend(found_nodes);
-        source.events.extend(found_events.into_iter().map(|event| (event.nid, event)));
+        source.nodes.extend(found_nodes.into_iter().flatten());
         source.events_by_id.extend(event_ids.into_iter().map(|id| (id, None)));
-        for event in by_id {
-            source.events_by_id.insert(event.event_id.clone(), Some(event));
+        for event in found_events.into_iter().chain(by_id) {
+            source.add_event(event);
         }
         source.aliases.extend(aliases.into_iter().map(|alias| (alias, None)));
         source.aliases.extend(found_aliases.into_iter().map(|(alias, target)| (alias, Some(target))));
@@ -416,6 +450,7 @@ impl<'a> Work<'a> {
         source.parked.extend(found_parked);
         source.parked_records.extend(found_records);
         source.arrivals.extend(found_arrivals);
+        source.citing.extend(found_citing);
         for (name, chunks) in found_snapshots {
             source.add_snapshot(name, chunks);
         }

@@ -4,6 +4,7 @@
 use std::time::{Duration, Instant};
 
 use clap::Args;
+use plexus_bench::usage;
 use plexus_proto::{
     input::v1::InputLog,
     log::v1::{Intent, input_room_event::Body},
@@ -77,8 +78,8 @@ pub(crate) async fn run(costs: Costs) -> anyhow::Result<()> {
     stage.stop().await
 }
 
-fn shown((cpu, wall): (Duration, Duration)) -> String {
-    format!("{:.0} ({:.0})", cpu.as_secs_f64() * 1e6, wall.as_secs_f64() * 1e6)
+fn shown((cpu, wall): (f64, Duration)) -> String {
+    format!("{:.0} ({:.0})", cpu * 1e6, wall.as_secs_f64() * 1e6)
 }
 
 /// CPU and wall time of an input, over some batches after a first one.
@@ -87,11 +88,11 @@ async fn batches(
     room: &str,
     count: usize,
     intent: impl Fn(usize) -> Intent,
-) -> anyhow::Result<(Duration, Duration)> {
-    let (mut cpu, mut began) = (stage::cpu(), Instant::now());
+) -> anyhow::Result<(f64, Duration)> {
+    let (mut cpu, mut began) = (usage::own_cpu_s(), Instant::now());
     for batch in 0..=count {
         if batch == 1 {
-            (cpu, began) = (stage::cpu(), Instant::now());
+            (cpu, began) = (usage::own_cpu_s(), Instant::now());
         }
         let mut written = Vec::with_capacity(BATCH);
         for n in 0..BATCH {
@@ -103,5 +104,5 @@ async fn batches(
         }
     }
     let inputs = u32::try_from(count.max(1) * BATCH)?;
-    Ok(((stage::cpu() - cpu) / inputs, began.elapsed() / inputs))
+    Ok(((usage::own_cpu_s() - cpu) / f64::from(inputs), began.elapsed() / inputs))
 }

@@ -4,6 +4,7 @@ use std::{collections::VecDeque, time::Instant};
 
 use anyhow::{Context as _, bail, ensure};
 use clap::Args;
+use plexus_bench::usage;
 use plexus_proto::{
     input::v1::{Accepted, InputLog, verdict::Outcome},
     log::v1::{PduBatch, input_room_event::Body, pdu::Kind},
@@ -48,7 +49,7 @@ const IN_FLIGHT: usize = 64;
 pub(crate) async fn run(load: Load) -> anyhow::Result<()> {
     ensure!(load.members <= load.changes && load.changes < load.events, "wants members <= changes < events");
     let stage = Stage::start(&load.postgres).await?;
-    let (idle, _) = stage::memory();
+    let (idle, _) = usage::own_memory_mib();
     let (room, batch) = far::local_room("large")?;
     let created = stage.put(InputLog::Room, &stage::record(&room, Body::Batch(batch))).await?;
     let first = stage.events(&room, created.seq).await?;
@@ -80,7 +81,7 @@ pub(crate) async fn run(load: Load) -> anyhow::Result<()> {
             waiting.push_back(stage.write(InputLog::Room, &record).await?);
             written += count;
             if written % 50_000 == 0 {
-                let (now, most) = stage::memory();
+                let (now, most) = usage::own_memory_mib();
                 println!(
                     "{written:>9} events, {:>6.0} s, {now} MiB, most {most} MiB",
                     began.elapsed().as_secs_f64()
@@ -93,7 +94,7 @@ pub(crate) async fn run(load: Load) -> anyhow::Result<()> {
         }
     }
     let elapsed = began.elapsed();
-    let (now, most) = stage::memory();
+    let (now, most) = usage::own_memory_mib();
     #[expect(clippy::cast_precision_loss, reason = "a rate")]
     let rate = load.events as f64 / elapsed.as_secs_f64();
     println!(
@@ -105,7 +106,7 @@ pub(crate) async fn run(load: Load) -> anyhow::Result<()> {
     println!("memory of the process: {idle} MiB idle, {now} MiB now, {most} MiB at most");
     sizes(load.events).await?;
     verify(&stage, &room).await?;
-    let (now, most) = stage::memory();
+    let (now, most) = usage::own_memory_mib();
     println!("memory after verifying: {now} MiB now, {most} MiB at most");
     stage.stop().await
 }

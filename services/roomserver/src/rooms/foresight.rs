@@ -1,0 +1,154 @@
+//! What inputs are going to ask for, as far as they tell by themselves.
+//!
+//! The inputs of a batch are applied one after the other, and each would wait for its own round trips to the database.
+//! What all of them cite, and the state entries by which they are judged, is loaded ahead in a few. Nothing depends on
+//! it but time: what was not foreseen is asked for when it is needed.
+
+use plexus_events::{Pdu, auth, receive};
+use plexus_proto::log::v1::{self, InputRoomEvent, Intent, input_room_event::Body};
+use ruma::{OwnedEventId, UserId, events::StateEventType, state_res::Event as _};
+
+use super::{
+    event::flags,
+    room::{Inner, Room},
+    source::{Needs, Source},
+    state::{MEMBER, key_of},
+    states::State,
+    trie::{Key, Missing, Trie},
+};
+
+/// What an input is going to ask for.
+#[derive(Debug, Default)]
+pub(crate) struct Foresight {
+    events: Vec<Coming>,
+}
+
+/// An event that is going to be applied.
+#[derive(Debug, Default)]
+struct Coming {
+    /// Its ID; `None` if it is still to be built.
+    id: Option<OwnedEventId>,
+    auth_ids: Vec<OwnedEventId>,
+    prev_ids: Vec<OwnedEventId>,
+    entries: Vec<Entry>,
+}
+
+/// A state entry: in which trie it is, and where there.
+#[derive(Debug)]
+struct Entry {
+    is_member: bool,
+    key: Key,
+}
+
+impl Entry {
+    fn of(event_type: &str, state_key: &str) -> Self {
+        Self { is_member: event_type == MEMBER, key: key_of(event_type, state_key) }
+    }
+}
+
+/// Looks at an input of a room that is known.
+pub(crate) fn foresee(room: &Room, record: &InputRoomEvent) -> Foresight {
+    let room = &room.inner;
+    let events = match &record.body {
+        Some(Body::Pdu(pdu)) => finished(room, pdu).into_iter().collect(),
+        Some(Body::Pdus(batch)) => batch.pdus.iter().filter_map(|pdu| finished(room, pdu)).collect(),
+        Some(Body::Intent(intent)) => vec![intended(intent)],
+        // Chunks ask for all they want at once, and the others are rare.
+        Some(Body::Snapshot(_) | Body::Batch(_) | Body::FetchDone(_) | Body::Control(_)) | None => Vec::new(),
+    };
+    Foresight { events }
+}
+
+/// A finished event. `None` if it cannot be read: it is going to be refused.
+fn finished(room: &Inner, pdu: &v1::Pdu) -> Option<Coming> {
+    let read = receive::parse(&pdu.json, room.identity.rules).ok()?;
+    let id = read.event_id().clone();
+    let pdu = read.trust_signatures().ok()?.pdu;
+    let mut entries = vec![Entry::of("m.room.history_visibility", "")];
+    entries.extend(authorizing(room, &pdu));
+    if let Some(state_key) = pdu.state_key() {
+        entries.push(Entry::of(&pdu.event_type().to_string(), state_key));
+    }
+    Some(Coming {
+        id: Some(id),
+        auth_ids: pdu.auth_event_ids().to_vec(),
+        prev_ids: pdu.prev_event_ids().to_vec(),
+        entries,
+    })
+}
+
+/// The state entries that authorize an event.
+fn authorizing(room: &Inner, pdu: &Pdu) -> Vec<Entry> {
+    let rules = room.identity.rules;
+    let types = auth::auth_types(pdu.event_type(), pdu.sender(), pdu.state_key(), pdu.content(), rules);
+    let entry =
+        |(event_type, state_key): (StateEventType, String)| Entry::of(&event_type.to_string(), &state_key);
+    types.unwrap_or_default().into_iter().map(entry).collect()
+}
+
+/// An event that is built here.
+fn intended(intent: &Intent) -> Coming {
+    let mut entries: Vec<Entry> = ["m.room.create", "m.room.power_levels", "m.room.history_visibility"]
+        .map(|event_type| Entry::of(event_type, ""))
+        .into();
+    if UserId::parse(&intent.sender).is_ok() {
+        entries.push(Entry::of(MEMBER, &intent.sender));
+    }
+    if let Some(state_key) = &intent.state_key {
+        entries.push(Entry::of(&intent.r#type, state_key));
+        if intent.r#type == MEMBER {
+            entries.push(Entry::of("m.room.join_rules", ""));
+        }
+    }
+    Coming { entries, ..Coming::default() }
+}
+
+impl Foresight {
+    /// Notes what is lacking as far as can be told now; once that is loaded, there may be more.
+    pub(crate) fn note_lacking(&self, room: &Room, source: &Source, needs: &mut Needs) {
+        let room = &room.inner;
+        let nid = room.identity.nid;
+        if !self.events.is_empty() && room.parked.wants_loading() && !source.parked.contains_key(&nid) {
+            needs.parked.insert(nid);
+        }
+        let current = room.state();
+        for event in &self.events {
+            if let Some(id) = &event.id
+                && source.arrival(id).is_none()
+            {
+                needs.arrivals.insert(id.clone());
+            }
+            for id in event.id.iter().chain(&event.auth_ids).chain(&event.prev_ids) {
+                if !source.events_by_id.contains_key(id) {
+                    needs.event_ids.insert(id.clone());
+                }
+            }
+            note_entries(room, &current, &event.entries, source, needs);
+            for prev in &event.prev_ids {
+                let Some(Some(prev)) = source.events_by_id.get(prev) else { continue };
+                let at_front = room.latest.iter().any(|latest| latest.nid == prev.nid);
+                let is_alone = room.latest.len() == 1;
+                if prev.room_nid == nid && prev.lacks(flags::OUTLIER) && !(at_front && is_alone) {
+                    note_entries(room, &State::after(prev), &event.entries, source, needs);
+                }
+            }
+        }
+    }
+}
+
+fn note_entries(room: &Inner, state: &State, entries: &[Entry], source: &Source, needs: &mut Needs) {
+    for Entry { is_member, key } in entries {
+        let trie: &Trie = if *is_member { &state.members } else { &state.other };
+        match trie.get(*key, source) {
+            Ok(None) => {}
+            Ok(Some(event)) => {
+                let parsed = room.hot.get(*key).and_then(Option::as_ref);
+                let is_parsed = parsed.is_some_and(|parsed| parsed.nid == event);
+                if !is_parsed && !source.events.contains_key(&event) {
+                    needs.events.insert(event);
+                }
+            }
+            Err(Missing(node)) => needs.node(room.identity.nid, node),
+        }
+    }
+}
