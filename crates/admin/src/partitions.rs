@@ -11,7 +11,9 @@ use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 pub(crate) async fn list(operator: RpcChannel) -> anyhow::Result<()> {
     let unreachable = unreachable(&operator);
     let answer = PartitionServiceClient::new(operator).list_partitions(ListPartitionsRequest {}).await;
-    println!("partition  epoch  rooms: offset/seq/published  users: offset/seq/published  owner");
+    println!(
+        "partition  epoch  rooms: offset/seq/published  users: offset/seq/published  bulk: offset  owner"
+    );
     for row in answer.context(unreachable)?.into_inner().partitions {
         let rooms = format!("{}/{}/{}", row.room_offset, row.room_seq, row.room_published_seq);
         let users = format!("{}/{}/{}", row.user_offset, row.user_seq, row.user_published_seq);
@@ -20,7 +22,10 @@ pub(crate) async fn list(operator: RpcChannel) -> anyhow::Result<()> {
             (owner, true) => format!("{owner} (this one)"),
             (owner, false) => owner.to_owned(),
         };
-        println!("{:>9}  {:>5}  {rooms:>27}  {users:>27}  {owner}", row.partition, row.epoch);
+        println!(
+            "{:>9}  {:>5}  {rooms:>27}  {users:>27}  {:>12}  {owner}",
+            row.partition, row.epoch, row.bulk_offset
+        );
     }
     Ok(())
 }

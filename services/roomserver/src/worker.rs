@@ -6,6 +6,7 @@
 //! under a new epoch, reads from the database where they stand, and goes on from there; so it does not matter whether
 //! a commit that was cut off had happened or not.
 
+mod aside;
 mod board;
 mod cache;
 mod engine;

@@ -3,7 +3,8 @@
 //! The walk starts at the conflicting entries, each with the set of states that have it, and at those unconflicted
 //! entries that are likely to be reached, which all states have. It follows auth events in order of falling generation,
 //! so that everything that leads to an event comes before the event, and ends when all that is left is reached from
-//! every state: then so is whatever lies behind.
+//! every state: then so is whatever lies behind. Conflicting entries are no difference, whoever has them: they hand on
+//! at once what reaches them, so that an old one does not make the walk go down to it.
 //!
 //! An event that is not reached from all states this way may still be in the auth chain of an unconflicted entry at
 //! which the walk did not start, and then belongs to all states. This is looked for in the other direction: through
@@ -92,8 +93,7 @@ impl<L: Lookup> Search<'_, L> {
             && let Some((generation, nid)) = self.pending.pop()
         {
             let mut states = self.reached[&nid];
-            let is_conflicting = self.conflicted.events.contains_key(&nid);
-            if states != self.conflicted.all && !is_conflicting {
+            if states != self.conflicted.all {
                 match self.standing(nid, generation)? {
                     Standing::InAll => states = self.conflicted.all,
                     Standing::Apart => {}
@@ -108,7 +108,7 @@ impl<L: Lookup> Search<'_, L> {
             self.reached.insert(nid, states);
             if states == self.conflicted.all {
                 difference.remove(&nid);
-            } else if !is_conflicting {
+            } else {
                 difference.insert(nid);
             }
             let Some(links) = self.reader.links(nid) else { continue };
@@ -116,30 +116,34 @@ impl<L: Lookup> Search<'_, L> {
                 self.reach(auth, states, Some(generation))?;
             }
         }
-        // Conflicting entries belong to the full conflicted set as such.
         Ok(difference)
     }
 
-    /// Notes that an event is reached from states.
+    /// Notes that an event is reached from states, and what conflicting entries on the way lead to.
     fn reach(&mut self, nid: L::Nid, states: u128, below: Option<i32>) -> Result<(), Unresolved<L::Nid>> {
         let all = self.conflicted.all;
-        let before = self.reached.get(&nid).copied().unwrap_or(0);
-        let after = before | states;
-        if before == after {
-            return Ok(());
-        }
-        let Some(links) = self.reader.links(nid) else { return Ok(()) };
-        if below.is_some_and(|below| links.generation >= below) {
-            let why = format!("the generation of {nid:?} is not below that of an event citing it");
-            return Err(Unresolved::Damaged(why));
-        }
-        self.reached.insert(nid, after);
-        if self.is_pending.insert(nid) {
-            // It is new, or the walk has been here before it came upon an unconflicted entry that leads here.
-            self.pending.push((links.generation, nid));
-            self.partial += usize::from(after != all);
-        } else {
-            self.partial -= usize::from(after == all);
+        let mut open = vec![(nid, states, below)];
+        while let Some((nid, states, below)) = open.pop() {
+            let before = self.reached.get(&nid).copied().unwrap_or(0);
+            let after = before | states;
+            if before == after {
+                continue;
+            }
+            let Some(links) = self.reader.links(nid) else { continue };
+            if below.is_some_and(|below| links.generation >= below) {
+                let why = format!("the generation of {nid:?} is not below that of an event citing it");
+                return Err(Unresolved::Damaged(why));
+            }
+            self.reached.insert(nid, after);
+            if self.conflicted.events.contains_key(&nid) {
+                open.extend(links.auth.iter().map(|auth| (*auth, after, Some(links.generation))));
+            } else if self.is_pending.insert(nid) {
+                // It is new, or the walk has been here before it came upon an unconflicted entry that leads here.
+                self.pending.push((links.generation, nid));
+                self.partial += usize::from(after != all);
+            } else {
+                self.partial -= usize::from(after == all);
+            }
         }
         Ok(())
     }

@@ -77,7 +77,7 @@ impl Work<'_> {
                 self.with_changes(&first, &changes)
             }
             Err(Unresolved::Lacking(lacking)) => {
-                self.needs.events.extend(lacking.links);
+                self.needs.links.extend(lacking.links);
                 self.needs.events.extend(lacking.events);
                 self.needs.citing.extend(lacking.citing);
                 self.need_nodes(nodes);
@@ -159,8 +159,12 @@ impl Lookup for Projection<'_> {
     type Nid = EventNid;
 
     fn links(&self, nid: EventNid) -> Option<Links<EventNid>> {
-        let event = self.stored(nid)?;
-        Some(Links { generation: event.auth_generation, auth: event.auth_nids.as_slice().into() })
+        match self.stored(nid) {
+            Some(event) => {
+                Some(Links { generation: event.auth_generation, auth: event.auth_nids.as_slice().into() })
+            }
+            None => self.source.links.get(&nid).cloned(),
+        }
     }
 
     fn event(&self, nid: EventNid) -> Option<Arc<Pdu>> {
@@ -191,7 +195,7 @@ impl Lookup for Projection<'_> {
 
     fn citing(&self, nid: EventNid) -> Option<Citing<EventNid>> {
         let stored = self.source.citing(nid)?;
-        let Citing::Known(stored) = stored else { return Some(stored) };
+        let Citing::Known(stored) = stored else { return Some(Citing::Unknown) };
         let made = self.made.events.values().filter(|event| event.state_key.is_some());
         let made = made.filter(|event| event.auth_nids.contains(&nid)).map(|event| event.nid);
         Some(Citing::Known(stored.iter().copied().chain(made).collect()))

@@ -9,7 +9,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use plexus_events::resolve::Citing;
+use plexus_events::resolve::{Citing, Links};
 use ruma::{EventId, OwnedEventId, OwnedRoomAliasId, OwnedRoomId, OwnedUserId};
 
 use super::{
@@ -69,6 +69,8 @@ pub(crate) struct Source {
     pub(crate) snapshots: HashMap<(RoomNid, Token), BTreeMap<i32, Bytes>>,
     /// What the database knows of events before they arrive.
     pub(crate) arrivals: HashMap<OwnedEventId, Arrival>,
+    /// Generations and auth events of events that were not loaded as a whole.
+    pub(crate) links: HashMap<EventNid, Links<EventNid>>,
     /// State events that cite an event as an auth event.
     pub(crate) citing: HashMap<EventNid, Citing<EventNid>>,
     /// What the inputs of this batch have added to that.
@@ -223,6 +225,8 @@ pub(crate) struct Needs {
     pub(crate) snapshots: HashSet<(RoomNid, Token)>,
     /// What is known of events before they arrive.
     pub(crate) arrivals: HashSet<OwnedEventId>,
+    /// Events of which the auth chain is wanted, as far as one likes. They exist.
+    pub(crate) links: HashSet<EventNid>,
     /// Events of which is wanted which state events cite them as auth events.
     pub(crate) citing: HashSet<EventNid>,
 }
@@ -253,6 +257,7 @@ impl Needs {
             parked_records,
             snapshots,
             arrivals,
+            links,
             citing,
         } = self;
         nodes.is_empty()
@@ -266,6 +271,7 @@ impl Needs {
             && parked_records.is_empty()
             && snapshots.is_empty()
             && arrivals.is_empty()
+            && links.is_empty()
             && citing.is_empty()
     }
 }

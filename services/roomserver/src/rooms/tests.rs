@@ -3,7 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-use plexus_events::{RoomRules, SigningKey, create::unsigned_create_event, resolve::Citing};
+use plexus_events::{
+    RoomRules, SigningKey,
+    create::unsigned_create_event,
+    resolve::{Citing, Links},
+};
 use plexus_log::partition_of;
 use plexus_proto::{
     common::v1::ErrorReason,
@@ -238,6 +242,7 @@ impl World {
                 source.snapshots.len(),
                 source.arrivals.len(),
                 source.receipts.len(),
+                source.links.len(),
                 source.citing.len(),
             )
         };
@@ -289,6 +294,11 @@ impl World {
             let chunks = self.tables.chunks.iter().filter(|((room, token, _), _)| (*room, *token) == *name);
             let chunks = chunks.map(|((.., chunk), entries)| (*chunk, entries.clone())).collect();
             source.add_snapshot(*name, chunks);
+        }
+        for nid in &needs.links {
+            let event = &self.tables.events[nid].event;
+            let auth = event.auth_nids.as_slice().into();
+            source.links.insert(*nid, Links { generation: event.auth_generation, auth });
         }
         for nid in &needs.citing {
             let events = self.tables.events.values().map(|row| &row.event);

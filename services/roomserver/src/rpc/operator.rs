@@ -13,9 +13,7 @@ use tracing::{info, instrument};
 use super::check::{failed, not_found, unsigned};
 use crate::{
     app::App,
-    store::{
-        StoreError, partitions, partitions::PartitionState, pool, reads, reads::dead_letters::DeadLetterRow,
-    },
+    store::{StoreError, partitions, pool, reads, reads::dead_letters::DeadLetterRow},
 };
 
 /// Dead letters listed if the request does not say how many.
@@ -45,7 +43,7 @@ impl PartitionService for Service {
     ) -> Result<Response<ListPartitionsResponse>, Status> {
         let mut conn = pool::get(&self.app.pool).await.map_err(|error| failed(&error))?;
         let states = partitions::list(&mut conn).await.map_err(|error| failed(&error))?;
-        let partitions = states.into_iter().map(|state| self.status(state)).collect();
+        let partitions = states.into_iter().map(|rows| self.status(rows)).collect();
         Ok(Response::new(ListPartitionsResponse { partitions }))
     }
 
@@ -84,7 +82,7 @@ impl PartitionService for Service {
 }
 
 impl Service {
-    fn status(&self, state: PartitionState) -> PartitionStatus {
+    fn status(&self, (state, bulk): partitions::Rows) -> PartitionStatus {
         let partition = u32::try_from(state.partition).unwrap_or(0);
         PartitionStatus {
             partition,
@@ -93,6 +91,7 @@ impl Service {
             owned_here: self.app.board.owns(partition),
             room_offset: unsigned(state.room_offset),
             user_offset: unsigned(state.user_offset),
+            bulk_offset: unsigned(bulk.bulk_offset),
             room_seq: unsigned(state.next_room_seq - 1),
             room_published_seq: unsigned(state.room_published_seq),
             user_seq: unsigned(state.next_user_seq - 1),

@@ -24,7 +24,7 @@ use futures::future::{BoxFuture, FutureExt as _, maybe_done, poll_fn};
 pub(crate) use self::{
     facts::Facts,
     rooms::RoomRows,
-    shared::{DeadLetter, Fence, OutputRow, VerdictRow},
+    shared::{BulkFence, DeadLetter, Fence, OutputRow, VerdictRow},
     users::UserRows,
 };
 use super::StoreError;
@@ -34,6 +34,8 @@ use super::StoreError;
 pub(crate) struct Batch {
     /// One for each partition that the batch touches, in order.
     pub(crate) fences: Vec<Fence>,
+    /// One for each partition of whose bulk lane it has inputs, in order.
+    pub(crate) bulk_fences: Vec<BulkFence>,
     /// Rooms and their events.
     pub(crate) rooms: RoomRows,
     /// What of the state of rooms is read for many rooms at once.
@@ -120,7 +122,12 @@ impl Batch {
             "begin",
             if self.may_be_undone { "BEGIN; SET LOCAL synchronous_commit TO off" } else { "BEGIN" },
         );
-        shared::fence(&mut pipeline, &self.fences);
+        if !self.fences.is_empty() {
+            shared::fence(&mut pipeline, &self.fences);
+        }
+        if !self.bulk_fences.is_empty() {
+            shared::fence_bulk(&mut pipeline, &self.bulk_fences);
+        }
         self.rooms.write(&mut pipeline);
         self.facts.write(&mut pipeline);
         self.users.write(&mut pipeline);
@@ -128,8 +135,9 @@ impl Batch {
         shared::write_verdicts(&mut pipeline, &self.verdicts);
         shared::write_dead_letters(&mut pipeline, &self.dead_letters);
         let counts = pipeline.finish().await?;
-        // The first is BEGIN, the second the fence.
-        if counts.get(1).copied() != Some(self.fences.len()) {
+        // The first is BEGIN, then come the fences.
+        let fences = [self.fences.len(), self.bulk_fences.len()].into_iter().filter(|rows| *rows > 0);
+        if counts.iter().skip(1).zip(fences).any(|(touched, rows)| *touched != rows) {
             return Err(CommitError::Stale);
         }
         let mut commit = Pipeline::new(conn);

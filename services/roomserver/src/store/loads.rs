@@ -23,9 +23,11 @@ use crate::rooms::{
     StoredEvent, flags,
 };
 
+mod chains;
 mod received;
 
-pub(crate) use received::{find_arrivals, find_citing, find_parked, find_parked_records, find_snapshot};
+pub(crate) use chains::{find_chains, find_citing};
+pub(crate) use received::{find_arrivals, find_parked, find_parked_records, find_snapshot};
 
 /// Key of a verdict: the ID of an input, or what stands for a client's transaction.
 pub(crate) type Key = [u8; 16];

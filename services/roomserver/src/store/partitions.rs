@@ -1,12 +1,15 @@
 //! `partition_state`: who owns a partition, how far it is, and what it hands out next.
 
 use diesel::{
-    ExpressionMethods as _, OptionalExtension as _, QueryDsl as _, Queryable, Selectable,
+    ExpressionMethods as _, JoinOnDsl as _, OptionalExtension as _, QueryDsl as _, Queryable, Selectable,
     SelectableHelper as _,
 };
-use diesel_async::{AsyncPgConnection, RunQueryDsl as _};
+use diesel_async::{AsyncConnection as _, AsyncPgConnection, RunQueryDsl as _};
 
-use super::{StoreError, schema::partition_state};
+use super::{
+    StoreError,
+    schema::{bulk_lanes, partition_state},
+};
 
 /// A row of `partition_state`.
 #[derive(Debug, Clone, PartialEq, Eq, Queryable, Selectable)]
@@ -24,25 +27,53 @@ pub(crate) struct PartitionState {
     pub(crate) next_nid: i64,
     pub(crate) room_published_seq: i64,
     pub(crate) user_published_seq: i64,
+}
+
+/// A row of `bulk_lanes`.
+#[derive(Debug, Clone, PartialEq, Eq, Queryable, Selectable)]
+#[diesel(table_name = bulk_lanes, check_for_backend(diesel::pg::Pg))]
+pub(crate) struct BulkLane {
+    pub(crate) partition: i16,
+    pub(crate) epoch: i64,
     pub(crate) bulk_offset: i64,
     pub(crate) bulk_input_id: Option<Vec<u8>>,
+    pub(crate) next_nid: i64,
 }
+
+/// Both rows of a partition.
+pub(crate) type Rows = (PartitionState, BulkLane);
 
 /// Takes partitions over: whoever owned them before commits nothing from here on.
 pub(crate) async fn claim(
     conn: &mut AsyncPgConnection,
     partitions: &[i16],
     owner: &str,
-) -> Result<Vec<PartitionState>, StoreError> {
+) -> Result<Vec<Rows>, StoreError> {
     if partitions.is_empty() {
         return Ok(Vec::new());
     }
-    diesel::update(partition_state::table.filter(partition_state::partition.eq_any(partitions)))
-        .set((partition_state::epoch.eq(partition_state::epoch + 1), partition_state::owner.eq(owner)))
-        .returning(PartitionState::as_returning())
-        .get_results(conn)
-        .await
-        .map_err(StoreError::query("partitions.claim"))
+    let claimed = conn.transaction(async |conn| {
+        let states: Vec<PartitionState> =
+            diesel::update(partition_state::table.filter(partition_state::partition.eq_any(partitions)))
+                .set((
+                    partition_state::epoch.eq(partition_state::epoch + 1),
+                    partition_state::owner.eq(owner),
+                ))
+                .returning(PartitionState::as_returning())
+                .get_results(conn)
+                .await?;
+        let mut rows = Vec::with_capacity(states.len());
+        for state in states {
+            let lane = diesel::update(bulk_lanes::table.find(state.partition))
+                .set(bulk_lanes::epoch.eq(state.epoch))
+                .returning(BulkLane::as_returning())
+                .get_result(conn)
+                .await?;
+            rows.push((state, lane));
+        }
+        Ok::<_, diesel::result::Error>(rows)
+    });
+    claimed.await.map_err(StoreError::query("partitions.claim"))
 }
 
 /// Lists the partitions of an owner.
@@ -104,10 +135,11 @@ pub(crate) async fn find(
 }
 
 /// Lists all partitions in order.
-pub(crate) async fn list(conn: &mut AsyncPgConnection) -> Result<Vec<PartitionState>, StoreError> {
+pub(crate) async fn list(conn: &mut AsyncPgConnection) -> Result<Vec<Rows>, StoreError> {
     partition_state::table
+        .inner_join(bulk_lanes::table.on(bulk_lanes::partition.eq(partition_state::partition)))
         .order(partition_state::partition)
-        .select(PartitionState::as_select())
+        .select((PartitionState::as_select(), BulkLane::as_select()))
         .load(conn)
         .await
         .map_err(StoreError::query("partitions.list"))

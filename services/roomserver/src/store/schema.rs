@@ -51,6 +51,16 @@ diesel::table! {
 }
 
 diesel::table! {
+    bulk_lanes (partition) {
+        partition -> Int2,
+        epoch -> Int8,
+        bulk_offset -> Int8,
+        bulk_input_id -> Nullable<Bytea>,
+        next_nid -> Int8,
+    }
+}
+
+diesel::table! {
     current_facts (room_nid, type_, state_key) {
         room_nid -> Int8,
         #[sql_name = "type"]
@@ -204,8 +214,6 @@ diesel::table! {
         next_nid -> Int8,
         room_published_seq -> Int8,
         user_published_seq -> Int8,
-        bulk_offset -> Int8,
-        bulk_input_id -> Nullable<Bytea>,
     }
 }
 
@@ -365,6 +373,7 @@ diesel::allow_tables_to_appear_in_same_query!(
     aliases,
     current_facts,
     backward_refs,
+    bulk_lanes,
     current_members,
     dead_letters,
     decisions,

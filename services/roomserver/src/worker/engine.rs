@@ -15,12 +15,13 @@ use ruma::UserId;
 use tracing::{debug, error, info, warn};
 
 use super::{
+    aside::Aside,
     cache::RoomCache,
     guests,
     intake::{BATCH_RECORDS, Input, Intake},
     partition::{INPUT_LOGS, Partition},
     publisher::{Lane, Publisher},
-    work::Work,
+    work::{Way, Work},
 };
 use crate::{
     app::App,
@@ -33,17 +34,14 @@ use crate::{
     },
 };
 
-/// Events after which a batch of the bulk lane ends: while nothing else has come lately, and else. Whatever comes while
-/// it is at work waits for it.
-const BULK_EVENTS: (usize, usize) = (256, 32);
-/// How long after live traffic batches of the bulk lane stay small.
-const LIVELY: Duration = Duration::from_secs(1);
-/// Events after which any other batch ends: a record may hold 500.
+/// Events after which a batch ends: one of live traffic, for which a record may hold 500, and one of the bulk lane, for
+/// which whatever comes meanwhile waits.
 const LIVE_EVENTS: usize = 512;
+const BULK_EVENTS: usize = 32;
 /// How often a record may fail on its own before it is set aside.
 const MAX_ATTEMPTS: u8 = 3;
 /// How long one batch may take in the database before the connection counts as lost.
-const BATCH_TIMEOUT: Duration = Duration::from_secs(30);
+pub(super) const BATCH_TIMEOUT: Duration = Duration::from_secs(30);
 /// Pauses between tries to get on, from the first to the longest.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
 /// How long a partition is left to another instance that has taken it over, although the group says it is ours.
@@ -63,7 +61,7 @@ pub(super) struct Engine {
     pub(super) env: Arc<Env>,
     pub(super) publisher: Publisher,
     ownership: Ownership,
-    guest_access: guests::Changes,
+    pub(super) guest_access: guests::Changes,
     pub(super) intake: Intake,
     /// The connection that writes; `None` after a failure.
     pub(super) conn: Option<AsyncPgConnection>,
@@ -88,7 +86,9 @@ pub(super) struct Engine {
     /// For how long live traffic goes before bulk.
     bulk_owes: Duration,
     /// When live traffic was last worked off.
-    last_live: Instant,
+    pub(super) last_live: Instant,
+    /// The bulk lane, as far as it does not go in turn.
+    pub(super) aside: Aside,
 }
 
 /// Why the worker could not go on with a batch.
@@ -150,6 +150,7 @@ impl Engine {
             at_work: InputLog::Room,
             bulk_owes: Duration::ZERO,
             last_live: Instant::now(),
+            aside: Aside::default(),
         })
     }
 
@@ -189,7 +190,8 @@ impl Engine {
         if self.heard || !self.unconfirmed.is_empty() || self.started.elapsed() > JOIN_PATIENCE {
             self.app.board.set_joined();
         }
-        if !self.intake.is_empty() {
+        self.begin_aside();
+        if self.has_work() {
             self.work_off().await?;
             return Ok(true);
         }
@@ -198,6 +200,8 @@ impl Engine {
             return Ok(false);
         }
         let full = self.publisher.is_full();
+        let (busy, pause) = (self.aside.is_busy(), self.aside.pause());
+        let paused = !busy && !self.intake.pending_bulk.is_empty();
         tokio::select! {
             biased;
             event = self.ownership.next() => match event {
@@ -205,6 +209,8 @@ impl Engine {
                 None => return Ok(false),
             },
             () = self.publisher.has_room(), if full => {}
+            run = self.aside.ended(), if busy => self.take_aside(run).await?,
+            () = tokio::time::sleep(pause), if paused => {}
             inputs = self.intake.next(), if !full => {
                 let inputs = inputs?;
                 self.accept(inputs).await?;
@@ -239,26 +245,36 @@ impl Engine {
         Ok(())
     }
 
+    /// Whether the bulk lane goes on with something that goes in turn.
+    fn has_bulk(&self) -> bool {
+        !self.aside.is_busy() && self.intake.pending_bulk.front().is_some_and(|input| !input.aside)
+    }
+
+    /// Whether there is something to be processed in turn.
+    fn has_work(&self) -> bool {
+        !self.intake.pending.is_empty() || self.has_bulk()
+    }
+
     /// Works off what was read. After an error the rest stays, to be tried again.
     ///
     /// Bulk has batches of its own. While live traffic waits, it gets at most a quarter of the time: after a batch of it,
     /// live batches go first for three times as long as it took.
     async fn work_off(&mut self) -> Result<(), EngineError> {
-        while !self.intake.is_empty() {
+        while self.has_work() {
             let live_waits = !self.intake.pending.is_empty();
-            let bulk_waits = !self.intake.pending_bulk.is_empty();
+            let bulk_waits = self.has_bulk();
             let bulk = bulk_waits && (!live_waits || self.bulk_owes.is_zero());
             if !live_waits {
                 self.bulk_owes = Duration::ZERO;
             }
             self.at_work = if bulk { InputLog::RoomBulk } else { InputLog::Room };
             let queue = self.intake.queue(self.at_work);
-            let most = match bulk {
-                false => LIVE_EVENTS,
-                true if self.last_live.elapsed() > LIVELY => BULK_EVENTS.0,
-                true => BULK_EVENTS.1,
+            let count = if bulk {
+                let in_turn = queue.iter().take_while(|input| !input.aside).count();
+                batch_count(queue, BULK_EVENTS).min(in_turn)
+            } else {
+                batch_count(queue, LIVE_EVENTS)
             };
-            let count = batch_count(queue, most);
             let started = Instant::now();
             let step = self.process(count, None).await?;
             if bulk {
@@ -348,7 +364,8 @@ impl Engine {
         let inputs = self.intake.queue(self.at_work).make_contiguous();
         let inputs = &inputs[..count.min(inputs.len())];
         let applied = async {
-            let mut work = Work::begin(&conn, &self.env, &self.partitions, &self.rooms, inputs).await?;
+            let mut work =
+                Work::begin(&conn, &self.env, &self.partitions, &self.rooms, (Way::Main, inputs)).await?;
             if poison.is_none() {
                 work.foresee(inputs).await?;
             }
@@ -363,7 +380,7 @@ impl Engine {
             }
             Ok::<_, StoreError>((work.finish(|lane| self.publisher.published(lane)), count))
         };
-        let (mut done, count) = match applied.await {
+        let (done, count) = match applied.await {
             Ok(done) => done,
             Err(failure) => return self.after_failure(conn, failure).await,
         };
@@ -372,8 +389,6 @@ impl Engine {
             self.conn = Some(conn);
             return Ok(Step::Committed(count));
         }
-        // What nobody has read yet may be undone and done again. Outputs are read as soon as they are committed.
-        done.batch.may_be_undone = self.at_work == InputLog::RoomBulk && done.outputs.is_empty();
         metrics::histogram!(names::APPLY_DURATION).record(started.elapsed());
         let committing = Instant::now();
         match Batch::commit(&done.batch, &conn).await {
@@ -416,19 +431,13 @@ impl Engine {
         Ok(Step::Committed(count))
     }
 
-    /// Tells whether a failure is the fault of a record or of the world. Postgres refuses a record if it is in its right
-    /// mind and refuses all the same.
+    /// Tells whether a failure is the fault of a record or of the world: see [`is_refused`].
     async fn after_failure(
         &mut self,
         mut conn: AsyncPgConnection,
         failure: StoreError,
     ) -> Result<Step, EngineError> {
-        let refused = matches!(
-            &failure,
-            StoreError::Query { source: diesel::result::Error::DatabaseError(kind, _), .. }
-                if matches!(kind, diesel::result::DatabaseErrorKind::Unknown)
-        );
-        if !refused && !failure.is_deterministic() {
+        if !is_refused(&failure) {
             return Err(failure.into());
         }
         if conn.batch_execute("ROLLBACK; SELECT 1").await.is_err() {
@@ -494,6 +503,7 @@ impl Engine {
 
     /// Gives everything up in order: the next owner need not publish or process anything twice.
     async fn shut_down(mut self) {
+        self.end_aside().await;
         let published = tokio::time::timeout(PUBLISH_DRAIN, self.publisher.is_idle()).await;
         if published.is_err() {
             info!("not everything was published; the next owner will do it");
@@ -507,6 +517,17 @@ impl Engine {
         }
         self.publisher.stop();
     }
+}
+
+/// Whether a failure is the fault of a record and not of the world, as far as the error tells. Postgres refuses a record if
+/// it is in its right mind and refuses all the same.
+pub(super) fn is_refused(failure: &StoreError) -> bool {
+    let unknown = matches!(
+        failure,
+        StoreError::Query { source: diesel::result::Error::DatabaseError(kind, _), .. }
+            if matches!(kind, diesel::result::DatabaseErrorKind::Unknown)
+    );
+    unknown || failure.is_deterministic()
 }
 
 /// Records that make a batch: as few as hold so many events, at least one.
@@ -563,7 +584,7 @@ pub(super) fn now_ms() -> i64 {
 }
 
 #[expect(clippy::cast_precision_loss, reason = "measurements are floats")]
-fn measure(inputs: &[Input], decided: &HashMap<(InputLog, u32), Vec<super::board::Decided>>) {
+pub(super) fn measure(inputs: &[Input], decided: &HashMap<(InputLog, u32), Vec<super::board::Decided>>) {
     metrics::histogram!(names::BATCH_SIZE).record(inputs.len() as f64);
     let now = now_ms();
     if let Some(oldest) = inputs.iter().map(|input| input.produced_ts).filter(|ts| *ts > 0).min() {

@@ -35,6 +35,8 @@ pub(super) struct Input {
     pub(super) body: Body,
     /// How often it has failed on its own.
     pub(super) attempts: u8,
+    /// Whether it may be processed aside of live traffic.
+    pub(super) aside: bool,
 }
 
 /// What a record holds.
@@ -121,11 +123,6 @@ impl Intake {
     pub(super) fn drop_pending(&mut self, unwanted: impl Fn(&Input) -> bool) {
         self.pending.retain(|input| !unwanted(input));
         self.pending_bulk.retain(|input| !unwanted(input));
-    }
-
-    /// Whether nothing waits.
-    pub(super) fn is_empty(&self) -> bool {
-        self.pending.is_empty() && self.pending_bulk.is_empty()
     }
 
     /// The queue of a lane.
@@ -232,6 +229,7 @@ fn input<R: Envelope>(log: InputLog, entry: Entry<R>, body: impl FnOnce(R) -> Bo
         payload: payload.clone(),
         body: Body::Poison(error),
         attempts: 0,
+        aside: false,
     };
     let record = match record {
         Ok(record) => record,
@@ -255,7 +253,13 @@ fn input<R: Envelope>(log: InputLog, entry: Entry<R>, body: impl FnOnce(R) -> Bo
         Some(error) => Body::Poison(error),
         None => body(record),
     };
-    Input { log, partition, offset, input_id, produced_ts, payload, body, attempts: 0 }
+    let aside = log == InputLog::RoomBulk && is_chunk(&body);
+    Input { log, partition, offset, input_id, produced_ts, payload, body, attempts: 0, aside }
+}
+
+fn is_chunk(body: &Body) -> bool {
+    let Body::Room(input) = body else { return false };
+    matches!(input.record.body, Some(input_room_event::Body::Snapshot(_)))
 }
 
 /// What stands for the ID of a record that has none.

@@ -90,6 +90,7 @@ impl Engine {
 
     /// Lets partitions go, and tells the database so where they are still ours.
     pub(super) async fn release(&mut self, lost: &[u32]) -> Result<(), EngineError> {
+        self.end_aside().await;
         // What was published is worth noting: the next owner need not do it again.
         let flushed = self.flush().await;
         let mut released = Ok(());
@@ -120,6 +121,7 @@ impl Engine {
     /// Connects if need be, and claims what the group has given us. After a failure this also claims again what we had:
     /// the new epoch settles whether a commit that was cut off has happened.
     pub(super) async fn settle(&mut self) -> Result<(), EngineError> {
+        self.end_aside().await;
         let again = self.conn.is_none();
         let mut conn = match self.conn.take() {
             Some(conn) => conn,
@@ -136,9 +138,9 @@ impl Engine {
         let numbers: Vec<i16> = claim.iter().map(|number| small(*number)).collect();
         let rows = partitions::claim(&mut conn, &numbers, self.app.board.address()).await?;
         for row in &rows {
-            let Ok(number) = u32::try_from(row.partition) else { continue };
+            let Ok(number) = u32::try_from(row.0.partition) else { continue };
             let known = self.partitions.get(&number);
-            let taken = match Partition::from_row(row) {
+            let taken = match Partition::from_rows(row) {
                 Ok(partition) => partition,
                 Err(failure) => {
                     report_corrupt(number, &failure);
@@ -155,7 +157,7 @@ impl Engine {
             } else {
                 self.start_reading(number, taken).await?;
             }
-            self.publish_again(&mut conn, row).await?;
+            self.publish_again(&mut conn, &row.0).await?;
         }
         self.conn = Some(conn);
         self.count_owned();
@@ -245,6 +247,7 @@ impl Engine {
     /// Looks whether partitions are still ours, and lets go of those that are not; `true` if anything was amiss. The
     /// caller has to begin its batch again.
     pub(super) async fn reconcile(&mut self) -> Result<bool, EngineError> {
+        self.end_aside().await;
         let mut conn = match self.conn.take() {
             Some(conn) => conn,
             None => connect(&self.app).await?,
@@ -252,7 +255,7 @@ impl Engine {
         let rows = partitions::list(&mut conn).await?;
         self.conn = Some(conn);
         let mut amiss = false;
-        for row in rows {
+        for (row, bulk) in rows {
             let Ok(number) = u32::try_from(row.partition) else { continue };
             let Some(partition) = self.partitions.get(&number) else { continue };
             if row.epoch != partition.epoch {
@@ -265,7 +268,7 @@ impl Engine {
                 self.let_go(number).await?;
             } else if row.room_offset != partition.room.stored
                 || row.user_offset != partition.user.stored
-                || row.bulk_offset != partition.bulk.stored
+                || bulk.bulk_offset != partition.bulk.stored
             {
                 // A commit happened of which we do not know. Claim everything again and read where it stands.
                 amiss = true;

@@ -6,7 +6,7 @@ use plexus_proto::input::v1::InputLog;
 use super::InputId;
 use crate::{
     rooms::Counters,
-    store::{StoreError, partitions::PartitionState},
+    store::{StoreError, partitions},
 };
 
 /// The input logs of a partition.
@@ -25,6 +25,8 @@ pub(super) struct Partition {
     pub(super) bulk: Lane,
     /// What rooms are given next.
     pub(super) counters: Counters,
+    /// Next numeric ID for what is processed aside.
+    pub(super) aside_nid: i64,
     /// Next `seq` of `OutputUserEvent`.
     pub(super) next_user_seq: i64,
     /// What the database says was published.
@@ -53,14 +55,15 @@ pub(super) struct Check {
 }
 
 impl Partition {
-    /// Reads it from its row. Lanes begin where the row says; [`Lane::read`] is set when the log has been looked at.
-    pub(super) fn from_row(row: &PartitionState) -> Result<Self, StoreError> {
+    /// Reads it from its rows. Lanes begin where these say; [`Lane::read`] is set when the log has been looked at.
+    pub(super) fn from_rows((row, bulk): &partitions::Rows) -> Result<Self, StoreError> {
         Ok(Self {
             epoch: row.epoch,
             room: Lane::new(row.room_offset, row.room_input_id.clone())?,
             user: Lane::new(row.user_offset, row.user_input_id.clone())?,
-            bulk: Lane::new(row.bulk_offset, row.bulk_input_id.clone())?,
+            bulk: Lane::new(bulk.bulk_offset, bulk.bulk_input_id.clone())?,
             counters: Counters { next_nid: row.next_nid, next_seq: row.next_room_seq },
+            aside_nid: bulk.next_nid,
             next_user_seq: row.next_user_seq,
             room_published: row.room_published_seq,
             user_published: row.user_published_seq,

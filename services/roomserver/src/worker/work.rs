@@ -32,7 +32,7 @@ use crate::{
     rooms::{self, Applied, Env, Needs, NodeNid, Outcome, ParkedNid, Room, RoomInput, RoomNid, Source},
     store::{
         StoreError,
-        batch::{Batch, DeadLetter, Fence, OutputRow, VerdictRow},
+        batch::{Batch, BulkFence, DeadLetter, Fence, OutputRow, VerdictRow},
         loads::{self, Key},
         output::encode_without_json,
         purge,
@@ -46,7 +46,7 @@ const MAX_UNPARKED: usize = 256;
 /// Rounds in which is loaded what inputs are going to ask for: a level of the state tries each.
 const MAX_FORESIGHT: usize = 8;
 /// How often an input may ask for more before it counts as broken.
-const MAX_LOADS: usize = 256;
+const MAX_LOADS: usize = 1024;
 
 /// What a batch comes to, before its commit.
 pub(super) struct Done {
@@ -66,8 +66,18 @@ pub(super) struct Done {
     pub(super) dead_letters: u64,
 }
 
+/// How a batch is processed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Way {
+    /// In turn with all others.
+    Main,
+    /// Aside of them, by a row of its own: see [`super::aside`].
+    Aside,
+}
+
 /// A batch at work.
 pub(super) struct Work<'a> {
+    way: Way,
     conn: &'a AsyncPgConnection,
     env: &'a Env,
     partitions: &'a BTreeMap<u32, Partition>,
@@ -95,7 +105,7 @@ impl<'a> Work<'a> {
         env: &'a Env,
         partitions: &'a BTreeMap<u32, Partition>,
         cached: &'a RoomCache,
-        inputs: &[Input],
+        (way, inputs): (Way, &[Input]),
     ) -> Result<Self, StoreError> {
         let mut keys: Vec<Key> = Vec::with_capacity(inputs.len() * 2);
         let mut unknown_rooms: Vec<&RoomId> = Vec::new();
@@ -145,6 +155,7 @@ impl<'a> Work<'a> {
             rooms.insert(id, Some(room));
         }
         Ok(Self {
+            way,
             conn,
             env,
             partitions,
@@ -171,7 +182,13 @@ impl<'a> Work<'a> {
             // Lost meanwhile; whoever owns it now reads the record.
             return Ok(());
         };
-        self.touched.entry(input.partition).or_insert_with(|| partition.clone());
+        self.touched.entry(input.partition).or_insert_with(|| {
+            let mut partition = partition.clone();
+            if self.way == Way::Aside {
+                partition.counters.next_nid = partition.aside_nid;
+            }
+            partition
+        });
         let verdict = match (&input.body, poison) {
             (_, Some(error)) => self.set_aside(input, error),
             (Body::Poison(error), None) => self.set_aside(input, error),
@@ -182,6 +199,11 @@ impl<'a> Work<'a> {
         let decided = Decided { offset: input.offset, input_id: input.input_id, verdict };
         self.decided.entry((input.log, input.partition)).or_default().push(decided);
         Ok(())
+    }
+
+    /// Whether all rooms that were loaded are unknown, or only being joined.
+    pub(super) fn are_rooms_incipient(&self) -> bool {
+        self.rooms.values().flatten().all(Room::is_incipient)
     }
 
     /// Moves the partition's offset behind the input.
@@ -376,8 +398,10 @@ impl<'a> Work<'a> {
             parked_records,
             snapshots,
             arrivals,
+            links,
             citing,
         } = needs;
+        let links: Vec<_> = links.into_iter().collect();
         let citing: Vec<_> = citing.into_iter().collect();
         let parked_records: Vec<_> = parked_records.into_iter().collect();
         let arrivals: Vec<_> = arrivals.iter().map(AsRef::as_ref).collect();
@@ -411,6 +435,7 @@ impl<'a> Work<'a> {
                     loads::find_receipts(conn, &wanted_receipts),
                     loads::find_parked_records(conn, &parked_records),
                     loads::find_arrivals(conn, &arrivals),
+                    loads::find_chains(conn, &links),
                     loads::find_citing(conn, &citing),
                 )
             },
@@ -427,6 +452,7 @@ impl<'a> Work<'a> {
             found_receipts,
             found_records,
             found_arrivals,
+            found_links,
             found_citing,
         ) = found;
         if found_nodes.iter().zip(&nodes).any(|(found, (_, wanted))| found.len() != wanted.len()) {
@@ -450,6 +476,7 @@ impl<'a> Work<'a> {
         source.parked.extend(found_parked);
         source.parked_records.extend(found_records);
         source.arrivals.extend(found_arrivals);
+        source.links.extend(found_links);
         source.citing.extend(found_citing);
         for (name, chunks) in found_snapshots {
             source.add_snapshot(name, chunks);
@@ -572,6 +599,23 @@ impl<'a> Work<'a> {
     pub(super) fn finish(mut self, published: impl Fn(Lane) -> i64) -> Done {
         for (number, after) in &mut self.touched {
             let Some(before) = self.partitions.get(number) else { continue };
+            if self.way == Way::Aside || after.bulk.stored != before.bulk.stored {
+                if self.way == Way::Aside {
+                    after.aside_nid = after.counters.next_nid;
+                    after.counters.next_nid = before.counters.next_nid;
+                }
+                self.batch.bulk_fences.push(BulkFence {
+                    partition: small(*number),
+                    epoch: before.epoch,
+                    offset_before: before.bulk.stored,
+                    offset: after.bulk.stored,
+                    input_id: after.bulk.stored_input_id.clone(),
+                    next_nid: after.aside_nid,
+                });
+            }
+            if self.way == Way::Aside {
+                continue;
+            }
             let lane = |log| Lane { log, partition: *number };
             after.room_published = after.room_published.max(published(lane(InputLog::Room)));
             after.user_published = after.user_published.max(published(lane(InputLog::User)));
@@ -580,9 +624,6 @@ impl<'a> Work<'a> {
                 epoch: before.epoch,
                 room_offset_before: before.room.stored,
                 user_offset_before: before.user.stored,
-                bulk_offset_before: before.bulk.stored,
-                bulk_offset: after.bulk.stored,
-                bulk_input_id: after.bulk.stored_input_id.clone(),
                 room_offset: after.room.stored,
                 room_input_id: after.room.stored_input_id.clone(),
                 user_offset: after.user.stored,

@@ -10,7 +10,6 @@ use super::{
 };
 use crate::rooms::Key;
 
-const DORA: &str = "@dora:b.example";
 const LEVELS: (&str, Option<&str>) = ("m.room.power_levels", Some(""));
 const MESSAGE: (&str, Option<&str>) = ("m.room.message", None);
 
@@ -52,34 +51,35 @@ impl Forks {
     }
 }
 
-/// Power levels that let Bob ban count in one fork alone. The topic of that fork, which all states have, cites them: so
-/// they are in the auth chain of every state and take no part in a later resolution, where Bob may not ban.
+/// Power levels that count in one fork alone. The topic of that fork, which all states have, cites them: so they are in the
+/// auth chain of every state and take no part in a later resolution, where they would silence Carol.
 #[test]
 fn what_an_entry_of_all_states_rests_on_is_no_difference() {
     for version in ["6", "11"] {
         let (mut worlds, room) = three(version);
         let mut forks = Forks { world: worlds.remove(0), room };
-        let front = forks.world.latest(&forks.room).into_iter().next().unwrap();
-        let levels = |bob: i64| json!({ "users": { ALICE: 100, BOB: bob } });
-        let member = ("m.room.member", Some(DORA));
-        let base = forks.send(&[&front], DORA, member, json!({ "membership": "join" }), 1);
+        let base = forks.world.latest(&forks.room).into_iter().next().unwrap();
+        let levels = |carol: i64| json!({ "users": { ALICE: 100, BOB: 60, CAROL: carol } });
+        let name = |name: &str| json!({ "name": name });
+        let named = ("m.room.name", Some(""));
 
-        let may = forks.send(&[&base], ALICE, LEVELS, levels(100), 2);
+        let old = forks.send(&[&base], ALICE, LEVELS, levels(0), 2);
         let topic = ("m.room.topic", Some(""));
-        let topic = forks.send(&[&may], ALICE, topic, json!({ "topic": "ours" }), 3);
-        let ban = forks.send(&[&topic], BOB, member, json!({ "membership": "ban" }), 4);
-        let may_not = forks.send(&[&base], ALICE, LEVELS, levels(0), 10);
+        let topic = forks.send(&[&old], ALICE, topic, json!({ "topic": "ours" }), 3);
+        let new = forks.send(&[&base], ALICE, LEVELS, levels(60), 10);
+        let merged = forks.send(&[&topic, &new], ALICE, MESSAGE, json!({}), 11);
+        assert_eq!(forks.world.after(&merged)[&Key::of("m.room.power_levels", "")], new);
 
-        let state = forks.world.after(&may_not);
-        let banned = forks.send_by(&state, &[&ban, &may_not], ALICE, MESSAGE, json!({}), 11);
-        let joined = forks.send_by(&state, &[&topic, &may_not], ALICE, MESSAGE, json!({}), 12);
-        let named = json!({ "membership": "join", "displayname": "Dora" });
-        let named = forks.send(&[&joined], DORA, member, named, 13);
-        let of_dora = Key::of("m.room.member", DORA);
-        assert_eq!(forks.world.after(&banned)[&of_dora], ban);
-        assert_eq!(forks.world.after(&named)[&of_dora], named);
+        // It cites the old power levels, which let it pass as well.
+        let state = forks.world.after(&topic);
+        let one = forks.send_by(&state, &[&merged], ALICE, named, name("one"), 12);
+        let avatar = ("m.room.avatar", Some(""));
+        let avatar = forks.send(&[&one], CAROL, avatar, json!({ "url": "mxc://a.example/a" }), 13);
+        let other = forks.send(&[&merged], ALICE, named, name("other"), 14);
 
-        let merge = forks.send(&[&banned, &named], CAROL, MESSAGE, json!({}), 14);
-        assert_eq!(forks.world.after(&merge)[&of_dora], named, "version {version}");
+        let last = forks.send(&[&avatar, &other], BOB, MESSAGE, json!({}), 15);
+        let after = forks.world.after(&last);
+        assert_eq!(after.get(&Key::of("m.room.avatar", "")), Some(&avatar), "version {version}");
+        assert_eq!(after[&Key::of("m.room.name", "")], other);
     }
 }

@@ -15,7 +15,6 @@ pub(crate) struct Fence {
     pub(crate) epoch: i64,
     pub(crate) room_offset_before: i64,
     pub(crate) user_offset_before: i64,
-    pub(crate) bulk_offset_before: i64,
     pub(crate) room_offset: i64,
     pub(crate) room_input_id: Option<Vec<u8>>,
     pub(crate) user_offset: i64,
@@ -25,8 +24,17 @@ pub(crate) struct Fence {
     pub(crate) next_nid: i64,
     pub(crate) room_published_seq: i64,
     pub(crate) user_published_seq: i64,
-    pub(crate) bulk_offset: i64,
-    pub(crate) bulk_input_id: Option<Vec<u8>>,
+}
+
+/// Where the bulk lane of a partition stands before and after the batch.
+#[derive(Debug, Clone)]
+pub(crate) struct BulkFence {
+    pub(crate) partition: i16,
+    pub(crate) epoch: i64,
+    pub(crate) offset_before: i64,
+    pub(crate) offset: i64,
+    pub(crate) input_id: Option<Vec<u8>>,
+    pub(crate) next_nid: i64,
 }
 
 /// A row of `output_log` or `user_output_log`.
@@ -75,23 +83,33 @@ statement! {
         next_nid: Array<Int8> => Vec<i64>,
         room_published_seq: Array<Int8> => Vec<i64>,
         user_published_seq: Array<Int8> => Vec<i64>,
-        bulk_offset_before: Array<Int8> => Vec<i64>,
-        bulk_offset: Array<Int8> => Vec<i64>,
-        bulk_input_id: Array<Nullable<Binary>> => Vec<Option<&'a [u8]>>,
     }
     "UPDATE partition_state AS s SET \
      room_offset = v.room_offset, room_input_id = v.room_input_id, \
      user_offset = v.user_offset, user_input_id = v.user_input_id, \
      next_room_seq = v.next_room_seq, next_user_seq = v.next_user_seq, next_nid = v.next_nid, \
-     room_published_seq = v.room_published_seq, user_published_seq = v.user_published_seq, \
-     bulk_offset = v.bulk_offset, bulk_input_id = v.bulk_input_id \
+     room_published_seq = v.room_published_seq, user_published_seq = v.user_published_seq \
      FROM unnest(",
     ") AS v(partition, epoch, room_offset_before, user_offset_before, room_offset, room_input_id, user_offset, \
-     user_input_id, next_room_seq, next_user_seq, next_nid, room_published_seq, user_published_seq, \
-     bulk_offset_before, bulk_offset, bulk_input_id) \
+     user_input_id, next_room_seq, next_user_seq, next_nid, room_published_seq, user_published_seq) \
      WHERE s.partition = v.partition AND s.epoch = v.epoch \
-     AND s.room_offset = v.room_offset_before AND s.user_offset = v.user_offset_before \
-     AND s.bulk_offset = v.bulk_offset_before"
+     AND s.room_offset = v.room_offset_before AND s.user_offset = v.user_offset_before"
+}
+
+statement! {
+    /// Compares and sets `bulk_lanes`: it touches as many rows as it has values, or the owner is stale.
+    FenceBulk {
+        partition: Array<Int2> => Vec<i16>,
+        epoch: Array<Int8> => Vec<i64>,
+        offset_before: Array<Int8> => Vec<i64>,
+        bulk_offset: Array<Int8> => Vec<i64>,
+        bulk_input_id: Array<Nullable<Binary>> => Vec<Option<&'a [u8]>>,
+        next_nid: Array<Int8> => Vec<i64>,
+    }
+    "UPDATE bulk_lanes AS s SET \
+     bulk_offset = v.bulk_offset, bulk_input_id = v.bulk_input_id, next_nid = v.next_nid FROM unnest(",
+    ") AS v(partition, epoch, offset_before, bulk_offset, bulk_input_id, next_nid) \
+     WHERE s.partition = v.partition AND s.epoch = v.epoch AND s.bulk_offset = v.offset_before"
 }
 
 statement! {
@@ -156,12 +174,23 @@ pub(super) fn fence(pipeline: &mut Pipeline<'_>, fences: &[Fence]) {
         next_nid: fences.iter().map(|row| row.next_nid).collect(),
         room_published_seq: fences.iter().map(|row| row.room_published_seq).collect(),
         user_published_seq: fences.iter().map(|row| row.user_published_seq).collect(),
-        bulk_offset_before: fences.iter().map(|row| row.bulk_offset_before).collect(),
-        bulk_offset: fences.iter().map(|row| row.bulk_offset).collect(),
-        bulk_input_id: fences.iter().map(|row| row.bulk_input_id.as_deref()).collect(),
         lifetime: PhantomData,
     };
     pipeline.add(FencePartitions::NAME, statement);
+}
+
+/// Sets bulk lanes forward, if they are still ours.
+pub(super) fn fence_bulk(pipeline: &mut Pipeline<'_>, fences: &[BulkFence]) {
+    let statement = FenceBulk {
+        partition: fences.iter().map(|row| row.partition).collect(),
+        epoch: fences.iter().map(|row| row.epoch).collect(),
+        offset_before: fences.iter().map(|row| row.offset_before).collect(),
+        bulk_offset: fences.iter().map(|row| row.offset).collect(),
+        bulk_input_id: fences.iter().map(|row| row.input_id.as_deref()).collect(),
+        next_nid: fences.iter().map(|row| row.next_nid).collect(),
+        lifetime: PhantomData,
+    };
+    pipeline.add(FenceBulk::NAME, statement);
 }
 
 /// Adds to the output logs.

@@ -12,7 +12,6 @@ use diesel::{
     sql_types::{Array, Bool, Int8, Text},
 };
 use diesel_async::{AsyncPgConnection, RunQueryDsl as _};
-use plexus_events::resolve::Citing;
 use ruma::{EventId, OwnedEventId};
 
 use super::corrupt;
@@ -66,42 +65,6 @@ pub(crate) async fn find_arrivals(
         arrival.redactions.sort_unstable();
     }
     Ok(found)
-}
-
-query! {
-    /// State events that cite events as auth events: of each one more than [`MAX_CITING`] at most.
-    FindCiting {
-        event_nid: Array<Int8> => Vec<i64>,
-    } -> (Int8, Int8),
-    "SELECT w.nid, c.event_nid FROM unnest(",
-    ") AS w(nid) CROSS JOIN LATERAL (SELECT event_nid FROM events \
-     WHERE auth_nids @> ARRAY[w.nid] AND state_key IS NOT NULL LIMIT 10001) AS c"
-}
-
-/// Most events citing another that resolution looks through.
-const MAX_CITING: usize = 10_000;
-
-/// Finds the state events that cite events as auth events: an entry for each that was asked for.
-pub(crate) async fn find_citing(
-    mut conn: &AsyncPgConnection,
-    nids: &[EventNid],
-) -> Result<Vec<(EventNid, Citing<EventNid>)>, StoreError> {
-    if nids.is_empty() {
-        return Ok(Vec::new());
-    }
-    let statement = FindCiting { event_nid: nids.iter().map(|nid| nid.0).collect(), lifetime: PhantomData };
-    let rows: Vec<(i64, i64)> =
-        statement.load(&mut conn).await.map_err(StoreError::query(FindCiting::NAME))?;
-    let mut citing: HashMap<EventNid, Vec<EventNid>> = HashMap::new();
-    for (cited, event) in rows {
-        citing.entry(EventNid(cited)).or_default().push(EventNid(event));
-    }
-    let found = nids.iter().map(|nid| {
-        let events = citing.remove(nid).unwrap_or_default();
-        let known = if events.len() > MAX_CITING { Citing::Unknown } else { Citing::Known(events.into()) };
-        (*nid, known)
-    });
-    Ok(found.collect())
 }
 
 /// Finds the parked events of a room.

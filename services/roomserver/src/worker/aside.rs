@@ -1,0 +1,253 @@
+//! The bulk lane aside of live traffic: chunks of the state of rooms that are only being joined.
+//!
+//! Such a room has nobody here yet, and nothing of live traffic touches it. So its chunks are applied and committed by
+//! a task and a connection of their own, one batch at a time: no live batch waits for them, nor for their commit. They
+//! compare and set the partition's row of `bulk_lanes`, as all others do `partition_state`, and take their numeric IDs
+//! from it. The commit does not wait for the disk: nobody reads anything of it before the join, whose own commit does.
+//!
+//! What does not fit goes back to the queue, and is processed in turn with everything else.
+
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use diesel_async::{AsyncPgConnection, SimpleAsyncConnection as _};
+use plexus_proto::input::v1::InputLog;
+use tokio::task::JoinHandle;
+use tracing::{debug, warn};
+
+use super::{
+    cache::RoomCache,
+    engine::{BATCH_TIMEOUT, Engine, EngineError, connect, is_refused, measure},
+    intake::Input,
+    partition::Partition,
+    work::{Done, Way, Work},
+};
+use crate::{
+    app::App,
+    metrics as names,
+    rooms::Env,
+    store::{
+        StoreError,
+        batch::{Batch, CommitError},
+    },
+};
+
+/// Events after which a batch ends: while nothing else has come lately, and else.
+const EVENTS: (usize, usize) = (256, 32);
+/// Most records of a batch.
+const RECORDS: usize = 16;
+/// How long after live traffic it counts as lively.
+const LIVELY: Duration = Duration::from_secs(1);
+/// For how long a batch is followed by a pause while traffic is lively, by its own length: the machine has other work.
+const PAUSE: u32 = 1;
+
+/// What is done aside.
+#[derive(Default)]
+pub(super) struct Aside {
+    conn: Option<AsyncPgConnection>,
+    under_way: Option<JoinHandle<Run>>,
+    /// When the next batch may begin.
+    not_before: Option<Instant>,
+}
+
+/// A batch that has ended.
+pub(super) struct Run {
+    conn: Option<AsyncPgConnection>,
+    inputs: Vec<Input>,
+    took: Duration,
+    ended: Ended,
+}
+
+enum Ended {
+    Committed(Box<Done>),
+    /// It is not for this way, or a record of it is at fault: to be processed in turn.
+    InTurn,
+    /// A partition of it is not ours any more, or stands elsewhere than we believed.
+    Stale,
+    /// What became of it is not known.
+    Failed(StoreError),
+}
+
+impl Aside {
+    /// Waits until the batch under way has ended; for ever if there is none. Cancel-safe.
+    pub(super) async fn ended(&mut self) -> Option<Run> {
+        let Some(task) = &mut self.under_way else { return std::future::pending().await };
+        let run = task.await;
+        self.under_way = None;
+        run.inspect_err(|failure| warn!(%failure, "a batch of the bulk lane has broken off")).ok()
+    }
+
+    pub(super) fn is_busy(&self) -> bool {
+        self.under_way.is_some()
+    }
+
+    /// How long the next batch has to wait.
+    pub(super) fn pause(&self) -> Duration {
+        self.not_before.map_or(Duration::ZERO, |at| at.saturating_duration_since(Instant::now()))
+    }
+}
+
+impl Engine {
+    /// Begins a batch with what waits first in the bulk lane, if it may be done aside and its time has come.
+    pub(super) fn begin_aside(&mut self) {
+        if self.aside.is_busy() || !self.aside.pause().is_zero() {
+            return;
+        }
+        let most = if self.last_live.elapsed() > LIVELY { EVENTS.0 } else { EVENTS.1 };
+        let mut events = 0;
+        let queue = &self.intake.pending_bulk;
+        let fitting = queue.iter().take(RECORDS).take_while(|input| {
+            let fits = input.aside && events < most;
+            events += input.events();
+            fits
+        });
+        let count = fitting.count();
+        if count == 0 {
+            return;
+        }
+        let inputs: Vec<Input> = self.intake.pending_bulk.drain(..count).collect();
+        let partitions = inputs
+            .iter()
+            .filter_map(|input| Some((input.partition, self.partitions.get(&input.partition)?.clone())));
+        let partitions = partitions.collect();
+        let (app, env, conn) = (self.app.clone(), Arc::clone(&self.env), self.aside.conn.take());
+        self.aside.under_way = Some(tokio::spawn(run(app, env, conn, partitions, inputs)));
+    }
+
+    /// Takes over what a batch has come to.
+    pub(super) async fn take_aside(&mut self, run: Option<Run>) -> Result<(), EngineError> {
+        match self.merge_aside(run) {
+            None => Ok(()),
+            Some(Ended::Failed(failure)) => Err(failure.into()),
+            Some(_) => self.reconcile().await.map(|_| ()),
+        }
+    }
+
+    /// Waits for the batch under way, before partitions are claimed or given up.
+    pub(super) async fn end_aside(&mut self) {
+        if self.aside.is_busy() {
+            let run = self.aside.ended().await;
+            self.merge_aside(run);
+        }
+    }
+
+    /// Returns what is still to be seen to: the partitions have to be looked at, or claimed again.
+    fn merge_aside(&mut self, run: Option<Run>) -> Option<Ended> {
+        let Some(Run { conn, mut inputs, took, ended }) = run else {
+            // Its inputs are gone with it: begin everything again from the database.
+            self.intake.clear();
+            self.partitions.clear();
+            let source = "a batch of the bulk lane has broken off".into();
+            return Some(Ended::Failed(StoreError::Connect { source }));
+        };
+        self.aside.conn = conn;
+        let lively = self.last_live.elapsed() <= LIVELY;
+        self.aside.not_before = lively.then(|| Instant::now() + took * PAUSE);
+        let done = match ended {
+            Ended::Committed(done) => done,
+            other => {
+                for input in &mut inputs {
+                    input.aside = !matches!(other, Ended::InTurn);
+                }
+                let partitions = &self.partitions;
+                inputs.retain(|input| partitions.contains_key(&input.partition));
+                for input in inputs.into_iter().rev() {
+                    self.intake.pending_bulk.push_front(input);
+                }
+                return (!matches!(other, Ended::InTurn)).then_some(other);
+            }
+        };
+        measure(&inputs, &done.decided);
+        metrics::counter!(names::DEAD_LETTERS).increment(done.dead_letters);
+        for room in done.batch.facts.changed("m.room.guest_access") {
+            self.guest_access.note(room);
+        }
+        let mut decided = done.decided;
+        for (number, after) in done.touched {
+            let Some(partition) = self.partitions.get_mut(&number) else { continue };
+            partition.bulk.stored = after.bulk.stored;
+            partition.bulk.stored_input_id = after.bulk.stored_input_id;
+            partition.aside_nid = after.aside_nid;
+            if let Some(decided) = decided.remove(&(InputLog::RoomBulk, number)) {
+                let position = u64::try_from(after.bulk.stored).unwrap_or(0);
+                self.app.board.publish(InputLog::RoomBulk, number, decided, position);
+            }
+        }
+        None
+    }
+}
+
+async fn run(
+    app: App,
+    env: Arc<Env>,
+    conn: Option<AsyncPgConnection>,
+    partitions: BTreeMap<u32, Partition>,
+    inputs: Vec<Input>,
+) -> Run {
+    let began = Instant::now();
+    let tried = tokio::time::timeout(BATCH_TIMEOUT, attempt(&app, &env, conn, &partitions, &inputs)).await;
+    let (conn, ended) = tried.unwrap_or_else(|_elapsed| {
+        let source = "the database did not finish a batch of the bulk lane in time".into();
+        (None, Ended::Failed(StoreError::Connect { source }))
+    });
+    Run { conn, inputs, took: began.elapsed(), ended }
+}
+
+async fn attempt(
+    app: &App,
+    env: &Env,
+    conn: Option<AsyncPgConnection>,
+    partitions: &BTreeMap<u32, Partition>,
+    inputs: &[Input],
+) -> (Option<AsyncPgConnection>, Ended) {
+    let mut conn = match conn {
+        Some(conn) => conn,
+        None => match connect(app).await {
+            Ok(conn) => conn,
+            Err(failure) => return (None, Ended::Failed(failure)),
+        },
+    };
+    let applied = match apply(&conn, env, partitions, inputs).await {
+        Ok(Some(done)) => Batch::commit(&done.batch, &conn).await.map(|()| done),
+        Ok(None) => return (Some(conn), Ended::InTurn),
+        Err(failure) => Err(failure.into()),
+    };
+    match applied {
+        Ok(done) => (Some(conn), Ended::Committed(Box::new(done))),
+        // The connection is inside of a transaction: it is dropped, which ends it.
+        Err(CommitError::Stale) => (None, Ended::Stale),
+        Err(CommitError::Store(failure)) if is_refused(&failure) => {
+            debug!(reason = %failure, "a batch of the bulk lane was refused");
+            match conn.batch_execute("ROLLBACK; SELECT 1").await {
+                Ok(()) => (Some(conn), Ended::InTurn),
+                Err(_) => (None, Ended::Failed(failure)),
+            }
+        }
+        Err(CommitError::Store(failure)) => (None, Ended::Failed(failure)),
+    }
+}
+
+/// Applies the inputs; `None` if they are not for this way.
+async fn apply(
+    conn: &AsyncPgConnection,
+    env: &Env,
+    partitions: &BTreeMap<u32, Partition>,
+    inputs: &[Input],
+) -> Result<Option<Done>, StoreError> {
+    // Rooms are read from the database each time: those in memory are live traffic's.
+    let cached = RoomCache::default();
+    let mut work = Work::begin(conn, env, partitions, &cached, (Way::Aside, inputs)).await?;
+    if !work.are_rooms_incipient() {
+        return Ok(None);
+    }
+    for input in inputs {
+        work.apply(input, None).await?;
+    }
+    let mut done = work.finish(|_| 0);
+    done.batch.may_be_undone = true;
+    let is_aside = done.outputs.is_empty() && !done.batch.bulk_fences.is_empty();
+    Ok(is_aside.then_some(done))
+}
