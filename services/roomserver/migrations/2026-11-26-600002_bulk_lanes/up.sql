@@ -19,3 +19,4 @@ SELECT partition, epoch, bulk_offset, bulk_input_id, next_nid FROM partition_sta
 ALTER TABLE partition_state DROP COLUMN bulk_offset, DROP COLUMN bulk_input_id;
 UPDATE partition_state SET next_nid = next_nid | (1::bigint << 50);
 COMMENT ON COLUMN partition_state.next_nid IS 'Next numeric ID: partition in the upper 12 bits, then a bit that is set, a counter in the lower 50.';
+COMMENT ON COLUMN snapshot_chunks.chunk IS 'Number of the chunk, from 0; -1 for what all of them come to.';

@@ -23,7 +23,7 @@ nid!(
     RoomNid
 );
 nid!(
-    /// Numeric ID of an event, in order of arrival within a partition.
+    /// Numeric ID of an event: within a partition, what came aside first, then all others, each in order of arrival.
     EventNid
 );
 nid!(
@@ -46,7 +46,8 @@ impl NodeNid {
 /// What a partition hands out next. `apply` advances a copy, which takes effect with the commit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Counters {
-    /// Next numeric ID: partition in the upper 12 bits, a counter in the lower 51.
+    /// Next numeric ID: partition in the upper 12 bits, then a bit that is clear for what is processed aside, a counter in
+    /// the lower 50.
     pub(crate) next_nid: i64,
     /// Next sequence number of `OutputRoomEvent`.
     pub(crate) next_seq: i64,

@@ -24,7 +24,7 @@ use super::{
 /// Parked events of a room after which only those are kept that no other one cites.
 const MAX_PARKED: usize = 100;
 /// Parked events of a room after which the oldest ones are given up.
-const MAX_KEPT: usize = 200;
+const MAX_KEPT: usize = 1_000;
 /// How long an event may be parked, in milliseconds.
 const MAX_AGE: i64 = 24 * 60 * 60 * 1000;
 /// How often what is missing is asked for.

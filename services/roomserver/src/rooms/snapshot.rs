@@ -1,12 +1,12 @@
 //! State as another server tells it: it comes ahead in chunks of outliers, and becomes the state before an event that
-//! names it. The trie is built once, when that event comes.
+//! names it. The tries are built once, with the last chunk or else when that event comes.
 
 use std::{
     collections::{BTreeMap, HashMap},
     sync::Arc,
 };
 
-use bytes::Buf as _;
+use bytes::{Buf as _, Bytes};
 use plexus_events::{RoomRules, canonical, hash};
 use plexus_proto::{
     common::v1::ErrorReason,
@@ -18,7 +18,7 @@ use super::{
     apply::{Env, RoomInput},
     create,
     event::{StoredEvent, flags},
-    ids::{Counters, EventNid},
+    ids::{Counters, EventNid, NodeNid},
     intent::chain,
     outcome::{MemberRow, Outcome, SnapshotChunkRow, accepted},
     receive::{self, Incoming, bad_state, invalid},
@@ -43,6 +43,10 @@ const MAX_ENTRIES: usize = 5000;
 const MAX_CHUNKS: u32 = 10_000;
 /// Bytes of an encoded entry: what it is, key, event.
 const ENTRY_BYTES: usize = 25;
+/// In place of the number of a chunk: what all of them come to.
+const SUM: i32 = -1;
+/// Bytes of an encoded sum: chunks, entries, joined and invited members, both roots.
+const SUM_BYTES: usize = 32;
 
 /// What an entry is, as far as its event does not have to be read again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -168,14 +172,31 @@ pub(super) fn apply(mut work: Work<'_>, chunk: &SnapshotChunk) -> Result<Outcome
         encoded.extend_from_slice(&key_of(&event.event_type, &state_key).0.to_be_bytes());
         encoded.extend_from_slice(&event.nid.0.to_be_bytes());
     }
+    let encoded = bytes(encoded);
+    if chunk.last {
+        let mut chunks = chunks(&mut work, token)?;
+        chunks.insert(index, encoded.clone());
+        let in_order = chunks.keys().zip(0_i32..).all(|(chunk, expected)| *chunk == expected);
+        if !in_order || chunks.len() != usize::try_from(index).unwrap_or(0) + 1 {
+            return Err(bad_state(
+                "chunks of the snapshot are missing, or there are more behind the last one",
+            ));
+        }
+        let sum = put_together(&mut work, &chunks)?;
+        keep(&mut work, token, SUM, bytes(sum.encode()));
+    }
+    keep(&mut work, token, index, encoded);
+    Ok(work.applied(accepted(None, 0)))
+}
+
+fn keep(work: &mut Work<'_>, token: Token, chunk: i32, entries: Bytes) {
     work.rows.snapshot_chunks.push(SnapshotChunkRow {
         room_nid: work.room.identity.nid,
         token,
-        chunk: index,
-        entries: bytes(encoded),
+        chunk,
+        entries,
         created_ts: work.record.produced_ts,
     });
-    Ok(work.applied(accepted(None, 0)))
 }
 
 type Known = HashMap<OwnedEventId, Arc<StoredEvent>>;
@@ -242,23 +263,79 @@ fn tell_member(work: &mut Work<'_>, event: &StoredEvent, user: &str) -> Result<(
     Ok(())
 }
 
-/// Puts a snapshot together.
+/// What the chunks of a snapshot come to.
+struct Sum {
+    chunks: u32,
+    entries: u32,
+    told: Told,
+}
+
+impl Sum {
+    fn encode(&self) -> Vec<u8> {
+        let mut encoded = Vec::with_capacity(SUM_BYTES);
+        encoded.extend_from_slice(&self.chunks.to_be_bytes());
+        encoded.extend_from_slice(&self.entries.to_be_bytes());
+        encoded.extend_from_slice(&self.told.joined.to_be_bytes());
+        encoded.extend_from_slice(&self.told.invited.to_be_bytes());
+        encoded.extend_from_slice(&self.told.state.members.root_column().to_be_bytes());
+        encoded.extend_from_slice(&self.told.state.other.root_column().to_be_bytes());
+        encoded
+    }
+
+    fn decode(mut encoded: &[u8]) -> Option<Self> {
+        if encoded.len() != SUM_BYTES {
+            return None;
+        }
+        let (chunks, entries) = (encoded.get_u32(), encoded.get_u32());
+        let (joined, invited) = (encoded.get_i32(), encoded.get_i32());
+        let mut trie = || Trie::stored(NodeNid::from_column(encoded.get_i64()));
+        let state = State { members: trie(), other: trie() };
+        Some(Self { chunks, entries, told: Told { state, joined, invited } })
+    }
+}
+
+/// The chunks of a snapshot by number.
+fn chunks(work: &mut Work<'_>, token: Token) -> Result<BTreeMap<i32, Bytes>, Stop> {
+    let name = (work.room.identity.nid, token);
+    if let Some(chunks) = work.source.snapshots.get(&name) {
+        return Ok(chunks.clone());
+    }
+    work.needs.snapshots.insert(name);
+    work.settle()?;
+    Err(bad_state("the snapshot is lacking and nothing to be loaded"))
+}
+
+/// Finds the state that an event names as the one before it.
 pub(super) fn read(work: &mut Work<'_>, told: &StateBefore) -> Result<Told, Stop> {
     let token = token_of(&told.snapshot_token)?;
-    let name = (work.room.identity.nid, token);
-    let Some(chunks) = work.source.snapshots.get(&name) else {
-        work.needs.snapshots.insert(name);
-        work.settle()?;
-        return Err(bad_state("the snapshot is lacking and nothing to be loaded"));
+    let chunks = chunks(work, token)?;
+    let sum = match chunks.get(&SUM) {
+        Some(sum) => {
+            Sum::decode(sum).ok_or_else(|| Stop::Poison("the sum of the snapshot is damaged".to_owned()))?
+        }
+        None => {
+            let in_order = chunks.keys().zip(0_i32..).all(|(chunk, index)| *chunk == index);
+            if !in_order {
+                return Err(bad_state("chunks of the snapshot are missing"));
+            }
+            put_together(work, &chunks)?
+        }
     };
-    let count = u32::try_from(chunks.len()).unwrap_or(u32::MAX);
-    let in_order = chunks.keys().zip(0_i32..).all(|(chunk, index)| *chunk == index);
-    if count != told.chunks || !in_order {
+    if sum.chunks != told.chunks {
         return Err(bad_state("chunks of the snapshot are missing, or there are more than were announced"));
     }
+    if sum.entries != told.events {
+        return Err(bad_state("the snapshot has another number of events than was announced"));
+    }
+    work.rows.snapshots_used.push((work.room.identity.nid, token));
+    Ok(sum.told)
+}
+
+/// Builds the tries of a snapshot.
+fn put_together(work: &mut Work<'_>, chunks: &BTreeMap<i32, Bytes>) -> Result<Sum, Stop> {
     let (mut members, mut other): (BTreeMap<Key, EventNid>, BTreeMap<Key, EventNid>) = Default::default();
     let (mut entries, mut joined, mut invited) = (0_u32, 0, 0);
-    for mut rest in chunks.values().map(bytes::Bytes::as_ref) {
+    for mut rest in chunks.values().map(Bytes::as_ref) {
         while rest.len() >= ENTRY_BYTES {
             let (kind, key, nid) = (rest.get_u8(), Key(rest.get_u128()), EventNid(rest.get_i64()));
             entries += 1;
@@ -273,15 +350,12 @@ pub(super) fn read(work: &mut Work<'_>, told: &StateBefore) -> Result<Told, Stop
             }
         }
     }
-    if entries != told.events {
-        return Err(bad_state("the snapshot has another number of events than was announced"));
-    }
     let mut new = NewNodes::new(&mut work.counters);
     let (members, other) = (Trie::of_entries(&members, &mut new), Trie::of_entries(&other, &mut new));
     let made = new.nodes;
     work.keep_nodes(made);
-    work.rows.snapshots_used.push(name);
-    Ok(Told { state: State { members, other }, joined, invited })
+    let chunks = u32::try_from(chunks.len()).unwrap_or(u32::MAX);
+    Ok(Sum { chunks, entries, told: Told { state: State { members, other }, joined, invited } })
 }
 
 fn token_of(token: &[u8]) -> Result<Token, Stop> {

@@ -186,6 +186,8 @@ impl World {
                     vec![]
                 },
                 state_event_ids: part.iter().map(|(id, _)| id.clone()).collect(),
+                // With the join, or ahead of it.
+                last: index == 1 && version == "11",
             };
             let answer = self.submit(room, Body::Snapshot(chunk));
             assert!(matches!(answer, Answer::Accepted { .. }), "{answer:?}");
@@ -515,6 +517,7 @@ impl World {
             origin: "elsewhere.example".to_owned(),
             pdus: events.iter().map(|event| event.json.clone()).collect(),
             state_event_ids: events.iter().map(|event| event.event_id.to_string()).collect(),
+            last: false,
         };
         let count = u32::try_from(events.len()).unwrap();
         let answer = self.submit(room, Body::Snapshot(chunk));

@@ -281,14 +281,14 @@ fn many_parked_events_keep_only_those_that_no_other_cites() {
     assert_eq!(world.row(&room).parked, 0);
     assert_eq!(world.latest(&room), scout.latest(&room));
     // Events that have nothing to do with each other are bounded, too.
-    for n in 0..300 {
+    for n in 0..1_100 {
         let mut made = world.next(&room, BOB, MESSAGE, json!({ "body": n }));
         made.prev = vec![NOWHERE.to_owned()];
         let (_, json) = world.make(&room, made);
         assert!(matches!(world.receive(&room, &json), Answer::Parked(_)));
     }
-    assert_eq!(world.row(&room).parked, 200);
-    assert_eq!(world.tables.parked.len(), 200);
+    assert_eq!(world.row(&room).parked, 1000);
+    assert_eq!(world.tables.parked.len(), 1000);
 }
 
 #[test]

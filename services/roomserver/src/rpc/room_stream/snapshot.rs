@@ -10,7 +10,10 @@ use futures::{StreamExt as _, stream, stream::BoxStream};
 use plexus_proto::{
     common::v1::AsOf,
     log::v1::{HistoryVisibility, Receipt},
-    room::v1::{RoomInfo, RoomReceipt, StreamRoomSnapshotRequest, StreamRoomSnapshotResponse, TimelineEvent},
+    room::v1::{
+        RoomEvent, RoomInfo, RoomReceipt, StreamRoomSnapshotRequest, StreamRoomSnapshotResponse,
+        TimelineEvent,
+    },
 };
 use tonic::{Request, Response, Status};
 use tracing::instrument;
@@ -56,8 +59,10 @@ struct Snapshot {
     head: Option<(RoomInfo, AsOf)>,
     /// Events of the state still to be sent.
     state: VecDeque<i64>,
+    state_read: VecDeque<RoomEvent>,
     /// Events of the timeline still to be sent, oldest first.
     timeline: VecDeque<i64>,
+    timeline_read: VecDeque<(RoomEvent, HistoryVisibility)>,
     more_before: bool,
     room_nid: i64,
     receipts: Receipts,
@@ -90,7 +95,9 @@ async fn begin(app: &App, room_id: &str, timeline_limit: u32) -> Result<Option<S
         app: app.clone(),
         head: Some(head(app, room)),
         state: state.into(),
+        state_read: VecDeque::new(),
         timeline,
+        timeline_read: VecDeque::new(),
         more_before,
         room_nid,
         receipts: Receipts::After(String::new(), String::new(), String::new()),
@@ -139,21 +146,22 @@ impl Snapshot {
             chunk.as_of = Some(as_of);
         }
         let mut bytes = 0;
-        while bytes < CHUNK_BYTES && !self.state.is_empty() {
-            bytes += self.read_state(&mut chunk).await.map_err(|error| failed(&error))?;
-        }
-        while bytes < CHUNK_BYTES && self.state.is_empty() && !self.timeline.is_empty() {
-            bytes += self.read_timeline(&mut chunk).await.map_err(|error| failed(&error))?;
-        }
-        while bytes < CHUNK_BYTES && self.state.is_empty() && self.timeline.is_empty() {
-            let Some(read) = self.read_receipts(&mut chunk).await.map_err(|error| failed(&error))? else {
+        while bytes < CHUNK_BYTES {
+            let state = self.next_state(&mut chunk).await.map_err(|error| failed(&error))?;
+            let event = match state {
+                Some(_) => state,
+                None => self.next_event(&mut chunk).await.map_err(|error| failed(&error))?,
+            };
+            let read = match event {
+                Some(_) => event,
+                None => self.read_receipts(&mut chunk).await.map_err(|error| failed(&error))?,
+            };
+            let Some(read) = read else {
+                self.ended = true;
+                chunk.more_before = self.more_before;
                 break;
             };
             bytes += read;
-        }
-        if self.state.is_empty() && self.timeline.is_empty() && matches!(self.receipts, Receipts::Sent) {
-            self.ended = true;
-            chunk.more_before = self.more_before;
         }
         Ok(Some((chunk, self)))
     }
@@ -181,35 +189,48 @@ impl Snapshot {
         Ok(Some(bytes))
     }
 
-    async fn read_state(&mut self, chunk: &mut StreamRoomSnapshotResponse) -> Result<usize, StoreError> {
-        let nids: Vec<i64> = take(&mut self.state);
-        let conn = pool::get(&self.app.pool).await?;
-        let mut rows = reads::events::list(&conn, &false, &nids).await?;
-        rows.sort_unstable_by_key(|row| row.event_nid);
-        let events: Vec<_> = rows.into_iter().map(event).collect();
-        let bytes = events.iter().map(size).sum();
-        chunk.state.extend(events);
-        Ok(bytes)
+    /// Adds the next event of the state; `None` if there are no more.
+    async fn next_state(
+        &mut self,
+        chunk: &mut StreamRoomSnapshotResponse,
+    ) -> Result<Option<usize>, StoreError> {
+        if self.state_read.is_empty() && !self.state.is_empty() {
+            let nids = take(&mut self.state);
+            let conn = pool::get(&self.app.pool).await?;
+            let mut rows = reads::events::list(&conn, &false, &nids).await?;
+            rows.sort_unstable_by_key(|row| row.event_nid);
+            self.state_read.extend(rows.into_iter().map(event));
+        }
+        let Some(event) = self.state_read.pop_front() else { return Ok(None) };
+        let bytes = size(&event);
+        chunk.state.push(event);
+        Ok(Some(bytes))
     }
 
-    async fn read_timeline(&mut self, chunk: &mut StreamRoomSnapshotResponse) -> Result<usize, StoreError> {
-        let nids: Vec<i64> = take(&mut self.timeline);
-        let conn = pool::get(&self.app.pool).await?;
-        let mut rows = reads::events::list(&conn, &true, &nids).await?;
-        rows.sort_unstable_by_key(|row| row.seq);
-        let mut bytes = 0;
-        for row in rows {
-            let visibility = match row.visibility {
-                1 => HistoryVisibility::Joined,
-                2 => HistoryVisibility::Invited,
-                4 => HistoryVisibility::WorldReadable,
-                _ => HistoryVisibility::Shared,
-            };
-            let event = event(row);
-            bytes += size(&event);
-            chunk.timeline.push(TimelineEvent { event: Some(event), visibility: visibility.into() });
+    /// Adds the next event of the timeline; `None` if there are no more.
+    async fn next_event(
+        &mut self,
+        chunk: &mut StreamRoomSnapshotResponse,
+    ) -> Result<Option<usize>, StoreError> {
+        if self.timeline_read.is_empty() && !self.timeline.is_empty() {
+            let nids = take(&mut self.timeline);
+            let conn = pool::get(&self.app.pool).await?;
+            let mut rows = reads::events::list(&conn, &true, &nids).await?;
+            rows.sort_unstable_by_key(|row| row.seq);
+            self.timeline_read.extend(rows.into_iter().map(|row| {
+                let visibility = match row.visibility {
+                    1 => HistoryVisibility::Joined,
+                    2 => HistoryVisibility::Invited,
+                    4 => HistoryVisibility::WorldReadable,
+                    _ => HistoryVisibility::Shared,
+                };
+                (event(row), visibility)
+            }));
         }
-        Ok(bytes)
+        let Some((event, visibility)) = self.timeline_read.pop_front() else { return Ok(None) };
+        let bytes = size(&event);
+        chunk.timeline.push(TimelineEvent { event: Some(event), visibility: visibility.into() });
+        Ok(Some(bytes))
     }
 }
 
@@ -221,8 +242,7 @@ enum Receipts {
     Sent,
 }
 
-/// Takes a page; few enough events that a chunk stays below what receivers take, whatever their size.
+/// Takes a page.
 fn take(nids: &mut VecDeque<i64>) -> Vec<i64> {
-    let count = nids.len().min(PAGE.min(CHUNK_BYTES / plexus_events::MAX_EVENT_BYTES));
-    nids.drain(..count).collect()
+    nids.drain(..nids.len().min(PAGE)).collect()
 }

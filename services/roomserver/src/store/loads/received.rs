@@ -122,17 +122,24 @@ pub(crate) async fn find_parked_records(
     Ok(rows.into_iter().map(|(nid, record)| (ParkedNid(nid), Bytes::from(record))).collect())
 }
 
-/// Finds the chunks of a snapshot by number.
+/// Finds the chunks of a snapshot by number, or only what they come to (-1) where that was worked out already.
 pub(crate) async fn find_snapshot(
     mut conn: &AsyncPgConnection,
     (room, token): (RoomNid, Token),
 ) -> Result<BTreeMap<i32, Bytes>, StoreError> {
-    let rows: Vec<(i32, Vec<u8>)> = snapshot_chunks::table
-        .filter(snapshot_chunks::room_nid.eq(room.0))
-        .filter(snapshot_chunks::token.eq(token.to_vec()))
-        .select((snapshot_chunks::chunk, snapshot_chunks::entries))
+    let of_snapshot = || {
+        snapshot_chunks::table
+            .filter(snapshot_chunks::room_nid.eq(room.0))
+            .filter(snapshot_chunks::token.eq(token.to_vec()))
+            .select((snapshot_chunks::chunk, snapshot_chunks::entries))
+    };
+    let mut rows: Vec<(i32, Vec<u8>)> = of_snapshot()
+        .filter(snapshot_chunks::chunk.lt(0))
         .load(&mut conn)
         .await
-        .map_err(StoreError::query("loads.snapshot"))?;
+        .map_err(StoreError::query("loads.snapshot_sum"))?;
+    if rows.is_empty() {
+        rows = of_snapshot().load(&mut conn).await.map_err(StoreError::query("loads.snapshot"))?;
+    }
     Ok(rows.into_iter().map(|(chunk, entries)| (chunk, Bytes::from(entries))).collect())
 }

@@ -53,6 +53,7 @@ impl Room {
         let room = self.id().to_owned();
         let token = Bytes::copy_from_slice(uuid::Uuid::now_v7().as_bytes());
         let mut chunks = 0;
+        let count = u32::try_from(self.events.len().div_ceil(CHUNK))?;
         for chunk in self.events.chunks(CHUNK) {
             let chunk = SnapshotChunk {
                 token: token.clone(),
@@ -61,6 +62,7 @@ impl Room {
                 origin: "s0.example".to_owned(),
                 pdus: chunk.iter().map(|(_, json)| json.clone()).collect(),
                 state_event_ids: chunk.iter().map(|(id, _)| id.clone()).collect(),
+                last: chunks + 1 == count,
             };
             stage.put(InputLog::RoomBulk, &stage::record(&room, Body::Snapshot(chunk))).await?;
             chunks += 1;

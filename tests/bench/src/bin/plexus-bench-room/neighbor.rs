@@ -13,6 +13,7 @@ use plexus_proto::{
 use serde_json::json;
 
 use crate::{
+    database,
     far::{self, Far},
     join::Room,
     stage::{self, Stage},
@@ -135,16 +136,17 @@ async fn park(stage: &Stage, partition: u32, count: usize) -> anyhow::Result<()>
     let created = stage.put(InputLog::Room, &stage::record(&room, Body::Batch(batch))).await?;
     let first = stage.events(&room, created.seq).await?;
     let ids: Vec<&str> = first.iter().map(|event| event.event_id.as_str()).collect();
-    let mut far = Far::of(&room, count + 1, 2, [ids[0], ids[2], ids[3]])?;
-    // The first join never arrives, and all others follow it.
-    far.next_join()?;
-    let mut parked = 0;
+    let mut far = Far::of(&room, 2 * count, 2, [ids[0], ids[2], ids[3]])?;
     for _ in 0..count {
+        // Each follows another event that never arrives.
+        far.next_join()?;
         let (_, json) = far.next_join()?;
         let record = stage::record(&room, Body::Pdu(far::pdu(json, Kind::New)));
         let written = stage.write(InputLog::Room, &record).await?;
-        parked += usize::from(matches!(stage.verdict(&written).await?.outcome, Some(Outcome::Parked(_))));
+        let verdict = stage.verdict(&written).await?;
+        ensure!(matches!(verdict.outcome, Some(Outcome::Parked(_))), "{verdict:?}");
     }
-    ensure!(parked == count, "{parked} events were parked");
+    let parked = database::number("SELECT count(*) FROM parked").await?;
+    ensure!(usize::try_from(parked)? == count, "{parked} events are parked");
     Ok(())
 }
