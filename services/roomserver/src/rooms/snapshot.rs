@@ -40,7 +40,7 @@ const MAX_BYTES: usize = 512 * 1024;
 /// Most state entries of a chunk.
 const MAX_ENTRIES: usize = 5000;
 /// Most chunks of a snapshot.
-const MAX_CHUNKS: u32 = 10_000;
+const MAX_CHUNKS: u32 = 100_000;
 /// Bytes of an encoded entry: what it is, key, event.
 const ENTRY_BYTES: usize = 25;
 /// In place of the number of a chunk: what all of them come to.

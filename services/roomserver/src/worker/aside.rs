@@ -35,14 +35,16 @@ use crate::{
     },
 };
 
-/// Events after which a batch ends: while nothing else has come lately, and else.
-const EVENTS: (usize, usize) = (256, 32);
+/// Events after which a batch ends: while nothing else has come lately, and else. What a batch writes has to go to the disk
+/// with whatever live traffic commits meanwhile, so that it is felt if it is large.
+const EVENTS: (usize, usize) = (256, 10);
 /// Most records of a batch.
 const RECORDS: usize = 16;
 /// How long after live traffic it counts as lively.
 const LIVELY: Duration = Duration::from_secs(1);
-/// For how long a batch is followed by a pause while traffic is lively, by its own length: the machine has other work.
-const PAUSE: u32 = 1;
+/// How much longer than the batch itself the pause is that follows it while traffic is lively: the two share processors and
+/// a disk.
+const PAUSE: u32 = 4;
 
 /// What is done aside.
 #[derive(Default)]

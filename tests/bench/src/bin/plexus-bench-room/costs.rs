@@ -26,6 +26,9 @@ pub(crate) struct Costs {
     /// Members of the rooms.
     #[arg(long, value_delimiter = ',', default_value = "100,1000,10000,100000")]
     members: Vec<usize>,
+    /// State events of a chunk of a join.
+    #[arg(long, default_value_t = 10)]
+    chunk: usize,
     /// Batches of 256 inputs of each kind.
     #[arg(long, default_value_t = 8)]
     batches: usize,
@@ -46,7 +49,7 @@ pub(crate) async fn run(costs: Costs) -> anyhow::Result<()> {
     for members in costs.members {
         let mut room = Room::build(None, members)?;
         let began = Instant::now();
-        room.join(&stage).await?;
+        room.join(&stage, costs.chunk).await?;
         let join = began.elapsed();
         let user = far::local_user();
         let message =

@@ -2,6 +2,7 @@
 
 use anyhow::Context as _;
 use bytes::Bytes;
+use futures::{StreamExt as _, TryStreamExt as _, stream};
 use plexus_log::partition_of;
 use plexus_proto::{
     input::v1::InputLog,
@@ -13,8 +14,8 @@ use crate::{
     stage::{self, Stage},
 };
 
-/// State events of a chunk.
-const CHUNK: usize = 50;
+/// Chunks whose verdicts are awaited at a time.
+const IN_FLIGHT: usize = 16;
 
 /// A room of another server and the events of its state, with their IDs.
 pub(crate) struct Room {
@@ -48,25 +49,29 @@ impl Room {
         self.far.room_id()
     }
 
-    /// Sends the state ahead in chunks, then the join of the local user.
-    pub(crate) async fn join(&mut self, stage: &Stage) -> anyhow::Result<()> {
+    /// Sends the state ahead in chunks of so many events, then the join of the local user.
+    pub(crate) async fn join(&mut self, stage: &Stage, chunk: usize) -> anyhow::Result<()> {
         let room = self.id().to_owned();
         let token = Bytes::copy_from_slice(uuid::Uuid::now_v7().as_bytes());
-        let mut chunks = 0;
-        let count = u32::try_from(self.events.len().div_ceil(CHUNK))?;
-        for chunk in self.events.chunks(CHUNK) {
+        let chunks = u32::try_from(self.events.len().div_ceil(chunk))?;
+        let records = (0..).zip(self.events.chunks(chunk)).map(|(index, chunk)| {
             let chunk = SnapshotChunk {
                 token: token.clone(),
-                index: chunks,
+                index,
                 room_version: "12".to_owned(),
                 origin: "s0.example".to_owned(),
                 pdus: chunk.iter().map(|(_, json)| json.clone()).collect(),
                 state_event_ids: chunk.iter().map(|(id, _)| id.clone()).collect(),
-                last: chunks + 1 == count,
+                last: index + 1 == chunks,
             };
-            stage.put(InputLog::RoomBulk, &stage::record(&room, Body::Snapshot(chunk))).await?;
-            chunks += 1;
-        }
+            stage::record(&room, Body::Snapshot(chunk))
+        });
+        // They begin in order, and so the log has them in order.
+        stream::iter(records)
+            .map(async |record| stage.put(InputLog::RoomBulk, &record).await)
+            .buffered(IN_FLIGHT)
+            .try_for_each(async |_| Ok(()))
+            .await?;
         let (_, json) = self.far.join_of(&far::local_user())?;
         let events = u32::try_from(self.events.len())?;
         let state_before = StateBefore { snapshot_token: token, chunks, events };

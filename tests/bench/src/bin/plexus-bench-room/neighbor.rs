@@ -30,10 +30,13 @@ pub(crate) struct Neighbor {
     /// Members of the room that is joined.
     #[arg(long, default_value_t = 100_000)]
     members: usize,
+    /// State events of a chunk of it.
+    #[arg(long, default_value_t = 10)]
+    chunk: usize,
     /// Messages a second in the room that is measured.
     #[arg(long, default_value_t = 50.0)]
     rate: f64,
-    /// Seconds of the measurement without the others.
+    /// Seconds of each of the two measurements without the join, before and after it.
     #[arg(long, default_value_t = 30)]
     seconds: u64,
 }
@@ -45,27 +48,29 @@ pub(crate) async fn run(neighbor: Neighbor) -> anyhow::Result<()> {
     let partition = partition_of(&room);
     println!("building the room that is joined");
     let mut joining = Room::build(Some(partition), neighbor.members)?;
-    let alone = paced(&stage, &room, neighbor.rate, until(Duration::from_secs(neighbor.seconds))).await?;
-    print("alone", &alone);
+    let length = Duration::from_secs(neighbor.seconds);
+    paced(&stage, &room, neighbor.rate, until(length / 4)).await?;
+    let before = paced(&stage, &room, neighbor.rate, until(length)).await?;
+    print("alone", &before);
 
     park(&stage, partition, neighbor.parked).await?;
-    let parked = paced(&stage, &room, neighbor.rate, until(Duration::from_secs(neighbor.seconds))).await?;
-    print("with parked events", &parked);
-
     let done = tokio::sync::watch::channel(false);
     let began = Instant::now();
-    let (joined, with_join) = tokio::join!(
+    let (joined, beside) = tokio::join!(
         async {
-            let joined = joining.join(&stage).await;
+            let joined = joining.join(&stage, neighbor.chunk).await;
             done.0.send_replace(true);
             joined.map(|()| began.elapsed())
         },
         paced(&stage, &room, neighbor.rate, || *done.1.borrow()),
     );
     println!("the join took {:.1} s", joined?.as_secs_f64());
-    let with_join = with_join?;
-    print("with parked events and the join", &with_join);
-    println!("p99 moved by {:+.0} %", (p99(&with_join) / p99(&alone) - 1.0) * 100.0);
+    let beside = beside?;
+    print("with parked events and the join", &beside);
+    let after = paced(&stage, &room, neighbor.rate, until(length)).await?;
+    print("with parked events, after the join", &after);
+    let alone = f64::midpoint(p99(&before), p99(&after));
+    println!("p99 moved by {:+.0} %", (p99(&beside) / alone - 1.0) * 100.0);
     stage.stop().await
 }
 
