@@ -4,7 +4,7 @@
 //! Nothing is kept for it: the push rules of the user are applied to the recent timelines of the rooms the user is in. So
 //! it reaches back as far as those are in memory.
 
-use std::{cmp::Reverse, sync::Arc};
+use std::{cmp::Reverse, collections::BTreeMap, sync::Arc};
 
 use axum::{
     extract::State,
@@ -13,11 +13,13 @@ use axum::{
 };
 use http::StatusCode;
 use plexus_matrix_http::{AuthedUser, MatrixError, QueryArgs};
+use plexus_proto::room::v1::EventsOfRoom;
 use ruma::OwnedRoomId;
 use serde::{Deserialize, Serialize};
 use serde_json::value::{RawValue, to_raw_value};
 use tracing::{error, instrument};
 
+use super::relations::Relations;
 use crate::{
     SyncService,
     clock::now_ms,
@@ -57,6 +59,8 @@ struct Found {
     event: Arc<Event>,
     room: usize,
     read: bool,
+    /// Whether other events may have made something of it that is told with it.
+    related: bool,
     actions: Box<RawValue>,
 }
 
@@ -96,11 +100,12 @@ pub(crate) async fn handler(
     let more = found.len() > limit;
     found.truncate(limit);
     let next_token = found.last().filter(|_| more).map(|last| write_token(&last.place));
-    let now = now_ms();
+    let viewer = Viewer { user_id: &user.id, device_id: &user.device_id, now: now_ms() };
+    let relations = relations(&service, &reading, viewer, &found).await?;
     let show = |found: Found| {
         let room = &reading.candidates.get(found.room)?.room;
-        let viewer = Viewer { user_id: &user.id, device_id: &user.device_id, now };
-        let event = found.event.show(&room.id, Some(Membership::Join), viewer, None);
+        let bundled = relations.get(&found.event);
+        let event = found.event.show(&room.id, Some(Membership::Join), viewer, bundled);
         let event = event
             .inspect_err(|failure| error!(room.id = %room.id, error = %failure, "event cannot be shown"))
             .ok()?;
@@ -138,6 +143,26 @@ async fn read(service: &SyncService, user: &AuthedUser) -> Result<Reading, Matri
     Err(MatrixError::unavailable())
 }
 
+/// What relations have made of the events of a page, which has no more of them than may be asked about at once.
+async fn relations(
+    service: &SyncService,
+    reading: &Reading,
+    viewer: Viewer<'_>,
+    found: &[Found],
+) -> Result<Relations, MatrixError> {
+    let mut by_room: BTreeMap<usize, Vec<String>> = BTreeMap::new();
+    for found in found.iter().filter(|found| found.related) {
+        by_room.entry(found.room).or_default().push(found.event.id.to_string());
+    }
+    let of_room = |(index, event_ids): (usize, Vec<String>)| {
+        let room_id = reading.candidates.get(index).map(|candidate| candidate.room.id.to_string())?;
+        // As of now: a notification is nothing that a client goes on from.
+        Some(EventsOfRoom { room_id, event_ids, up_to: None })
+    };
+    let rooms: Vec<_> = by_room.into_iter().filter_map(of_room).collect();
+    Ok(Relations::of(service, viewer, &reading.ignored, &rooms).await?)
+}
+
 /// Collects the notifications of a room that is loaded.
 fn look_through(
     user: &AuthedUser,
@@ -154,6 +179,7 @@ fn look_through(
         joined_since: candidate.since,
     };
     candidate.room.read(|view| {
+        let related = view.related();
         for (event, read, outcome) in view.notifications(&member) {
             if (only_highlights && !outcome.highlights()) || reading.ignored.contains(&event.sender) {
                 continue;
@@ -164,7 +190,8 @@ fn look_through(
             let sent = serde_json::from_slice::<Sent>(&event.json).ok();
             let ts = sent.and_then(|sent| sent.origin_server_ts).unwrap_or_default();
             let place = (ts, event.id.to_string());
-            found.push(Found { place, event: Arc::clone(event), room: index, read, actions });
+            let related = event.state_key.is_none() && related.contains(event.id.as_str());
+            found.push(Found { place, event: Arc::clone(event), room: index, read, related, actions });
         }
     });
 }

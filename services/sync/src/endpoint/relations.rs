@@ -2,11 +2,11 @@
 //!
 //! [Spec](https://spec.matrix.org/v1.19/client-server-api/#aggregations-of-child-events)
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
-use plexus_matrix_http::event::{EventFormat, Viewer, bundle};
-use plexus_proto::room::v1::{EventsOfRoom, GetAggregationsInRoomsRequest};
-use ruma::{OwnedEventId, OwnedRoomId};
+use plexus_matrix_http::event::{EventFormat, Viewer as BundleViewer, bundle};
+use plexus_proto::room::v1::{Aggregations, EventsOfRoom, GetAggregationsInRoomsRequest};
+use ruma::{OwnedEventId, OwnedRoomId, OwnedUserId};
 use serde_json::value::RawValue;
 use tracing::error;
 
@@ -14,7 +14,11 @@ use super::{
     context::{Context, Problem},
     timeline::Timeline,
 };
-use crate::{limits, view::Event};
+use crate::{
+    SyncService, limits,
+    upstream::UpstreamError,
+    view::{Event, Viewer},
+};
 
 /// `m.relations` of events, for those that have it.
 #[derive(Debug, Default)]
@@ -26,10 +30,9 @@ impl Relations {
         context: &Context<'_>,
         timelines: impl Iterator<Item = (&'t OwnedRoomId, &'t Timeline, u64)>,
     ) -> Result<Self, Problem> {
-        let mut relations = Self::default();
         // Servers work out relations by themselves.
         if context.request.filter.federation_format {
-            return Ok(relations);
+            return Ok(Self::default());
         }
         let mut rooms = Vec::new();
         for (room_id, timeline, end) in timelines {
@@ -40,27 +43,39 @@ impl Relations {
                 rooms.push(EventsOfRoom { room_id, event_ids: event_ids.to_vec(), up_to: Some(end) });
             }
         }
+        let user = &context.request.user;
+        let viewer = Viewer { user_id: &user.id, device_id: &user.device_id, now: context.now };
+        Ok(Self::of(context.service, viewer, &context.ignored, &rooms).await?)
+    }
+
+    /// Asks the room server about events that others may relate to; does not ask if there are none.
+    pub(crate) async fn of(
+        service: &SyncService,
+        viewer: Viewer<'_>,
+        ignored: &HashSet<OwnedUserId>,
+        rooms: &[EventsOfRoom],
+    ) -> Result<Self, UpstreamError> {
+        let mut relations = Self::default();
         if rooms.is_empty() {
             return Ok(relations);
         }
-        let ignored: Vec<_> = context.ignored.iter().take(limits::IGNORED).map(ToString::to_string).collect();
+        let ignored: Vec<_> = ignored.iter().take(limits::IGNORED).map(ToString::to_string).collect();
         for rooms in rooms.chunks(limits::RELATED_ROOMS) {
             let request = GetAggregationsInRoomsRequest {
-                viewer: context.user_id().to_string(),
+                viewer: viewer.user_id.to_string(),
                 rooms: rooms.to_vec(),
                 ignored_users: ignored.clone(),
             };
-            relations.add(context, context.service.upstream.aggregations(request).await?);
+            relations.add(viewer, service.upstream.aggregations(request).await?);
         }
         Ok(relations)
     }
 
-    fn add(&mut self, context: &Context<'_>, found: Vec<plexus_proto::room::v1::Aggregations>) {
-        let user = &context.request.user;
-        let viewer = Viewer {
-            user_id: &user.id,
-            device_id: &user.device_id,
-            now_ms: context.now,
+    fn add(&mut self, viewer: Viewer<'_>, found: Vec<Aggregations>) {
+        let viewer = BundleViewer {
+            user_id: viewer.user_id,
+            device_id: viewer.device_id,
+            now_ms: viewer.now,
             format: EventFormat::Sync,
         };
         for aggregations in found {
@@ -77,7 +92,7 @@ impl Relations {
     }
 
     /// `m.relations` of an event.
-    pub(crate) fn of(&self, event: &Event) -> Option<&RawValue> {
+    pub(crate) fn get(&self, event: &Event) -> Option<&RawValue> {
         self.0.get(&event.id).map(|relations| &**relations)
     }
 }

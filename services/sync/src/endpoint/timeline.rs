@@ -182,7 +182,7 @@ impl Timeline {
         relations: &Relations,
     ) -> Vec<Arc<RawValue>> {
         let shown = self.events.iter().filter_map(|seen| {
-            let relations = relations.of(&seen.event);
+            let relations = relations.get(&seen.event);
             context.show(room_id, &seen.event, Some(seen.membership), relations)
         });
         shown.collect()

@@ -83,3 +83,32 @@ async fn what_relates_to_an_event_decides_whether_it_is_wanted() {
     let timeline = &answer["rooms"]["join"][ROOM]["timeline"];
     assert_eq!(ids(timeline), [old.as_str()]);
 }
+
+#[tokio::test]
+async fn notifications_come_with_their_relations() {
+    let world = World::new();
+    for room in [ROOM, OTHER] {
+        world.create(room, ALICE).await;
+        world.member(room, BOB, BOB, "join").await;
+    }
+    let (first, second) = (world.say(ROOM, ALICE, "x").await, world.say(OTHER, ALICE, "x").await);
+    let replica = world.replica().await;
+    let token = world.login(BOB, "D");
+    let (status, answer) = replica.get("notifications", &token, &[]).await;
+    assert_eq!((status, answer["notifications"].as_array().map(Vec::len)), (200, Some(2)));
+    assert_eq!(world.facts.lock().aggregations, 0);
+    let edits = [edit(&world, ROOM, &first).await, edit(&world, OTHER, &second).await];
+    replica.settle(&world).await;
+    let (_, answer) = replica.get("notifications", &token, &[]).await;
+    let found = answer["notifications"].as_array().expect("a list");
+    let edit_of = |event_id: &str| {
+        let notification = found.iter().find(|found| found["event"]["event_id"] == event_id);
+        notification.expect("the event")["event"]["unsigned"]["m.relations"]["m.replace"]["event_id"].clone()
+    };
+    assert_eq!([edit_of(&first), edit_of(&second)], edits.map(Value::from));
+    assert_eq!(world.facts.lock().aggregations, 1);
+    // Of what is on the page, and of nothing else.
+    let (_, answer) = replica.get("notifications", &token, &[("limit", "1"), ("only", "highlight")]).await;
+    assert_eq!(answer["notifications"], json!([]));
+    assert_eq!(world.facts.lock().aggregations, 1);
+}

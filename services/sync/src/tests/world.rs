@@ -328,8 +328,13 @@ impl Replica {
     }
 
     pub(super) async fn try_sync(&self, token: &str, query: &[(&str, &str)]) -> (u16, Value) {
+        self.get("sync", token, query).await
+    }
+
+    /// `GET /_matrix/client/v3/…`
+    pub(super) async fn get(&self, path: &str, token: &str, query: &[(&str, &str)]) -> (u16, Value) {
         let query = query.iter().map(|(key, value)| format!("{key}={}", encode(value)));
-        let uri = format!("/_matrix/client/v3/sync?{}", query.collect::<Vec<_>>().join("&"));
+        let uri = format!("/_matrix/client/v3/{path}?{}", query.collect::<Vec<_>>().join("&"));
         let request = Request::get(uri).header("authorization", format!("Bearer {token}"));
         let response = self.router.clone().oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
         let status = response.status().as_u16();

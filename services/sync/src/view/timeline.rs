@@ -55,6 +55,11 @@ impl RoomView {
         Walk { events, rest }
     }
 
+    /// Events of which others in memory may have made something that is told with them.
+    pub(crate) fn related(&self) -> HashSet<&str> {
+        self.timeline.iter().filter_map(|event| makes_something_of(event)).collect()
+    }
+
     fn collect(
         &self,
         viewer: &UserId,
@@ -94,9 +99,7 @@ impl RoomView {
                 membership = membership_of(change.old.as_ref());
             }
             let is_related = related.contains(event.id.as_str());
-            if let Some(relation) = event.relation().filter(|to| BUNDLED.contains(&to.rel_type.as_str())) {
-                related.insert(relation.event_id.as_str());
-            }
+            related.extend(makes_something_of(event));
             let mut removed = || {
                 let before = own.peek().filter(|change| change.seq == event.seq);
                 let before = before.map_or(membership, |change| membership_of(change.old.as_ref()));
@@ -119,4 +122,10 @@ impl RoomView {
         }
         if self.timeline_floor <= lower { Rest::Complete } else { ask(self.timeline_floor, events.len()) }
     }
+}
+
+/// The event that the event relates to in a way that is told with that one.
+fn makes_something_of(event: &Event) -> Option<&str> {
+    let relation = event.relation().filter(|to| BUNDLED.contains(&to.rel_type.as_str()))?;
+    Some(relation.event_id.as_str())
 }
