@@ -10,6 +10,7 @@ mod auth;
 mod body;
 mod error;
 pub mod event;
+pub mod filter;
 mod layers;
 mod matrix;
 mod metrics;

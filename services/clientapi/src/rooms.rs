@@ -13,6 +13,7 @@ mod guests;
 mod ignored;
 mod initial;
 mod membership;
+mod page_filter;
 pub(crate) mod profile;
 mod read;
 mod receipts;
@@ -46,10 +47,11 @@ use plexus_service::RpcChannel;
 use ruma::{OwnedEventId, OwnedServerName, RoomId, RoomVersionId, ServerName};
 
 pub(crate) use create::ROOM_VERSIONS;
+pub(crate) use page_filter::PageFilter;
 pub(crate) use relations::{RelationsQuery, RelationsRequest};
 pub(crate) use state::StateFormat;
 pub(crate) use summaries::{DirectoryRequest, SpaceRequest};
-pub(crate) use timeline::{ContextRequest, PageFilter, PageRequest};
+pub(crate) use timeline::{ContextRequest, PageRequest};
 
 /// Longest that a read may take; a write has the deadline of the input log's writer.
 const READ_DEADLINE: Duration = Duration::from_secs(20);

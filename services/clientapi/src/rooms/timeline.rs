@@ -4,30 +4,27 @@ use std::collections::BTreeSet;
 
 use plexus_matrix_http::{AuthedUser, MatrixError, token::TimelineToken};
 use plexus_proto::room::v1::{
-    Direction, ListTimelineRequest, ListTimelineResponse, RoomEvent, StatePoint, TimelineFilter,
-    state_point::Point,
+    Direction, ListTimelineRequest, ListTimelineResponse, RoomEvent, StatePoint, state_point::Point,
 };
 use ruma::{
     EventId, RoomId,
-    api::client::{
-        context::get_context,
-        filter::{LazyLoadOptions, RoomEventFilter, UrlFilter},
-        message::get_message_events,
-    },
-    events::AnyStateEvent,
+    api::client::{context::get_context, message::get_message_events},
     serde::Raw,
 };
-use serde::Deserialize;
 
 use super::{
     Rooms, ask, format,
     ignored::Ignored,
+    page_filter::PageFilter,
     read::{EventParts, StateQuery, state_key as key},
     state::{hide_room, position},
 };
 
 /// At most so many events are answered at once.
 const MAX_PAGE: u32 = 1000;
+
+/// All there are.
+const MEMBERSHIPS: [&str; 5] = ["invite", "join", "knock", "leave", "ban"];
 
 /// What a client wants of a timeline.
 pub(crate) struct PageRequest<'a> {
@@ -45,19 +42,6 @@ pub(crate) struct ContextRequest<'a> {
     pub(crate) event_id: &'a EventId,
     pub(crate) limit: u64,
     pub(crate) filter: &'a PageFilter,
-}
-
-/// Which events a client wants: ruma's filter, and what it lacks.
-#[derive(Debug, Default, Deserialize)]
-pub(crate) struct PageFilter {
-    #[serde(flatten)]
-    events: RoomEventFilter,
-    /// Only events that others relate to with one of these relation types.
-    #[serde(default)]
-    related_by_rel_types: Vec<String>,
-    /// Only events that one of these users has related to.
-    #[serde(default)]
-    related_by_senders: Vec<String>,
 }
 
 /// A stretch of a timeline to read.
@@ -95,14 +79,15 @@ impl Rooms {
             None => token(page.start),
         };
         // A filter that wants nothing of this room has nothing further down either.
-        response.end = page.next.filter(|_| wants_room(request.filter, room_id)).map(token);
-        if lazy(request.filter) {
+        response.end = page.next.filter(|_| request.filter.wants_room(room_id)).map(token);
+        if request.filter.is_lazy() {
             let newest = match request.direction {
                 ruma::api::Direction::Backward => page.events.first(),
                 ruma::api::Direction::Forward => page.events.last(),
             };
             if let Some(newest) = newest {
-                response.state = self.senders_at(user, room_id, &page.events, newest).await?;
+                let members = self.senders_at(user, room_id, &page.events, newest).await?;
+                response.state = format::all_shown(&members, user);
             }
         }
         response.chunk = self.bundled(user, room_id, &ignored, &page.events).await?;
@@ -141,29 +126,24 @@ impl Rooms {
                 &ignored
             ),
         )?;
-        let last = after.events.last().unwrap_or(&event);
-        let state = if lazy(filter) {
-            let all = before.events.iter().chain([&event]).chain(&after.events).cloned().collect::<Vec<_>>();
-            self.senders_at(user, room_id, &all, last).await?
-        } else {
-            let query = StateQuery { at: Some(after_event(last)), ..StateQuery::default() };
-            format::all_shown(&hide_room(self.state(room_id, Some(&user.id), query).await)?, user)
-        };
-        let mut response = get_context::v3::Response::new();
-        response.start = Some(token(before.next.unwrap_or_else(|| edge(&before.events, event.position) - 1)));
-        response.end = Some(token(after.next.unwrap_or_else(|| edge(&after.events, event.position))));
+        let start = token(before.next.unwrap_or_else(|| edge(&before.events, event.position) - 1));
+        let end = token(after.next.unwrap_or_else(|| edge(&after.events, event.position)));
         // All in one question; then each part back to its place.
         let count_before = before.events.len();
-        let all = before.events.into_iter().chain(after.events).chain([event]).collect::<Vec<_>>();
+        let all = before.events.into_iter().chain([event]).chain(after.events).collect::<Vec<_>>();
+        let state = self.state_around(user, room_id, &all, filter).await?;
         let mut shown = self.bundled(user, room_id, &ignored, &all).await?;
         if shown.len() != all.len() {
             // One that is broken was left out.
             shown = all.iter().map(|event| format::shown(event, user)).collect::<Result<_, _>>()?;
         }
+        let mut response = get_context::v3::Response::new();
+        response.start = Some(start);
+        response.end = Some(end);
+        response.events_after = shown.split_off((count_before + 1).min(shown.len()));
         response.event = shown.pop();
-        response.events_after = shown.split_off(count_before.min(shown.len()));
         response.events_before = shown;
-        response.state = state;
+        response.state = format::all_shown(&state, user);
         Ok(response)
     }
 
@@ -196,7 +176,7 @@ impl Rooms {
             return Ok(ListTimelineResponse { events: Vec::new(), next: Some(start), start });
         }
         // Asked even if the filter wants nothing: who may not read the room is told so.
-        let limit = if wants_room(filter, room_id) { stretch.limit } else { 1 };
+        let limit = if filter.wants_room(room_id) { stretch.limit } else { 1 };
         let request = ListTimelineRequest {
             room_id: room_id.to_string(),
             viewer: user.id.to_string(),
@@ -204,14 +184,35 @@ impl Rooms {
             from: stretch.from,
             to: stretch.to,
             limit,
-            filter: Some(timeline_filter(filter, ignored)),
+            filter: Some(filter.for_upstream(ignored)),
             at_least: None,
         };
         let mut page = hide_room(ask(self.queries.clone().list_timeline(request)).await)?;
-        if !wants_room(filter, room_id) {
+        if !filter.wants_room(room_id) {
             page.events.clear();
         }
         Ok(page)
+    }
+
+    /// Reads the state after the last of some events, as far as it is wanted with them.
+    async fn state_around(
+        &self,
+        user: &AuthedUser,
+        room_id: &RoomId,
+        events: &[RoomEvent],
+        filter: &PageFilter,
+    ) -> Result<Vec<RoomEvent>, MatrixError> {
+        let Some(last) = events.last().filter(|_| filter.wants_room(room_id)) else { return Ok(Vec::new()) };
+        let mut query = StateQuery { at: Some(after_event(last)), ..StateQuery::default() };
+        if filter.is_lazy() {
+            query.not_memberships = MEMBERSHIPS.map(ToOwned::to_owned).to_vec();
+        }
+        let mut state = hide_room(self.state(room_id, Some(&user.id), query).await)?;
+        if filter.is_lazy() {
+            state.append(&mut self.senders_at(user, room_id, events, last).await?);
+        }
+        state.retain(|event| filter.wants(event));
+        Ok(state)
     }
 
     /// Reads the member events of the senders of some events, in the state after one of them.
@@ -221,13 +222,17 @@ impl Rooms {
         room_id: &RoomId,
         events: &[RoomEvent],
         at: &RoomEvent,
-    ) -> Result<Vec<Raw<AnyStateEvent>>, MatrixError> {
+    ) -> Result<Vec<RoomEvent>, MatrixError> {
         let senders = events.iter().map(|event| Ok(EventParts::of(event)?.sender));
         let senders = senders.collect::<Result<BTreeSet<_>, MatrixError>>()?;
         let keys = senders.iter().map(|sender| key("m.room.member", sender)).collect();
-        let members = self.state_entries(room_id, Some(&user.id), keys, Some(after_event(at))).await;
-        Ok(format::all_shown(&hide_room(members)?, user))
+        hide_room(self.state_entries(room_id, Some(&user.id), keys, Some(after_event(at))).await)
     }
+}
+
+/// The limit of the request and that of its filter both hold.
+fn page_size(limit: u64, filter: &PageFilter) -> u32 {
+    u32::try_from(limit.min(filter.limit())).unwrap_or(MAX_PAGE).clamp(1, MAX_PAGE)
 }
 
 pub(super) fn token(position: i64) -> String {
@@ -241,37 +246,4 @@ fn after_event(event: &RoomEvent) -> StatePoint {
 /// Position of the last of some events in the direction of reading; without any, of the one they lie around.
 fn edge(events: &[RoomEvent], around: i64) -> i64 {
     events.last().map_or(around, |event| event.position)
-}
-
-fn lazy(filter: &PageFilter) -> bool {
-    matches!(filter.events.lazy_load_options, LazyLoadOptions::Enabled { .. })
-}
-
-/// The limit of the request and that of its filter both hold.
-fn page_size(limit: u64, filter: &PageFilter) -> u32 {
-    let filtered = filter.events.limit.map_or(u64::MAX, u64::from);
-    u32::try_from(limit.min(filtered)).unwrap_or(MAX_PAGE).clamp(1, MAX_PAGE)
-}
-
-fn wants_room(filter: &PageFilter, room_id: &RoomId) -> bool {
-    let filter = &filter.events;
-    let listed = filter.rooms.as_ref().is_none_or(|rooms| rooms.iter().any(|room| room == room_id));
-    listed && !filter.not_rooms.iter().any(|room| room == room_id)
-}
-
-fn timeline_filter(filter: &PageFilter, ignored: &Ignored) -> TimelineFilter {
-    let PageFilter { events: filter, related_by_rel_types, related_by_senders } = filter;
-    let strings = |users: &[ruma::OwnedUserId]| users.iter().map(ToString::to_string).collect::<Vec<_>>();
-    TimelineFilter {
-        types: filter.types.clone().unwrap_or_default(),
-        has_types: filter.types.is_some(),
-        not_types: filter.not_types.clone(),
-        senders: filter.senders.as_deref().map(strings).unwrap_or_default(),
-        has_senders: filter.senders.is_some(),
-        not_senders: strings(&filter.not_senders),
-        contains_url: filter.url_filter.map(|wanted| wanted == UrlFilter::EventsWithUrl),
-        related_by_rel_types: related_by_rel_types.clone(),
-        related_by_senders: related_by_senders.clone(),
-        ignored_users: ignored.to_vec(),
-    }
 }

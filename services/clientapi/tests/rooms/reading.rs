@@ -159,6 +159,36 @@ async fn context_lies_around_the_event() {
     assert_eq!(alone.1.get("events_before"), None::<&Value>);
 }
 
+#[tokio::test]
+async fn the_filter_of_context_chooses_its_state() {
+    let world = World::with_room(&[("alice", "join"), ("bob", "join")]);
+    world.add_state(ROOM, "m.room.name", "", json!({ "name": "Pub" }));
+    world.add_state(ROOM, "m.room.topic", "", json!({ "topic": "Beer" }));
+    for user in ["@alice:example.org", "@bob:example.org"] {
+        world.add_state(ROOM, "m.room.member", user, json!({ "membership": "join" }));
+    }
+    let middle = event(ROOM, "m.room.message", None, json!({ "n": 5 }), 5);
+    world.known.lock().unwrap().events.insert("$event5".to_owned(), middle);
+    let state = async |filter: Value| {
+        world.known.lock().unwrap().timeline = page(&[], None);
+        let filter = form_urlencoded(&filter.to_string());
+        let answer = world.get("alice", &format!("/rooms/{ROOM}/context/$event5?filter={filter}")).await;
+        assert_ok(&answer);
+        let state = answer.1["state"].as_array().cloned().unwrap_or_default();
+        let key = |event: &Value| format!("{}|{}", event["type"], event["state_key"]).replace('"', "");
+        let mut keys: Vec<String> = state.iter().map(key).collect();
+        keys.sort();
+        keys
+    };
+    let (alice, bob) = ("m.room.member|@alice:example.org", "m.room.member|@bob:example.org");
+    let (name, topic) = ("m.room.name|", "m.room.topic|");
+    assert_eq!(state(json!({})).await, [alice, bob, name, topic]);
+    assert_eq!(state(json!({ "lazy_load_members": true })).await, [alice, name, topic]);
+    assert_eq!(state(json!({ "types": ["m.room.name"] })).await, [name]);
+    assert_eq!(state(json!({ "not_types": ["m.room.*"] })).await, Vec::<String>::new());
+    assert_eq!(state(json!({ "rooms": ["!other:example.org"] })).await, Vec::<String>::new());
+}
+
 fn form_urlencoded(text: &str) -> String {
     text.bytes().map(|byte| format!("%{byte:02x}")).collect()
 }

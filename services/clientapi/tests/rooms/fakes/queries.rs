@@ -64,7 +64,13 @@ impl RoomQueryService for Fake {
         let wanted = |(room_id, event_type, _): &(String, String, String)| {
             *room_id == request.room_id && (request.types.is_empty() || request.types.contains(event_type))
         };
-        let found = known.state.iter().filter(|(key, _)| wanted(key)).map(|(_, event)| event.clone());
+        let is_left_out = |event: &proto::RoomEvent| {
+            let event: serde_json::Value = serde_json::from_slice(&event.json).expect("events are JSON");
+            let membership = event["content"]["membership"].as_str().unwrap_or_default();
+            event["type"] == "m.room.member" && request.not_memberships.iter().any(|not| not == membership)
+        };
+        let found = known.state.iter().filter(|(key, event)| wanted(key) && !is_left_out(event));
+        let found = found.map(|(_, event)| event.clone());
         // One event in each chunk, to see that all are read.
         let chunks: Vec<_> =
             found.map(|event| Ok(proto::StreamStateResponse { events: vec![event], as_of: None })).collect();

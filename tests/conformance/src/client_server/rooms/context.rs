@@ -2,7 +2,7 @@
 //!
 //! [spec]: https://spec.matrix.org/v1.19/client-server-api/#get_matrixclientv3roomsroomidcontexteventid
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::{actor::Room, actor::User, server::Server, wire::Json as _};
 
@@ -15,6 +15,9 @@ tests![
     one_who_is_not_a_member_sees_nothing,
     an_unknown_event_is_not_found,
     an_event_of_another_room_is_not_found,
+    a_filter_chooses_what_is_around_it,
+    members_are_told_lazily_if_wanted,
+    wrong_pages_are_refused,
 ];
 
 async fn chat(alice: &User, count: usize) -> (Room, Vec<String>) {
@@ -100,4 +103,45 @@ async fn an_event_of_another_room_is_not_found(server: Server) {
     alice.reads_context(&room, &events[0]).await.ok();
     let answer = alice.reads_context(&other, &events[0]).await;
     answer.refused_as(&[(404, "M_NOT_FOUND"), (404, "M_UNKNOWN")]);
+}
+
+async fn a_filter_chooses_what_is_around_it(server: Server) {
+    let (alice, bob) = server.pair().await;
+    let room = alice.creates_room().member(&bob).await;
+    let before = alice.says(&room, "before").await;
+    bob.says(&room, "not wanted").await;
+    let event = bob.says(&room, "this").await;
+    bob.says(&room, "not wanted").await;
+    let after = alice.says(&room, "after").await;
+    let filter = json!({ "types": ["m.room.message"], "not_senders": [bob.id] });
+    let answer = alice.reads_context(&room, &event).query("filter", filter).await.ok();
+    // The event itself is told in any case.
+    assert_eq!(answer["event"]["event_id"], event);
+    assert_eq!(ids(answer.list("/events_before")), [before]);
+    assert_eq!(ids(answer.list("/events_after")), [after]);
+    assert_eq!(answer["state"].as_array().map_or(0, Vec::len), 0, "{answer}");
+}
+
+async fn members_are_told_lazily_if_wanted(server: Server) {
+    let (alice, bob, carl) = server.trio().await;
+    let room = alice.creates_room().member(&bob).member(&carl).await;
+    let event = bob.says(&room, "from bob").await;
+    let filter = json!({ "lazy_load_members": true });
+    let request = alice.reads_context(&room, &event).query("limit", 0).query("filter", filter);
+    let answer = request.await.ok();
+    let state = answer.list("/state");
+    assert!(state.iter().any(|event| event["type"] == "m.room.create"), "{answer}");
+    let members = state.iter().filter(|event| event["type"] == "m.room.member");
+    let members: Vec<_> = members.map(|event| event.text("/state_key")).collect();
+    assert!(members.contains(&bob.id), "{answer}");
+    assert!(!members.contains(&carl.id), "{answer}");
+}
+
+async fn wrong_pages_are_refused(server: Server) {
+    let alice = server.user("alice").await;
+    let (room, events) = chat(&alice, 1).await;
+    for (name, value) in [("limit", "x"), ("filter", "{nonsense"), ("filter", r#"{"types":1}"#)] {
+        let answer = alice.reads_context(&room, &events[0]).query(name, value).await;
+        assert_eq!(answer.status, 400, "{answer}");
+    }
 }
