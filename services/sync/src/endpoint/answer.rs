@@ -132,6 +132,7 @@ async fn attempt(
                     cut,
                     now,
                     ignored: Arc::clone(&reading.ignored),
+                    blocks_invites: reading.blocks_invites,
                     rules: Arc::clone(&reading.rules),
                     rules_seq: reading.rules_seq,
                     lazy: device.cloned(),
@@ -295,7 +296,7 @@ async fn load(
 fn is_wanted(context: &Context<'_>, candidate: &Candidate) -> bool {
     let shown = match candidate.now.membership {
         Membership::Join | Membership::Knock => true,
-        Membership::Invite => !context.ignored.contains(&candidate.now.sender),
+        Membership::Invite => !context.blocks_invites && !context.ignored.contains(&candidate.now.sender),
         // A client that begins is told of rooms it left only if it asks. One that goes on is told once, even if the room
         // was forgotten at once: else the user's other devices would never learn that it was left.
         Membership::Leave | Membership::Ban => {

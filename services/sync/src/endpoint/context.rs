@@ -33,6 +33,8 @@ pub(crate) struct Context<'a> {
     /// Now, in milliseconds since the Unix epoch.
     pub(crate) now: i64,
     pub(crate) ignored: Arc<HashSet<OwnedUserId>>,
+    /// Whether the user wants no invites.
+    pub(crate) blocks_invites: bool,
     pub(crate) rules: Arc<Rules>,
     /// `seq` of the account data that holds the rules; 0 if the user changed none.
     pub(crate) rules_seq: u64,

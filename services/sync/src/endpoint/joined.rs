@@ -38,7 +38,9 @@ pub(crate) async fn joined(
     if since.is_none() {
         members.push(context.user_id().to_owned());
     }
-    let state = state::collect(context, room, &Wanted { since, end, timeline: &timeline, members }).await?;
+    let state =
+        state::collect(context, room, &Wanted { since, before: known, end, timeline: &timeline, members })
+            .await?;
     let events = context.show_state(&room.id, &state.events);
     let account_data = account_data(context, candidate);
     // What was told of an earlier stay is told anew.

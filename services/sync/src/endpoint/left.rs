@@ -40,24 +40,29 @@ pub(crate) async fn left(
             state::settle(context, room, &mut timeline, end).await?;
             let since = known.filter(|_| !context.request.full_state);
             let members = vec![context.user_id().to_owned()];
-            state::collect(context, room, &Wanted { since, end, timeline: &timeline, members }).await?
+            state::collect(context, room, &Wanted { since, before: known, end, timeline: &timeline, members })
+                .await?
         }
         None => state::State::default(),
     };
     let end = candidate.now.seq;
-    if timeline.events.last().is_none_or(|last| last.event.seq < end)
-        && (departure != Some(end) || timeline.events.is_empty() && !timeline.limited)
-        && context.request.filter.wants_timeline(&room.id)
+    let is_in_timeline = timeline.events.last().is_some_and(|last| last.event.seq >= end);
+    let is_in_state = departure == Some(end) && (!timeline.events.is_empty() || timeline.limited);
+    if !is_in_timeline
+        && !is_in_state
+        && let Some(own) = own_member(context, room, end).await?
     {
-        let own = own_member(context, room, end).await?.filter(|event| context.wants_in_timeline(event));
-        if let (Some(own), Some(_)) = (&own, departure)
-            && context.request.state_after != StateAfter::No
-        {
+        let filter = &context.request.filter;
+        let wanted = filter.wants_timeline(&room.id) && context.wants_in_timeline(&own);
+        // Where the timeline does not tell it, or does not count for the state, the state does.
+        if !wanted || context.request.state_after != StateAfter::No {
             state.events.retain(|event| !event.is_membership_of(context.user_id()));
-            state.events.push(Arc::clone(own));
+            state.events.push(Arc::clone(&own));
         }
-        let membership = candidate.now.membership;
-        timeline.events.extend(own.map(|event| Seen { event, membership, related: false }));
+        if wanted {
+            let membership = candidate.now.membership;
+            timeline.events.push(Seen { event: own, membership, related: false });
+        }
     }
     let events = context.show_state(&room.id, &state.events);
     let room = LeftRoom {

@@ -33,6 +33,8 @@ use crate::{
 pub(crate) struct Wanted<'a> {
     /// What the client knows; unset if it is to be told everything.
     pub(crate) since: Option<u64>,
+    /// What the timeline goes on from; unset if the client was not in the room then. Not before `since`, if that is set.
+    pub(crate) before: Option<u64>,
     /// End of the timeline.
     pub(crate) end: u64,
     pub(crate) timeline: &'a Timeline,
@@ -65,14 +67,18 @@ pub(crate) async fn collect(
     wanted: &Wanted<'_>,
 ) -> Result<State, Problem> {
     let lazily = context.lazy.is_some();
-    let start = wanted.timeline.start;
-    let entries = match room.read(|view| from_memory(view, wanted, lazily)).flatten() {
-        Some(entries) => entries,
-        None => match wanted.since {
-            Some(since) => delta_from_upstream(context, room, since, start, wanted.end).await?,
-            None => all_from_upstream(context, room, start, wanted.end, lazily).await?,
-        },
+    let mut entries = match wanted.since {
+        Some(since) => changed_since(context, room, since, wanted).await?,
+        None => all(context, room, wanted, lazily).await?,
     };
+    if lazily
+        && wanted.since.is_none()
+        && let Some(before) = wanted.before
+    {
+        // All of the state is wanted, of which members are no part. Those who changed in a gap are told as ever.
+        let changed = changed_since(context, room, before, wanted).await?;
+        entries.extend(changed.into_iter().filter(Entry::is_of_member));
+    }
     let shown: HashSet<&EventId> = wanted.timeline.events.iter().map(|seen| &*seen.event.id).collect();
     let after = context.request.state_after != StateAfter::No;
     let choose = |entry: Entry| match entry.end {
@@ -149,38 +155,70 @@ pub(crate) async fn settle(
     Ok(())
 }
 
-/// `None` if memory does not reach back so far.
-fn from_memory(view: &RoomView, wanted: &Wanted<'_>, lazily: bool) -> Option<Vec<Entry>> {
-    let (start, end) = (wanted.timeline.start, wanted.end);
-    match wanted.since {
-        Some(since) if view.knows(since) => {
-            let changed = view.changed(since, end);
-            let entries = changed.into_iter().map(|((kind, state_key), Changed { old, new })| {
-                let at_start =
-                    if start <= since { None } else { view.get_at(kind, state_key, start).cloned() };
-                let is_news = at_start.as_ref().map(|event| &event.id) != old.as_ref().map(|event| &event.id);
-                Entry { start: at_start.filter(|_| is_news), end: new }
-            });
-            Some(entries.collect())
-        }
-        None if view.knows(start) => {
-            let changed = view.changed(start, end);
-            let wants = |kind: &str| !(lazily && kind == MEMBER);
-            let is_same = |event: &Arc<Event>| {
-                let state_key = event.state_key.as_deref().unwrap_or_default();
-                !changed.contains_key(&(event.kind.as_str(), state_key))
-            };
-            let all = view.all_at(start, !lazily).into_iter().filter(is_same);
-            let mut entries: Vec<Entry> =
-                all.map(|event| Entry { start: Some(Arc::clone(&event)), end: Some(event) }).collect();
-            let changed = changed.iter().filter(|((kind, _), _)| wants(kind));
-            entries.extend(
-                changed.map(|(_, changed)| Entry { start: changed.old.clone(), end: changed.new.clone() }),
-            );
-            Some(entries)
-        }
-        Some(_) | None => None,
+impl Entry {
+    fn is_of_member(&self) -> bool {
+        self.start.as_ref().or(self.end.as_ref()).is_some_and(|event| event.kind == MEMBER)
     }
+}
+
+/// The entries that changed since a point, each as the client does not know it.
+async fn changed_since(
+    context: &Context<'_>,
+    room: &Room,
+    since: u64,
+    wanted: &Wanted<'_>,
+) -> Result<Vec<Entry>, Problem> {
+    let (start, end) = (wanted.timeline.start, wanted.end);
+    let in_memory = room.read(|view| {
+        let entries = |view: &RoomView| {
+            let changed = view.changed(since, end).into_iter();
+            changed
+                .map(|((kind, state_key), Changed { old, new })| {
+                    let at_start =
+                        if start <= since { None } else { view.get_at(kind, state_key, start).cloned() };
+                    let is_news =
+                        at_start.as_ref().map(|event| &event.id) != old.as_ref().map(|event| &event.id);
+                    Entry { start: at_start.filter(|_| is_news), end: new }
+                })
+                .collect()
+        };
+        view.knows(since).then(|| entries(view))
+    });
+    match in_memory.flatten() {
+        Some(entries) => Ok(entries),
+        None => delta_from_upstream(context, room, since, start, end).await,
+    }
+}
+
+/// All entries, without members if those are loaded lazily.
+async fn all(
+    context: &Context<'_>,
+    room: &Room,
+    wanted: &Wanted<'_>,
+    lazily: bool,
+) -> Result<Vec<Entry>, Problem> {
+    let (start, end) = (wanted.timeline.start, wanted.end);
+    let in_memory = room.read(|view| view.knows(start).then(|| all_from_memory(view, start, end, lazily)));
+    match in_memory.flatten() {
+        Some(entries) => Ok(entries),
+        None => all_from_upstream(context, room, start, end, lazily).await,
+    }
+}
+
+fn all_from_memory(view: &RoomView, start: u64, end: u64, lazily: bool) -> Vec<Entry> {
+    let changed = view.changed(start, end);
+    let wants = |kind: &str| !(lazily && kind == MEMBER);
+    let is_same = |event: &Arc<Event>| {
+        let state_key = event.state_key.as_deref().unwrap_or_default();
+        !changed.contains_key(&(event.kind.as_str(), state_key))
+    };
+    let all = view.all_at(start, !lazily).into_iter().filter(is_same);
+    let mut entries: Vec<Entry> =
+        all.map(|event| Entry { start: Some(Arc::clone(&event)), end: Some(event) }).collect();
+    let changed = changed.iter().filter(|((kind, _), _)| wants(kind));
+    entries
+        .extend(changed.map(|(_, changed)| Entry { start: changed.old.clone(), end: changed.new.clone() }));
+    entries
 }
 
 async fn delta_from_upstream(

@@ -9,6 +9,7 @@ use super::world::{World, ids, keys, token};
 const ALICE: &str = "@alice:example.org";
 const BOB: &str = "@bob:example.org";
 const CAROL: &str = "@carol:example.org";
+const DAVE: &str = "@dave:example.org";
 const ROOM: &str = "!room:example.org";
 
 #[tokio::test]
@@ -67,6 +68,34 @@ async fn who_is_invited_is_woken_and_then_joins() {
 }
 
 #[tokio::test]
+async fn who_wants_no_invites_is_told_of_none() {
+    let world = World::new();
+    world.create(ROOM, ALICE).await;
+    let replica = world.replica().await;
+    let since = token(&replica.sync(&world, BOB, &[]).await);
+    world.member(ROOM, ALICE, BOB, "invite").await;
+    let set = async |content| world.set_account_data(BOB, "", "m.invite_permission_config", content).await;
+    // What is not known blocks nothing.
+    for (content, told) in [
+        (json!({"default_action": "block"}), 0),
+        (json!({"default_action": "allow"}), 1),
+        (json!({"default_action": ["block"]}), 1),
+        (json!({"default_action": "block"}), 0),
+        (json!({}), 1),
+    ] {
+        set(content.clone()).await;
+        replica.settle(&world).await;
+        for replica in [&replica, &world.replica().await] {
+            for query in [&[][..], &[("since", since.as_str())]] {
+                let answer = replica.sync(&world, BOB, query).await;
+                let invites = answer["rooms"]["invite"].as_object().expect("invites");
+                assert_eq!(invites.len(), told, "{content}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_rejected_invite_is_a_left_room() {
     let world = World::new();
     world.create(ROOM, ALICE).await;
@@ -80,6 +109,33 @@ async fn a_rejected_invite_is_a_left_room() {
     let room = &answer["rooms"]["leave"][ROOM];
     assert_eq!(ids(&room["timeline"]), [left.as_str()]);
     assert_eq!(keys(&room["state"]), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn what_one_is_in_a_room_one_is_not_in_is_told_by_the_timeline_or_the_state() {
+    let world = World::new();
+    world.create(ROOM, ALICE).await;
+    world.member(ROOM, ALICE, BOB, "ban").await;
+    let replica = world.replica().await;
+    let since = token(&replica.sync(&world, BOB, &[]).await);
+    let unbanned = world.member(ROOM, ALICE, BOB, "leave").await;
+    replica.settle(&world).await;
+    let (after, none) = (("use_state_after", "true"), r#"{"room":{"timeline":{"limit":0}}}"#);
+    let hidden = r#"{"room":{"timeline":{"not_types":["m.room.member"]}}}"#;
+    let own = [unbanned.as_str()];
+    for (query, in_timeline, in_state) in [
+        (&[][..], &own[..], &[][..]),
+        (&[after], &own, &own),
+        (&[("filter", none)], &[], &own),
+        (&[("filter", hidden)], &[], &own),
+        (&[("filter", hidden), after], &[], &own),
+    ] {
+        let query: Vec<_> = query.iter().copied().chain([("since", since.as_str())]).collect();
+        let answer = replica.sync(&world, BOB, &query).await;
+        let room = &answer["rooms"]["leave"][ROOM];
+        let state = if query.contains(&after) { &room["state_after"] } else { &room["state"] };
+        assert_eq!((&ids(&room["timeline"])[..], &ids(state)[..]), (in_timeline, in_state), "{query:?}");
+    }
 }
 
 #[tokio::test]
@@ -167,4 +223,51 @@ async fn lazily_loaded_members_come_when_they_speak_and_only_once() {
         ("filter", r#"{"room":{"state":{"lazy_load_members":true,"include_redundant_members":true}}}"#);
     let answer = replica.sync(&world, BOB, &[redundant, ("since", &token(&second))]).await;
     assert_eq!(members(&answer), [carol]);
+}
+
+#[tokio::test]
+async fn all_of_the_state_is_told_lazily_with_the_members_of_a_gap() {
+    let world = World::new();
+    world.create(ROOM, ALICE).await;
+    world.set(ROOM, ALICE, "m.room.name", "", json!({"name": "n"})).await;
+    for user in [BOB, CAROL, DAVE] {
+        world.member(ROOM, user, user, "join").await;
+    }
+    let replica = world.replica().await;
+    let filter = |redundant: bool| {
+        let state = json!({"lazy_load_members": true, "include_redundant_members": redundant});
+        json!({"room": {"state": state, "timeline": {"limit": 2}}}).to_string()
+    };
+    let since = token(&replica.sync(&world, BOB, &[("filter", &filter(false))]).await);
+    world.member(ROOM, CAROL, CAROL, "leave").await;
+    for _ in 0..3 {
+        world.say(ROOM, ALICE, "hi").await;
+    }
+    replica.settle(&world).await;
+    let member = |user: &str| format!("m.room.member|{user}");
+    let members = |answer: &serde_json::Value, part: &str| {
+        let mut keys = keys(&answer["rooms"]["join"][ROOM][part]);
+        keys.retain(|key| key.starts_with("m.room.member"));
+        keys
+    };
+    // One that remembers what happened, and one that knows nothing of it.
+    for replica in [&replica, &world.replica().await] {
+        for redundant in [false, true] {
+            let filter = filter(redundant);
+            let mut query = vec![("filter", filter.as_str()), ("since", &since), ("full_state", "true")];
+            // Those who speak, who asks, and who left in the gap; not Dave, of whom there is nothing to tell.
+            let wanted = [member(ALICE), member(BOB), member(CAROL)];
+            let answer = replica.sync(&world, BOB, &query).await;
+            assert_eq!(answer["rooms"]["join"][ROOM]["timeline"]["limited"], true);
+            assert_eq!(members(&answer, "state"), wanted, "{redundant}");
+            let everything = keys(&answer["rooms"]["join"][ROOM]["state"]);
+            assert!(everything.contains(&"m.room.name|".to_owned()), "{everything:?}");
+            query.push(("use_state_after", "true"));
+            assert_eq!(
+                members(&replica.sync(&world, BOB, &query).await, "state_after"),
+                wanted,
+                "{redundant}"
+            );
+        }
+    }
 }

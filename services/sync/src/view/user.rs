@@ -25,6 +25,7 @@ use crate::{
 };
 
 const IGNORED: &str = "m.ignored_user_list";
+const INVITES: &str = "m.invite_permission_config";
 /// Type of the account data that holds push rules.
 pub(crate) const PUSH_RULES: &str = "m.push_rules";
 
@@ -74,6 +75,7 @@ struct UserView {
     /// By room (empty for global data) and type.
     account_data: BTreeMap<String, BTreeMap<String, (u64, Bytes)>>,
     ignored: Arc<HashSet<OwnedUserId>>,
+    blocks_invites: bool,
     rules: Arc<Rules>,
     /// `seq` of the account data that holds the rules; 0 if the user changed none.
     rules_seq: u64,
@@ -129,6 +131,8 @@ pub(crate) struct Reading {
     /// Global account data, as far as newer than the token.
     pub(crate) account_data: Vec<(String, Bytes)>,
     pub(crate) ignored: Arc<HashSet<OwnedUserId>>,
+    /// Whether the user wants no invites.
+    pub(crate) blocks_invites: bool,
     pub(crate) rules: Arc<Rules>,
     /// `seq` of the account data that holds the rules; 0 if the user changed none.
     pub(crate) rules_seq: u64,
@@ -143,6 +147,11 @@ pub(crate) struct Request<'a> {
     pub(crate) all_joined: bool,
     /// Now, in milliseconds since the Unix epoch.
     pub(crate) now: i64,
+}
+
+#[derive(Deserialize)]
+struct InvitePermission {
+    default_action: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -290,6 +299,7 @@ impl UserView {
             rooms: HashMap::new(),
             account_data: BTreeMap::new(),
             ignored: Arc::default(),
+            blocks_invites: false,
             rules: Rules::shared(),
             rules_seq: 0,
             room_data_seq: 0,
@@ -352,6 +362,7 @@ impl UserView {
                 self.account_seq = seq;
                 self.account_data.clear();
                 self.ignored = Arc::default();
+                self.blocks_invites = false;
                 self.rules = Rules::shared();
                 self.rules_seq = 0;
             }
@@ -388,6 +399,11 @@ impl UserView {
             let list: Option<IgnoredUsers> = serde_json::from_slice(&content).ok();
             let users = list.into_iter().flat_map(|list| list.ignored_users.into_keys());
             self.ignored = Arc::new(users.filter_map(|user| OwnedUserId::try_from(user).ok()).collect());
+        }
+        if room_id.is_empty() && kind == INVITES {
+            let permission: Option<InvitePermission> = serde_json::from_slice(&content).ok();
+            let action = permission.and_then(|permission| permission.default_action);
+            self.blocks_invites = action.as_deref() == Some("block");
         }
         if room_id.is_empty() && kind == PUSH_RULES {
             match Rules::parse(&content, &self.user) {
@@ -453,6 +469,7 @@ impl UserView {
             candidates,
             account_data: data_of(""),
             ignored: Arc::clone(&self.ignored),
+            blocks_invites: self.blocks_invites,
             rules: Arc::clone(&self.rules),
             rules_seq: self.rules_seq,
         }

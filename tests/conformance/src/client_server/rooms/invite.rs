@@ -2,7 +2,11 @@
 
 use serde_json::{Value, json};
 
-use crate::{actor::sync, server::Server, wire::Json as _};
+use crate::{
+    actor::{User, sync},
+    server::Server,
+    wire::{Json as _, Request},
+};
 
 tests![
     the_invited_user_hears_of_it,
@@ -18,6 +22,9 @@ tests![
     an_invited_user_declines,
     the_inviter_takes_it_back,
     an_invited_user_does_not_read_the_room,
+    an_unknown_room_invites_nobody,
+    who_wants_no_invites_is_not_invited,
+    an_invite_is_not_told_to_who_wants_none,
 ];
 
 async fn the_invited_user_hears_of_it(server: Server) {
@@ -136,4 +143,53 @@ async fn an_invited_user_does_not_read_the_room(server: Server) {
     alice.invites(&bob, &room).await.ok();
     bob.reads_all_state(&room).await.refused(403, "M_FORBIDDEN");
     bob.reads_event(&room, &event).await.refused_as(&[(404, "M_NOT_FOUND"), (403, "M_FORBIDDEN")]);
+}
+
+async fn an_unknown_room_invites_nobody(server: Server) {
+    let (alice, bob) = server.pair().await;
+    let answer = alice.invites(&bob, &server.nowhere()).await;
+    answer.refused_as(&[(403, "M_FORBIDDEN"), (404, "M_NOT_FOUND")]);
+}
+
+/// [Invite permission](https://spec.matrix.org/v1.19/client-server-api/#invite-permission).
+fn permits_invites(user: &User, content: Value) -> Request {
+    user.put(path!("/user/{}/account_data/m.invite_permission_config", user.id), content)
+}
+
+async fn who_wants_no_invites_is_not_invited(server: Server) {
+    let (alice, bob) = server.pair().await;
+    let room = alice.creates_room().await;
+    permits_invites(&bob, json!({ "default_action": "block" })).await.ok();
+    alice.invites(&bob, &room).await.refused(403, "M_INVITE_BLOCKED");
+    let member = json!({ "membership": "invite" });
+    let request = alice.sets_state(&room, "m.room.member", &bob.id, member);
+    request.await.refused(403, "M_INVITE_BLOCKED");
+    assert_eq!(alice.reads_state(&room, "m.room.member", &bob.id).await.status, 404);
+    // A room may be made without them, or not at all.
+    let created = alice.post("/createRoom", json!({ "invite": [bob.id] })).await;
+    if created.status != 200 {
+        created.refused(403, "M_INVITE_BLOCKED");
+    }
+    permits_invites(&bob, json!({})).await.ok();
+    alice.invites(&bob, &room).await.ok();
+}
+
+async fn an_invite_is_not_told_to_who_wants_none(server: Server) {
+    let (alice, bob) = server.pair().await;
+    let room = alice.creates_room().await;
+    let since = bob.sync_token().await;
+    alice.invites(&bob, &room).await.ok();
+    let is_there = |answer: &Value| sync::section(answer, "invite", &room).is_some();
+    bob.syncs_until(&since, "the invite", is_there).await;
+    let token = bob.sync_token().await;
+    permits_invites(&bob, json!({ "default_action": "block" })).await.ok();
+    let is_set = |answer: &Value| {
+        let events = answer["account_data"]["events"].as_array();
+        events.into_iter().flatten().any(|event| event["type"] == "m.invite_permission_config")
+    };
+    bob.syncs_until(&token, "the setting", is_set).await;
+    for answer in [bob.syncs().await.ok(), bob.syncs_since(&since).await.ok()] {
+        assert!(!is_there(&answer), "{answer}");
+    }
+    assert_eq!(bob.joins(&room).await.ok()["room_id"], room.0);
 }

@@ -14,6 +14,8 @@ tests![
     ones_own_member_event_comes_lazily_too,
     ones_own_member_event_comes_with_a_join,
     members_who_change_in_a_gap_are_told_lazily,
+    members_who_change_in_a_gap_are_told_with_the_whole_state,
+    redundant_members_come_with_the_whole_state_if_wanted,
     redundant_members_come_if_wanted,
     a_member_who_changed_is_not_redundant,
     members_that_stand_for_a_room_come_lazily,
@@ -79,6 +81,43 @@ async fn members_who_change_in_a_gap_are_told_lazily(server: Server) {
     let answer = alice.syncs_since(&since).query("filter", lazily(false, 2)).await.ok();
     let told = told(&answer, &room);
     assert!(told.contains(&bob.id) && told.contains(&carl.id), "{answer}");
+}
+
+/// Full state and the last two messages of alice, after a gap in which bob has come and carl has gone.
+async fn whole_state_after_a_gap(server: &Server, redundant: bool) -> (Value, Room, [User; 3]) {
+    let (alice, bob, carl) = server.trio().await;
+    let room = named(&alice, &[&carl]).await;
+    let filter = lazily(redundant, 10);
+    let since = alice.syncs().query("filter", &filter).await.ok().text("/next_batch");
+    bob.joins(&room).await.ok();
+    carl.leaves(&room).await.ok();
+    for _ in 0..3 {
+        alice.says(&room, "in the gap").await;
+    }
+    let event = alice.says(&room, "hello").await;
+    alice.hears(&since, &room, &event).await;
+    let request = alice.syncs_since(&since).query("filter", lazily(redundant, 2));
+    (request.query("full_state", true).await.ok(), room, [alice, bob, carl])
+}
+
+async fn members_who_change_in_a_gap_are_told_with_the_whole_state(server: Server) {
+    let (answer, room, [_, bob, carl]) = whole_state_after_a_gap(&server, false).await;
+    let state = sync::state(&answer, &room);
+    assert!(state.iter().any(|event| event["type"] == "m.room.name"), "not the whole state: {answer}");
+    for (user, membership) in [(&bob, "join"), (&carl, "leave")] {
+        let found: Vec<_> = state.iter().filter(|event| event["state_key"] == user.id).collect();
+        assert_eq!(found.len(), 1, "{} in {answer}", user.id);
+        assert_eq!(found[0]["content"]["membership"], membership, "{answer}");
+    }
+}
+
+async fn redundant_members_come_with_the_whole_state_if_wanted(server: Server) {
+    let (answer, room, users) = whole_state_after_a_gap(&server, true).await;
+    let mut told = told(&answer, &room);
+    told.sort();
+    let mut wanted = users.map(|user| user.id);
+    wanted.sort();
+    assert_eq!(told, wanted, "{answer}");
 }
 
 async fn redundant_members_come_if_wanted(server: Server) {

@@ -13,6 +13,7 @@ tests![
     a_room_that_was_left_is_told_with_its_state_then,
     who_is_kicked_is_told_so,
     who_is_banned_is_told_so,
+    who_is_unbanned_is_told_so,
     an_invite_that_was_declined_is_left,
     an_invite_that_was_taken_back_is_left,
     who_was_only_invited_hears_nothing_of_the_room,
@@ -109,6 +110,19 @@ async fn who_is_banned_is_told_so(server: Server) {
     let told = left(&bob, &since, &room).await;
     let last = told.list("/timeline/events").last().expect("the ban").clone();
     assert_eq!((&last["state_key"], &last["content"]["membership"]), (&json!(bob.id), &json!("ban")));
+}
+
+async fn who_is_unbanned_is_told_so(server: Server) {
+    let (alice, bob) = server.pair().await;
+    let room = alice.creates_room().member(&bob).await;
+    alice.bans(&bob, &room).await.ok();
+    let since = bob.sync_token().await;
+    alice.says(&room, "in private").await;
+    alice.unbans(&bob, &room).await.ok();
+    let told = left(&bob, &since, &room).await;
+    let last = told.list("/timeline/events").last().expect("the end of the ban").clone();
+    assert_eq!((&last["state_key"], &last["content"]["membership"]), (&json!(bob.id), &json!("leave")));
+    assert!(!told.to_string().contains("in private"), "{told}");
 }
 
 async fn an_invite_that_was_declined_is_left(server: Server) {

@@ -1,5 +1,7 @@
 //! State in `/sync`: before the timeline, or after it (`use_state_after`).
 
+use std::time::{Duration, Instant};
+
 use serde_json::{Value, json};
 
 use crate::{
@@ -18,6 +20,7 @@ tests![
     what_a_filter_hides_from_the_timeline_is_in_the_state,
     no_timeline_is_wanted_and_the_state_is_complete,
     state_after_the_timeline_is_told_of_a_room_that_was_left,
+    state_after_the_timeline_tells_what_one_is_in_a_room_one_is_not_in,
 ];
 
 /// A room with a token from before its topic was changed twice: twice in the gap, and once in a timeline of two or three.
@@ -170,4 +173,31 @@ async fn state_after_the_timeline_is_told_of_a_room_that_was_left(server: Server
     assert_eq!(topics(told.list("/state_after/events")), ["while bob was in"]);
     assert!(!told.has("/state"), "{told}");
     assert!(!told.to_string().contains("when bob was out"), "{told}");
+}
+
+async fn state_after_the_timeline_tells_what_one_is_in_a_room_one_is_not_in(server: Server) {
+    let (alice, bob) = server.pair().await;
+    let room = alice.creates_room().member(&bob).await;
+    let declined = alice.creates_room().with("invite", json!([bob.id])).await;
+    let mut since = bob.sync_token().await;
+    // The membership of bob by the state after the timeline, as soon as there is one; and goes on from there.
+    let told = async |since: &mut String, room: &Room| {
+        let end = Instant::now() + Duration::from_secs(10);
+        while Instant::now() < end {
+            let request = bob.syncs_since(since).query("use_state_after", true).query("timeout", 1000);
+            let answer = request.await.ok();
+            *since = answer.text("/next_batch");
+            let Some(section) = sync::section(&answer, "leave", room) else { continue };
+            let state = section.list("/state_after/events");
+            let own = state.iter().find(|event| event["state_key"] == bob.id);
+            return own.unwrap_or_else(|| panic!("nothing of bob in {section}")).text("/content/membership");
+        }
+        panic!("bob hears nothing of {room}");
+    };
+    alice.bans(&bob, &room).await.ok();
+    assert_eq!(told(&mut since, &room).await, "ban");
+    alice.unbans(&bob, &room).await.ok();
+    assert_eq!(told(&mut since, &room).await, "leave");
+    bob.leaves(&declined).await.ok();
+    assert_eq!(told(&mut since, &declined).await, "leave");
 }
