@@ -95,10 +95,15 @@ where
     }
 }
 
+/// Reads the arguments in the path. None has a NUL: nothing that is named so can be stored.
 async fn path_params<S: Send + Sync>(parts: &mut Parts, state: &S) -> Result<RawPathParams, MatrixError> {
-    RawPathParams::from_request_parts(parts, state)
+    let params = RawPathParams::from_request_parts(parts, state)
         .await
-        .map_err(|_| MatrixError::invalid_param("The path is not UTF-8"))
+        .map_err(|_| MatrixError::invalid_param("The path is not UTF-8"))?;
+    if let Some((name, _)) = params.iter().find(|(_, value)| value.contains('\0')) {
+        return Err(MatrixError::invalid_param(format!("`{name}` in the path has a NUL")));
+    }
+    Ok(params)
 }
 
 /// Query and path arguments are strings: one is either missing or has a wrong value.

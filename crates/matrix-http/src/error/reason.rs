@@ -7,12 +7,17 @@ use tonic::{Code, Status};
 
 use super::MatrixError;
 
-/// Returns what a client is told for a reason; `message` is what the service said, for people.
+/// Returns what a client is told for a reason; `message` is what the service said, for people. If a service failed, the
+/// message is logged here and the client sees no detail.
 #[must_use]
 pub fn reason_error(reason: ErrorReason, message: &str) -> MatrixError {
     use ErrorReason as Reason;
     let (status, errcode) = match reason {
-        Reason::Unspecified | Reason::DeadLettered => (StatusCode::INTERNAL_SERVER_ERROR, "M_UNKNOWN"),
+        // The message tells of our insides.
+        Reason::Unspecified | Reason::DeadLettered => {
+            tracing::error!(?reason, message, "another service failed at a request");
+            return MatrixError::internal();
+        }
         Reason::Forbidden | Reason::NotJoined | Reason::Banned => (StatusCode::FORBIDDEN, "M_FORBIDDEN"),
         Reason::NotFound | Reason::RoomUnknown => (StatusCode::NOT_FOUND, "M_NOT_FOUND"),
         Reason::UserInUse => (StatusCode::BAD_REQUEST, "M_USER_IN_USE"),
@@ -82,6 +87,13 @@ mod tests {
         assert_eq!(error.extra["soft_logout"], true);
         let error = MatrixError::from(refusal(Code::Unauthenticated, ErrorReason::UnknownToken, ""));
         assert_eq!(error.extra["soft_logout"], false);
+    }
+
+    #[test]
+    fn failed_inputs_tell_no_detail() {
+        let error = reason_error(ErrorReason::DeadLettered, "invalid byte sequence for encoding \"UTF8\"");
+        assert_eq!((error.status, error.errcode), (StatusCode::INTERNAL_SERVER_ERROR, Some("M_UNKNOWN")));
+        assert!(!error.error.contains("UTF8"), "{}", error.error);
     }
 
     #[test]

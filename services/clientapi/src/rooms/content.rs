@@ -29,6 +29,12 @@ pub(crate) enum ContentError {
         /// Its limit in bytes.
         limit: usize,
     },
+    /// A name that cannot be stored.
+    #[error("the {what} of the event has a NUL")]
+    Nul {
+        /// The part that has it.
+        what: &'static str,
+    },
 }
 
 /// Checks the content of an event. Nesting is bounded by the parser.
@@ -40,8 +46,13 @@ pub(crate) fn check(content: &str) -> Result<(), ContentError> {
 
 /// Checks the type and the state key of an event.
 pub(crate) fn check_key(event_type: &str, state_key: Option<&str>) -> Result<(), ContentError> {
-    within("type", event_type.len(), MAX_KEY_BYTES)?;
-    within("state_key", state_key.map_or(0, str::len), MAX_KEY_BYTES)
+    for (what, text) in [("type", event_type), ("state_key", state_key.unwrap_or_default())] {
+        within(what, text.len(), MAX_KEY_BYTES)?;
+        if text.contains('\0') {
+            return Err(ContentError::Nul { what });
+        }
+    }
+    Ok(())
 }
 
 fn within(what: &'static str, size: usize, limit: usize) -> Result<(), ContentError> {
@@ -160,6 +171,8 @@ mod tests {
         assert!(matches!(check(&content), Err(ContentError::TooLarge { .. })));
         assert!(matches!(check_key(&"x".repeat(256), None), Err(ContentError::TooLarge { .. })));
         assert!(matches!(check_key("x", Some(&"x".repeat(256))), Err(ContentError::TooLarge { .. })));
+        assert!(matches!(check_key("x\0", None), Err(ContentError::Nul { what: "type" })));
+        assert!(matches!(check_key("x", Some("\0")), Err(ContentError::Nul { what: "state_key" })));
         check_key("x", Some("")).unwrap();
     }
 }

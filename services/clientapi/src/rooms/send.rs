@@ -98,6 +98,8 @@ fn take_redacts(content: &str) -> Result<(String, String), MatrixError> {
         serde_json::from_str(content).map_err(|error| MatrixError::bad_json(error.to_string()))?;
     let redacts = content.remove("redacts");
     let redacts = redacts.as_ref().and_then(Value::as_str).and_then(|id| <&EventId>::try_from(id).ok());
+    // An event ID with a NUL leads to no event, and cannot be stored.
+    let redacts = redacts.filter(|id| !id.as_str().contains('\0'));
     let redacts = redacts.ok_or_else(|| MatrixError::bad_json("`redacts` must be an event ID"))?.to_string();
     Ok((Value::Object(content).to_string(), redacts))
 }
@@ -107,6 +109,7 @@ impl From<ContentError> for MatrixError {
         match error {
             ContentError::NotCanonical(_) => Self::bad_json(error.to_string()),
             ContentError::TooLarge { .. } => Self::too_large(error.to_string()),
+            ContentError::Nul { .. } => Self::invalid_param(error.to_string()),
         }
     }
 }
@@ -119,7 +122,7 @@ mod tests {
     fn redacts_leaves_the_content() {
         let (content, redacts) = take_redacts(r#"{"reason":"spam","redacts":"$event"}"#).unwrap();
         assert_eq!((content.as_str(), redacts.as_str()), (r#"{"reason":"spam"}"#, "$event"));
-        for content in ["{}", r#"{"redacts":1}"#, r#"{"redacts":"event"}"#] {
+        for content in ["{}", r#"{"redacts":1}"#, r#"{"redacts":"event"}"#, r#"{"redacts":"$\u0000"}"#] {
             assert!(take_redacts(content).unwrap_err().is("M_BAD_JSON"), "{content}");
         }
     }
