@@ -63,6 +63,30 @@ const WITH_TOKEN: &[&str] = &[
     "DELETE /directory/room/{alias}",
     "PUT /directory/list/room/{room}",
     "GET /sync",
+    "GET /_matrix/client/v1/rooms/{room}/relations/{event}",
+    "GET /_matrix/client/v1/rooms/{room}/relations/{event}/m.thread",
+    "GET /_matrix/client/v1/rooms/{room}/relations/{event}/m.thread/m.room.message",
+    "GET /_matrix/client/v1/rooms/{room}/threads",
+    "GET /_matrix/client/v1/rooms/{room}/timestamp_to_event",
+    "GET /_matrix/client/v1/rooms/{room}/hierarchy",
+    "PUT /rooms/{room}/typing/{user}",
+    "POST /rooms/{room}/receipt/m.read/{event}",
+    "POST /rooms/{room}/read_markers",
+    "GET /user/{user}/rooms/{room}/tags",
+    "PUT /user/{user}/rooms/{room}/tags/{x}",
+    "DELETE /user/{user}/rooms/{room}/tags/{x}",
+    "GET /pushrules/",
+    "GET /pushrules/global/",
+    "GET /pushrules/global/override/{x}",
+    "PUT /pushrules/global/override/{x}",
+    "DELETE /pushrules/global/override/{x}",
+    "GET /pushrules/global/override/{x}/enabled",
+    "PUT /pushrules/global/override/{x}/enabled",
+    "GET /pushrules/global/override/{x}/actions",
+    "PUT /pushrules/global/override/{x}/actions",
+    "GET /notifications",
+    "PUT /directory/room/{alias}",
+    "POST /publicRooms",
 ];
 
 /// Endpoints whose body must be a JSON object.
@@ -88,6 +112,22 @@ const WITH_BODY: &[&str] = &[
     "PUT /rooms/{room}/send/m.room.message/{x}",
     "PUT /directory/room/{alias}",
     "PUT /directory/list/room/{room}",
+    "POST /join/{room}",
+    "POST /knock/{room}",
+    "POST /rooms/{room}/upgrade",
+    "PUT /rooms/{room}/redact/{event}/{x}",
+    "PUT /rooms/{room}/typing/{user}",
+    "POST /rooms/{room}/receipt/m.read/{event}",
+    "POST /rooms/{room}/read_markers",
+    "POST /rooms/{room}/report",
+    "POST /rooms/{room}/report/{event}",
+    "POST /users/{user}/report",
+    "PUT /user/{user}/rooms/{room}/tags/{x}",
+    "PUT /pushrules/global/underride/{x}",
+    "PUT /pushrules/global/override/.m.rule.master/enabled",
+    "PUT /pushrules/global/override/.m.rule.master/actions",
+    "POST /publicRooms",
+    "POST /user_directory/search",
 ];
 
 /// The tests of this file.
@@ -175,9 +215,11 @@ async fn with_unknown_token(server: Server, endpoint: &'static str) {
 async fn with_body(server: &Server, endpoint: &str, body: &str) -> crate::wire::Answer {
     let alice = server.user("alice").await;
     let room = alice.creates_room().await;
+    let event = alice.says(&room, "hello").await;
     let names = [
         ("{user}", alice.id.as_str()),
         ("{room}", room.0.as_str()),
+        ("{event}", &event),
         ("{alias}", &server.alias()),
         ("{device}", &alice.device),
         ("{x}", "org.example.x"),

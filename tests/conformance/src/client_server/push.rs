@@ -45,6 +45,9 @@ tests![
     notifications_are_listed,
     only_highlights_are_listed,
     notifications_come_in_pages,
+    malformed_parts_of_rules_are_refused,
+    an_unknown_scope_has_no_rules,
+    wrong_pages_of_notifications_are_refused,
 ];
 
 fn rule(kind: &str, id: &str) -> String {
@@ -472,4 +475,46 @@ async fn notifications_come_in_pages(server: Server) {
     listed.retain(|event| said.contains(event));
     said.reverse();
     assert_eq!(listed, said);
+}
+
+async fn malformed_parts_of_rules_are_refused(server: Server) {
+    let alice = server.user("alice").await;
+    for body in [
+        json!({ "pattern": "cake", "actions": "notify" }),
+        json!({ "pattern": 1, "actions": [] }),
+        json!({ "pattern": "cake", "actions": [1] }),
+    ] {
+        let answer = puts(&alice, "content", "cake", body).await;
+        assert_eq!(answer.status, 400, "{answer}");
+    }
+    let answer = puts(&alice, "override", "cake", json!({ "conditions": {}, "actions": [] })).await;
+    assert_eq!(answer.status, 400, "{answer}");
+    puts(&alice, "content", "cake", cake()).await.ok();
+    for (part, body) in [
+        ("/enabled", json!({ "enabled": "yes" })),
+        ("/enabled", json!({})),
+        ("/actions", json!({ "actions": "notify" })),
+        ("/actions", json!({})),
+    ] {
+        let answer = alice.put(rule("content", "cake") + part, body).await;
+        assert_eq!(answer.status, 400, "{answer}");
+    }
+    let kept = alice.get(rule("content", "cake")).await.ok();
+    assert_eq!((&kept["enabled"], &kept["actions"]), (&json!(true), &cake()["actions"]), "{kept}");
+}
+
+async fn an_unknown_scope_has_no_rules(server: Server) {
+    let alice = server.user("alice").await;
+    for path in ["/pushrules/local/override/.m.rule.master", "/pushrules/global/sweets/cake"] {
+        let answer = alice.get(path).await;
+        assert!((400..500).contains(&answer.status), "{answer}");
+    }
+}
+
+async fn wrong_pages_of_notifications_are_refused(server: Server) {
+    let alice = server.user("alice").await;
+    for (name, value) in [("limit", "x"), ("from", "nothing")] {
+        let answer = alice.get("/notifications").query(name, value).await;
+        assert_eq!(answer.status, 400, "{answer}");
+    }
 }

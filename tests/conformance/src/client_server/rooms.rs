@@ -15,6 +15,7 @@ mod leave;
 mod members;
 mod messages;
 mod power_levels;
+mod reasons;
 mod receipts;
 mod redact;
 mod relations;
@@ -44,6 +45,7 @@ pub(crate) fn tests() -> Vec<Test> {
         kick::tests(),
         ban::tests(),
         forget::tests(),
+        reasons::tests(),
         members::tests(),
         state::tests(),
         power_levels::tests(),

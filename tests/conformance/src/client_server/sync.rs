@@ -55,6 +55,7 @@ tests![
     somebody_elses_room_is_not_told,
     two_rooms_come_in_one_answer,
     a_state_change_comes_in_the_timeline,
+    words_that_mean_nothing_are_refused,
 ];
 
 fn limit(limit: u64) -> Value {
@@ -528,4 +529,12 @@ async fn a_state_change_comes_in_the_timeline(server: Server) {
     let is_there = |answer: &Value| ids(&sync::timeline(answer, &room)).contains(&event);
     let answer = alice.syncs_until(&since, "the event", is_there).await;
     assert!(!ids(&sync::state(&answer, &room)).contains(&event), "{answer}");
+}
+
+async fn words_that_mean_nothing_are_refused(server: Server) {
+    let alice = server.user("alice").await;
+    for (name, value) in [("full_state", "maybe"), ("use_state_after", "maybe"), ("timeout", "-")] {
+        alice.syncs().query(name, value).await.refused(400, "M_INVALID_PARAM");
+    }
+    alice.get("/sync").query("set_presence", "asleep").await.refused(400, "M_INVALID_PARAM");
 }

@@ -27,6 +27,7 @@ tests![
     somebody_else_does_not_list_a_room,
     an_unknown_visibility_is_refused,
     an_alias_may_have_letters_of_any_script,
+    aliases_of_a_world_readable_room_are_told,
 ];
 
 async fn an_alias_leads_to_the_room(server: Server) {
@@ -206,4 +207,13 @@ async fn an_alias_may_have_letters_of_any_script(server: Server) {
     let path = path!("/directory/room/{}", alias);
     alice.put(path.clone(), json!({ "room_id": room.0 })).await.ok();
     assert_eq!(alice.get(path).await.ok().text("/room_id"), room.0);
+}
+
+async fn aliases_of_a_world_readable_room_are_told(server: Server) {
+    let (alice, bob) = server.pair().await;
+    let visibility = json!({ "history_visibility": "world_readable" });
+    let room = alice.creates_room().state("m.room.history_visibility", visibility).await;
+    let alias = server.alias();
+    alice.put(path!("/directory/room/{}", alias), json!({ "room_id": room.0 })).await.ok();
+    assert_eq!(bob.get(path!("/rooms/{}/aliases", room)).await.ok(), json!({ "aliases": [alias] }));
 }

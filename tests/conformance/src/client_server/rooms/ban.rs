@@ -16,6 +16,9 @@ tests![
     one_who_is_not_banned_cannot_be_unbanned,
     a_kick_does_not_end_a_ban,
     the_user_must_be_named,
+    one_who_is_not_a_member_cannot_ban,
+    one_who_is_not_a_member_cannot_unban,
+    an_unknown_room_bans_nobody,
 ];
 
 async fn a_banned_member_is_out(server: Server) {
@@ -97,4 +100,26 @@ async fn the_user_must_be_named(server: Server) {
     answer.refused_as(&[(400, "M_MISSING_PARAM"), (400, "M_BAD_JSON")]);
     let answer = alice.post(path!("/rooms/{}/unban", room), json!({})).await;
     answer.refused_as(&[(400, "M_MISSING_PARAM"), (400, "M_BAD_JSON")]);
+}
+
+async fn one_who_is_not_a_member_cannot_ban(server: Server) {
+    let (alice, bob, carl) = server.trio().await;
+    let room = alice.creates_room().public().member(&carl).await;
+    bob.bans(&carl, &room).await.refused(403, "M_FORBIDDEN");
+    assert_eq!(alice.reads_membership(&room, &carl).await, "join");
+}
+
+async fn one_who_is_not_a_member_cannot_unban(server: Server) {
+    let (alice, bob) = server.pair().await;
+    let room = alice.creates_room().public().await;
+    alice.bans(&bob, &room).await.ok();
+    bob.unbans(&bob, &room).await.refused(403, "M_FORBIDDEN");
+    assert_eq!(alice.reads_membership(&room, &bob).await, "ban");
+}
+
+async fn an_unknown_room_bans_nobody(server: Server) {
+    let (alice, bob) = server.pair().await;
+    let refusals = [(403, "M_FORBIDDEN"), (404, "M_NOT_FOUND")];
+    alice.bans(&bob, &server.nowhere()).await.refused_as(&refusals);
+    alice.unbans(&bob, &server.nowhere()).await.refused_as(&refusals);
 }

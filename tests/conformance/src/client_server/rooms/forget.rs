@@ -10,6 +10,7 @@ tests![
     a_forgotten_room_is_not_read,
     a_forgotten_room_is_not_in_sync,
     one_who_forgot_joins_again,
+    a_banned_user_forgets,
 ];
 
 async fn one_who_left_forgets(server: Server) {
@@ -54,4 +55,16 @@ async fn one_who_forgot_joins_again(server: Server) {
     bob.forgets(&room).await.ok();
     bob.joins(&room).await.ok();
     bob.reads_messages(&room).await.ok();
+}
+
+async fn a_banned_user_forgets(server: Server) {
+    let (alice, bob) = server.pair().await;
+    let room = alice.creates_room().member(&bob).await;
+    alice.bans(&bob, &room).await.ok();
+    bob.forgets(&room).await.ok();
+    let filter = json!({ "room": { "include_leave": true } });
+    let answer = bob.syncs().query("filter", filter).await.ok();
+    assert!(sync::section(&answer, "leave", &room).is_none(), "{answer}");
+    // Forgetting a ban does not end it.
+    assert_eq!(alice.reads_membership(&room, &bob).await, "ban");
 }

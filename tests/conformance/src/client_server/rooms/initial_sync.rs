@@ -15,6 +15,7 @@ tests![
     all_rooms_are_told_at_once,
     new_events_are_listened_for,
     an_event_is_found_without_its_room,
+    a_token_that_was_never_given_is_refused,
 ];
 
 fn ids(events: &[Value]) -> Vec<String> {
@@ -111,4 +112,10 @@ async fn an_event_is_found_without_its_room(server: Server) {
     let event = alice.get(path!("/events/{}", said)).await.ok();
     assert_eq!((event.text("/event_id"), event.text("/room_id")), (said.clone(), room.0));
     bob.get(path!("/events/{}", said)).await.refused_as(&[(404, "M_NOT_FOUND"), (403, "M_FORBIDDEN")]);
+}
+
+async fn a_token_that_was_never_given_is_refused(server: Server) {
+    let alice = server.user("alice").await;
+    let answer = alice.get("/events").query("from", "nonsense").query("timeout", 0).await;
+    assert_eq!(answer.status, 400, "{answer}");
 }

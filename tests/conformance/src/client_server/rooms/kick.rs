@@ -13,6 +13,8 @@ tests![
     one_who_is_not_in_the_room_cannot_be_kicked,
     one_who_was_kicked_from_a_public_room_joins_again,
     the_user_must_be_named,
+    an_unknown_room_kicks_nobody,
+    a_malformed_user_is_refused,
 ];
 
 async fn a_kicked_member_has_left(server: Server) {
@@ -78,4 +80,21 @@ async fn the_user_must_be_named(server: Server) {
     let room = alice.creates_room().await;
     let answer = alice.post(path!("/rooms/{}/kick", room), json!({ "reason": "noise" })).await;
     answer.refused_as(&[(400, "M_MISSING_PARAM"), (400, "M_BAD_JSON")]);
+}
+
+async fn an_unknown_room_kicks_nobody(server: Server) {
+    let (alice, bob) = server.pair().await;
+    let answer = alice.kicks(&bob, &server.nowhere()).await;
+    answer.refused_as(&[(403, "M_FORBIDDEN"), (404, "M_NOT_FOUND")]);
+}
+
+async fn a_malformed_user_is_refused(server: Server) {
+    let alice = server.user("alice").await;
+    let room = alice.creates_room().await;
+    for action in ["kick", "ban", "unban"] {
+        for user in [json!("nobody"), json!(1), json!(null)] {
+            let answer = alice.post(path!("/rooms/{}/{}", room, action), json!({ "user_id": user })).await;
+            assert_eq!(answer.status, 400, "{answer}");
+        }
+    }
 }

@@ -20,6 +20,8 @@ tests![
     a_knock_is_taken_back_by_leaving,
     a_knock_does_not_let_in,
     an_unknown_room_is_not_found,
+    an_invited_user_does_not_knock,
+    a_room_is_knocked_on_by_its_alias,
 ];
 
 async fn knock_room(alice: &User) -> Room {
@@ -115,4 +117,22 @@ async fn a_knock_does_not_let_in(server: Server) {
 async fn an_unknown_room_is_not_found(server: Server) {
     let alice = server.user("alice").await;
     alice.knocks(&server.nowhere()).await.refused_as(&[(404, "M_NOT_FOUND"), (403, "M_FORBIDDEN")]);
+}
+
+async fn an_invited_user_does_not_knock(server: Server) {
+    let (alice, bob) = server.pair().await;
+    let room = knock_room(&alice).await;
+    alice.invites(&bob, &room).await.ok();
+    bob.knocks(&room).await.refused(403, "M_FORBIDDEN");
+    assert_eq!(alice.reads_membership(&room, &bob).await, "invite");
+}
+
+async fn a_room_is_knocked_on_by_its_alias(server: Server) {
+    let (alice, bob) = server.pair().await;
+    let room = knock_room(&alice).await;
+    let alias = server.alias();
+    alice.put(path!("/directory/room/{}", alias), json!({ "room_id": room.0 })).await.ok();
+    assert_eq!(bob.post(path!("/knock/{}", alias), json!({})).await.ok()["room_id"], room.0);
+    assert_eq!(alice.reads_membership(&room, &bob).await, "knock");
+    bob.post(path!("/knock/{}", server.alias()), json!({})).await.refused(404, "M_NOT_FOUND");
 }

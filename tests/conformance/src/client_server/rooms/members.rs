@@ -18,6 +18,8 @@ tests![
     joined_members_are_not_told_to_somebody_else,
     joined_rooms_are_only_those_that_one_is_in,
     joined_rooms_are_none_at_first,
+    a_time_that_never_was_is_refused,
+    who_left_is_not_told_who_is_there,
 ];
 
 fn memberships(answer: &Value) -> Vec<(String, String)> {
@@ -125,4 +127,19 @@ async fn joined_rooms_are_only_those_that_one_is_in(server: Server) {
 async fn joined_rooms_are_none_at_first(server: Server) {
     let alice = server.user("alice").await;
     assert_eq!(alice.get("/joined_rooms").await.ok(), json!({ "joined_rooms": [] }));
+}
+
+async fn a_time_that_never_was_is_refused(server: Server) {
+    let alice = server.user("alice").await;
+    let room = alice.creates_room().await;
+    let answer = alice.reads_members(&room).query("at", "nonsense").await;
+    answer.refused_as(&[(400, "M_INVALID_PARAM"), (400, "M_UNKNOWN")]);
+}
+
+async fn who_left_is_not_told_who_is_there(server: Server) {
+    let (alice, bob) = server.pair().await;
+    let room = alice.creates_room().member(&bob).await;
+    bob.leaves(&room).await.ok();
+    bob.get(path!("/rooms/{}/joined_members", room)).await.refused(403, "M_FORBIDDEN");
+    bob.get(path!("/rooms/{}/joined_members", server.nowhere())).await.refused(403, "M_FORBIDDEN");
 }

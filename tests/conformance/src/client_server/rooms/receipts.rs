@@ -32,6 +32,7 @@ tests![
     markers_and_receipts_are_set_together,
     a_private_receipt_is_set_with_markers,
     a_filter_hides_receipts,
+    a_marker_that_is_no_text_is_refused,
 ];
 
 fn reads(user: &User, room: &Room, kind: &str, event: &str) -> Request {
@@ -296,4 +297,14 @@ async fn a_filter_hides_receipts(server: Server) {
     let filter = json!({ "room": { "ephemeral": { "not_types": ["m.receipt"] } } });
     let answer = alice.syncs().query("filter", filter).await.ok();
     assert_eq!(receipts(&answer, &room), Value::Null);
+}
+
+async fn a_marker_that_is_no_text_is_refused(server: Server) {
+    let alice = server.user("alice").await;
+    let room = alice.creates_room().await;
+    for kind in ["m.fully_read", "m.read", "m.read.private"] {
+        marks(&alice, &room, json!({ kind: 1 }))
+            .await
+            .refused_as(&[(400, "M_BAD_JSON"), (400, "M_INVALID_PARAM")]);
+    }
 }

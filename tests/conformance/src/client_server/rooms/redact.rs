@@ -16,6 +16,7 @@ tests![
     a_repeated_transaction_gives_the_same_event,
     a_redacted_event_is_redacted_in_messages,
     a_member_event_keeps_its_membership,
+    an_event_of_another_room_is_not_redacted,
 ];
 
 async fn a_redacted_event_loses_its_content(server: Server) {
@@ -113,4 +114,16 @@ async fn a_member_event_keeps_its_membership(server: Server) {
     let member = alice.reads_state(&room, "m.room.member", &alice.id).await.ok();
     assert_eq!(member["membership"], "join");
     assert!(!member.has("/displayname"), "{member}");
+}
+
+async fn an_event_of_another_room_is_not_redacted(server: Server) {
+    let (alice, bob) = server.pair().await;
+    let room = alice.creates_room().member(&bob).await;
+    let event = alice.says(&room, "this stays").await;
+    let of_bob = bob.creates_room().await;
+    // Whether it is refused or makes an event that redacts nothing is not said.
+    let answer = bob.redacts(&of_bob, &event).await;
+    assert!(answer.status < 500, "{answer}");
+    let found = alice.reads_event(&room, &event).await.ok();
+    assert_eq!(found["content"]["body"], "this stays", "{found}");
 }

@@ -31,6 +31,7 @@ tests![
     relations_come_with_events_in_a_gap,
     relations_of_the_ignored_do_not_come_in_sync,
     sync_is_filtered_by_what_relates_to_events,
+    relations_of_an_unknown_room_are_not_found,
 ];
 
 /// Sends a message that relates to another one.
@@ -370,5 +371,18 @@ async fn sync_is_filtered_by_what_relates_to_events(server: Server) {
         let found: Vec<_> =
             sync::timeline(&answer, &room).iter().map(|event| event.text("/event_id")).collect();
         assert_eq!(found, expected, "{filter}");
+    }
+}
+
+async fn relations_of_an_unknown_room_are_not_found(server: Server) {
+    let alice = server.user("alice").await;
+    let room = alice.creates_room().await;
+    let root = alice.says(&room, "root").await;
+    let other = alice.creates_room().await;
+    for more in ["", "/m.thread", "/m.thread/m.room.message"] {
+        let answer = lists(&alice, &server.nowhere(), &root, more).await;
+        answer.refused_as(&[(404, "M_NOT_FOUND"), (403, "M_FORBIDDEN")]);
+        // An event of another room is none of this one.
+        lists(&alice, &other, &root, more).await.refused_as(&[(404, "M_NOT_FOUND"), (404, "M_UNKNOWN")]);
     }
 }

@@ -25,6 +25,9 @@ tests![
     a_summary_tells_ones_membership,
     a_private_room_has_no_summary_for_strangers,
     an_unknown_room_has_no_summary,
+    wrong_walks_are_refused,
+    an_unknown_space_is_refused,
+    an_unknown_alias_has_no_summary,
 ];
 
 async fn space(user: &User) -> Room {
@@ -221,4 +224,25 @@ async fn a_private_room_has_no_summary_for_strangers(server: Server) {
 async fn an_unknown_room_has_no_summary(server: Server) {
     let alice = server.user("alice").await;
     summary(&alice, &server.nowhere()).await.refused(404, "M_NOT_FOUND");
+}
+
+async fn wrong_walks_are_refused(server: Server) {
+    let alice = server.user("alice").await;
+    let root = space(&alice).await;
+    for (name, value) in [("limit", "x"), ("max_depth", "x"), ("max_depth", "-1"), ("suggested_only", "x")] {
+        walks(&alice, &root).query(name, value).await.refused(400, "M_INVALID_PARAM");
+    }
+}
+
+async fn an_unknown_space_is_refused(server: Server) {
+    let alice = server.user("alice").await;
+    walks(&alice, &server.nowhere()).await.refused(403, "M_FORBIDDEN");
+}
+
+async fn an_unknown_alias_has_no_summary(server: Server) {
+    let alice = server.user("alice").await;
+    let summary = |of: &str| alice.get(path!("/_matrix/client/v1/room_summary/{}", of));
+    summary(&server.alias()).await.refused(404, "M_NOT_FOUND");
+    let answer = summary("nonsense").await;
+    answer.refused_as(&[(400, "M_INVALID_PARAM"), (404, "M_NOT_FOUND")]);
 }

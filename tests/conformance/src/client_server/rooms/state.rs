@@ -35,6 +35,7 @@ tests![
     the_whole_event_is_read_if_wanted,
     the_same_state_again_is_no_error,
     a_world_readable_room_is_read_by_anybody_with_a_session,
+    an_unknown_format_is_refused,
 ];
 
 async fn state_is_set_and_read(server: Server) {
@@ -292,4 +293,11 @@ async fn a_world_readable_room_is_read_by_anybody_with_a_session(server: Server)
     assert!(state.as_array().is_some_and(|events| events.len() > 3), "{state}");
     bob.reads_state(&room, "m.room.create", "").await.ok();
     assert!(sync::section(&bob.syncs().await.ok(), "join", &room).is_none());
+}
+
+async fn an_unknown_format_is_refused(server: Server) {
+    let alice = server.user("alice").await;
+    let room = alice.creates_room().with("name", json!("Tea")).await;
+    let answer = alice.reads_state(&room, "m.room.name", "").query("format", "poem").await;
+    answer.refused(400, "M_INVALID_PARAM");
 }

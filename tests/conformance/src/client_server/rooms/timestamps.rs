@@ -15,6 +15,7 @@ tests![
     beyond_the_ends_there_is_none,
     one_who_is_not_a_member_finds_nothing,
     the_time_and_the_direction_are_needed,
+    an_unknown_room_has_no_events,
 ];
 
 fn finds(user: &User, room: &Room, ts: i64, dir: &str) -> Request {
@@ -62,4 +63,10 @@ async fn the_time_and_the_direction_are_needed(server: Server) {
     base().query("dir", "f").await.refused_as(&[(400, "M_MISSING_PARAM"), (400, "M_INVALID_PARAM")]);
     base().query("ts", "x").query("dir", "f").await.refused(400, "M_INVALID_PARAM");
     base().query("ts", 1).query("dir", "x").await.refused(400, "M_INVALID_PARAM");
+}
+
+async fn an_unknown_room_has_no_events(server: Server) {
+    let alice = server.user("alice").await;
+    let answer = finds(&alice, &server.nowhere(), 0, "f").await;
+    answer.refused_as(&[(404, "M_NOT_FOUND"), (403, "M_FORBIDDEN")]);
 }

@@ -17,6 +17,8 @@ tests![
     who_is_not_in_the_room_does_not_type,
     typing_is_said_or_denied,
     a_filter_hides_typing,
+    it_must_be_said_whether_one_types,
+    a_timeout_that_is_no_number_is_refused,
 ];
 
 fn types(user: &User, room: &Room, timeout: u64) -> Request {
@@ -112,4 +114,19 @@ async fn a_filter_hides_typing(server: Server) {
     let filter = json!({ "room": { "ephemeral": { "types": ["m.receipt"] } } });
     let answer = alice.syncs().query("filter", filter).await.ok();
     assert_eq!(typists(&answer, &room), None);
+}
+
+async fn it_must_be_said_whether_one_types(server: Server) {
+    let alice = server.user("alice").await;
+    let room = alice.creates_room().await;
+    let answer = alice.put(path!("/rooms/{}/typing/{}", room, alice.id), json!({ "timeout": 1000 })).await;
+    answer.refused_as(&[(400, "M_MISSING_PARAM"), (400, "M_BAD_JSON")]);
+}
+
+async fn a_timeout_that_is_no_number_is_refused(server: Server) {
+    let alice = server.user("alice").await;
+    let room = alice.creates_room().await;
+    let body = json!({ "typing": true, "timeout": "long" });
+    let answer = alice.put(path!("/rooms/{}/typing/{}", room, alice.id), body).await;
+    answer.refused(400, "M_BAD_JSON");
 }
