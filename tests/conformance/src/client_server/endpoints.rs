@@ -85,7 +85,6 @@ const WITH_TOKEN: &[&str] = &[
     "GET /pushrules/global/override/{x}/actions",
     "PUT /pushrules/global/override/{x}/actions",
     "GET /notifications",
-    "PUT /directory/room/{alias}",
     "POST /publicRooms",
 ];
 

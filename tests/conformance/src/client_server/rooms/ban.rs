@@ -119,7 +119,7 @@ async fn one_who_is_not_a_member_cannot_unban(server: Server) {
 
 async fn an_unknown_room_bans_nobody(server: Server) {
     let (alice, bob) = server.pair().await;
-    let refusals = [(403, "M_FORBIDDEN"), (404, "M_NOT_FOUND")];
+    let refusals = [(403, "M_FORBIDDEN"), (404, "M_NOT_FOUND"), (404, "M_UNKNOWN")];
     alice.bans(&bob, &server.nowhere()).await.refused_as(&refusals);
     alice.unbans(&bob, &server.nowhere()).await.refused_as(&refusals);
 }

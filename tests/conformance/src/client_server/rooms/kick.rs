@@ -85,7 +85,7 @@ async fn the_user_must_be_named(server: Server) {
 async fn an_unknown_room_kicks_nobody(server: Server) {
     let (alice, bob) = server.pair().await;
     let answer = alice.kicks(&bob, &server.nowhere()).await;
-    answer.refused_as(&[(403, "M_FORBIDDEN"), (404, "M_NOT_FOUND")]);
+    answer.refused_as(&[(403, "M_FORBIDDEN"), (404, "M_NOT_FOUND"), (404, "M_UNKNOWN")]);
 }
 
 async fn a_malformed_user_is_refused(server: Server) {

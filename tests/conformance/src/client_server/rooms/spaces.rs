@@ -244,5 +244,5 @@ async fn an_unknown_alias_has_no_summary(server: Server) {
     let summary = |of: &str| alice.get(path!("/_matrix/client/v1/room_summary/{}", of));
     summary(&server.alias()).await.refused(404, "M_NOT_FOUND");
     let answer = summary("nonsense").await;
-    answer.refused_as(&[(400, "M_INVALID_PARAM"), (404, "M_NOT_FOUND")]);
+    answer.refused_as(&[(400, "M_INVALID_PARAM"), (400, "M_UNKNOWN"), (404, "M_NOT_FOUND")]);
 }
