@@ -14,7 +14,13 @@ use plexus_proto::{
 use ruma::{EventId, RoomId};
 use serde_json::{Map, Value, json, value::RawValue};
 
-use super::{Rooms, ask, broken_answer, format, read::StateQuery, state::hide_room, timeline::token};
+use super::{
+    Rooms, ask, broken_answer, format,
+    membership::{INVITE_PERMISSION, blocks_invites},
+    read::StateQuery,
+    state::hide_room,
+    timeline::token,
+};
 
 /// Events of each room, unless the client wants fewer.
 const EVENTS: u32 = 20;
@@ -39,7 +45,7 @@ impl Rooms {
         self.room_section(user, room_id, &membership, limit, &data).await
     }
 
-    /// Tells all rooms that the user is in or invited to; with `archived`, also those that they have left.
+    /// Tells all rooms that the user is in or invited to, unless they want no invites; with `archived`, also those that they have left.
     pub(crate) async fn initial_sync(
         &self,
         user: &AuthedUser,
@@ -67,7 +73,10 @@ impl Rooms {
                 *slot = head.seq;
             }
         }
-        let sections = listed.rooms.into_iter().take(MAX_ROOMS).map(|room| {
+        let permission = data.iter().find(|data| data.room_id.is_empty() && data.r#type == INVITE_PERMISSION);
+        let no_invites = permission.is_some_and(|data| blocks_invites(&data.content));
+        let told = listed.rooms.into_iter().filter(|room| !(no_invites && room.membership == "invite"));
+        let sections = told.take(MAX_ROOMS).map(|room| {
             let data = &data;
             async move { self.section(user, room, limit, data).await }
         });

@@ -26,6 +26,15 @@ use crate::{
 const SAID_BY_SERVER: [&str; 5] =
     ["membership", "displayname", "avatar_url", "join_authorised_via_users_server", "third_party_invite"];
 
+/// Type of the account data that tells whether a user wants invites.
+pub(super) const INVITE_PERMISSION: &str = "m.invite_permission_config";
+
+/// Whether account data of that type say that the user wants no invites.
+pub(super) fn blocks_invites(content: &[u8]) -> bool {
+    let content = serde_json::from_slice::<Value>(content).unwrap_or_default();
+    content.get("default_action").and_then(Value::as_str) == Some("block")
+}
+
 impl Rooms {
     /// Joins the user to a room; a repeat changes nothing. Who vouches for a join to a restricted room is found by the
     /// room server.
@@ -133,15 +142,14 @@ impl Rooms {
         let request = GetAccountDataRequest {
             user_id: user.to_string(),
             room_id: String::new(),
-            r#type: "m.invite_permission_config".to_owned(),
+            r#type: INVITE_PERMISSION.to_owned(),
         };
         let content = match ask(self.users.clone().get_account_data(request)).await {
             Ok(answer) => answer.content,
             Err(error) if error.is("M_NOT_FOUND") => return Ok(()),
             Err(error) => return Err(error),
         };
-        let content = serde_json::from_slice::<Value>(&content).unwrap_or_default();
-        if content.get("default_action").and_then(Value::as_str) != Some("block") {
+        if !blocks_invites(&content) {
             return Ok(());
         }
         Err(MatrixError::new(

@@ -516,8 +516,9 @@ async fn two_rooms_come_in_one_answer(server: Server) {
     let (first, second) = (alice.says(&one, "one").await, alice.says(&two, "two").await);
     alice.hears(&since, &two, &second).await;
     let answer = alice.syncs_since(&since).await.ok();
-    assert_eq!(ids(&sync::timeline(&answer, &one)), [first]);
-    assert_eq!(ids(&sync::timeline(&answer, &two)), [second]);
+    // The token may be from before the rooms were complete.
+    assert_eq!(ids(&sync::timeline(&answer, &one)).last(), Some(&first));
+    assert_eq!(ids(&sync::timeline(&answer, &two)).last(), Some(&second));
 }
 
 async fn a_state_change_comes_in_the_timeline(server: Server) {

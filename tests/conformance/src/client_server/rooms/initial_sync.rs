@@ -16,6 +16,7 @@ tests![
     new_events_are_listened_for,
     an_event_is_found_without_its_room,
     a_token_that_was_never_given_is_refused,
+    invites_are_not_told_to_who_wants_none,
 ];
 
 fn ids(events: &[Value]) -> Vec<String> {
@@ -71,7 +72,9 @@ async fn all_rooms_are_told_at_once(server: Server) {
     let room = alice.creates_room().member(&bob).await;
     let invited = alice.creates_room().await;
     alice.invites(&bob, &invited).await.ok();
+    let since = bob.sync_token().await;
     let said = alice.says(&room, "hello").await;
+    bob.hears(&since, &room, &said).await;
     let answer = bob.get("/initialSync").query("limit", 1).await.ok();
     let find = |room: &str| answer.list("/rooms").iter().find(|told| told["room_id"] == room).cloned();
     let told = find(&room.0).expect("the room");
@@ -118,4 +121,14 @@ async fn a_token_that_was_never_given_is_refused(server: Server) {
     let alice = server.user("alice").await;
     let answer = alice.get("/events").query("from", "nonsense").query("timeout", 0).await;
     assert_eq!(answer.status, 400, "{answer}");
+}
+
+async fn invites_are_not_told_to_who_wants_none(server: Server) {
+    let (alice, bob) = server.pair().await;
+    let room = alice.creates_room().await;
+    alice.invites(&bob, &room).await.ok();
+    let block = json!({ "default_action": "block" });
+    bob.put(path!("/user/{}/account_data/m.invite_permission_config", bob.id), block).await.ok();
+    let answer = bob.get("/initialSync").await.ok();
+    assert!(!answer.list("/rooms").iter().any(|told| told["room_id"] == room.0), "{answer}");
 }
