@@ -1,4 +1,4 @@
-//! Connections for reads.
+//! Connections: a pool for reads, and single ones for who writes.
 
 use std::time::Duration;
 
@@ -24,13 +24,17 @@ pub(crate) type PooledConnection = Object<AsyncPgConnection>;
 /// How long a read may take before Postgres cancels it.
 const STATEMENT_TIMEOUT: &str = "SET statement_timeout = '30s'";
 
+/// Nearly all that is asked for is asked for by keys. Without statistics, as of tables that were empty a minute ago, Postgres
+/// would rather read the whole of them, and keep to that.
+const PLANS: &str = "SET enable_seqscan TO off; SET enable_hashjoin TO off; SET enable_mergejoin TO off";
+
 /// How long a read waits for a connection.
 const WAIT: Duration = Duration::from_secs(10);
 
 /// Opens the pool; connects when first used.
 pub(crate) fn open(config: &PostgresConfig) -> Result<ReadPool, StoreError> {
     let mut manager = ManagerConfig::default();
-    manager.custom_setup = Box::new(|url| establish(url.to_owned()).boxed());
+    manager.custom_setup = Box::new(|url| establish_reader(url.to_owned()).boxed());
     let manager = AsyncDieselConnectionManager::new_with_config(&config.url, manager);
     Pool::builder(manager)
         .max_size(usize::try_from(config.max_connections.max(1)).unwrap_or(usize::MAX))
@@ -48,11 +52,15 @@ pub(crate) async fn get(pool: &ReadPool) -> Result<PooledConnection, StoreError>
 
 /// Opens a connection outside the pool, for a writer.
 pub(crate) async fn connect(url: &str) -> Result<AsyncPgConnection, StoreError> {
-    AsyncPgConnection::establish(url).await.map_err(|source| StoreError::Connect { source: Box::new(source) })
+    establish(url, PLANS).await.map_err(|source| StoreError::Connect { source: Box::new(source) })
 }
 
-async fn establish(url: String) -> Result<AsyncPgConnection, ConnectionError> {
-    let mut connection = AsyncPgConnection::establish(&url).await?;
-    connection.batch_execute(STATEMENT_TIMEOUT).await.map_err(ConnectionError::CouldntSetupConfiguration)?;
+async fn establish_reader(url: String) -> Result<AsyncPgConnection, ConnectionError> {
+    establish(&url, &format!("{PLANS}; {STATEMENT_TIMEOUT}")).await
+}
+
+async fn establish(url: &str, settings: &str) -> Result<AsyncPgConnection, ConnectionError> {
+    let mut connection = AsyncPgConnection::establish(url).await?;
+    connection.batch_execute(settings).await.map_err(ConnectionError::CouldntSetupConfiguration)?;
     Ok(connection)
 }

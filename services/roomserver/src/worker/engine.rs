@@ -554,17 +554,9 @@ fn raise_alarms(resets: &[StateResetRow]) {
     metrics::counter!(names::STATE_RESETS).increment(u64::try_from(resets.len()).unwrap_or(0));
 }
 
-/// All that the worker asks for, it asks for by keys. Without statistics, as of tables that were empty a minute ago, Postgres
-/// would rather read the whole of them, and keep to that.
-const PLANS: &str = "SET enable_seqscan TO off; SET enable_hashjoin TO off; SET enable_mergejoin TO off";
-
 /// Opens a connection that writes.
 pub(super) async fn connect(app: &App) -> Result<AsyncPgConnection, StoreError> {
-    let connecting = async {
-        let mut conn = pool::connect(&app.config.postgres.url).await?;
-        conn.batch_execute(PLANS).await.map_err(StoreError::query("connect.plans"))?;
-        Ok(conn)
-    };
+    let connecting = pool::connect(&app.config.postgres.url);
     match tokio::time::timeout(Duration::from_secs(10), connecting).await {
         Ok(connected) => connected,
         Err(elapsed) => Err(StoreError::Connect { source: Box::new(elapsed) }),
