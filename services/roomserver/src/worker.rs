@@ -1,6 +1,7 @@
 //! The worker: reads the input logs of the partitions this instance owns, applies their records, commits, publishes.
 //!
-//! One task does all of it, one batch after the other; while a batch is committed the next one gathers in the logs.
+//! One task does all of it, one batch after the other; while a batch is committed the next one gathers in the logs. Only
+//! chunks of rooms where nobody is yet go [aside].
 //! What keeps it honest is `partition_state`: a batch commits only if its partitions are still owned under the same
 //! epoch and stand where the batch found them. After any failure the worker reconnects, claims its partitions again
 //! under a new epoch, reads from the database where they stand, and goes on from there; so it does not matter whether

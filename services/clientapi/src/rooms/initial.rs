@@ -45,7 +45,8 @@ impl Rooms {
         self.room_section(user, room_id, &membership, limit, &data).await
     }
 
-    /// Tells all rooms that the user is in or invited to, unless they want no invites; with `archived`, also those that they have left.
+    /// Tells all rooms that the user is in or invited to, unless they want no invites; with `archived`, also those that
+    /// they have left.
     pub(crate) async fn initial_sync(
         &self,
         user: &AuthedUser,

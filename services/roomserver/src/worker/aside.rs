@@ -20,7 +20,7 @@ use tracing::{debug, warn};
 
 use super::{
     cache::RoomCache,
-    engine::{BATCH_TIMEOUT, Engine, EngineError, connect, is_refused, measure},
+    engine::{BATCH_TIMEOUT, Engine, EngineError, batch_count, connect, is_refused, measure},
     intake::Input,
     partition::Partition,
     work::{Done, Way, Work},
@@ -99,14 +99,8 @@ impl Engine {
             return;
         }
         let most = if self.last_live.elapsed() > LIVELY { EVENTS.0 } else { EVENTS.1 };
-        let mut events = 0;
-        let queue = &self.intake.pending_bulk;
-        let fitting = queue.iter().take(RECORDS).take_while(|input| {
-            let fits = input.aside && events < most;
-            events += input.events();
-            fits
-        });
-        let count = fitting.count();
+        let waiting = self.intake.pending_bulk.iter().take(RECORDS).take_while(|input| input.aside);
+        let count = batch_count(waiting, most);
         if count == 0 {
             return;
         }

@@ -1,7 +1,7 @@
 //! The loop around the pure half.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::Arc,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
@@ -270,10 +270,9 @@ impl Engine {
             self.at_work = if bulk { InputLog::RoomBulk } else { InputLog::Room };
             let queue = self.intake.queue(self.at_work);
             let count = if bulk {
-                let in_turn = queue.iter().take_while(|input| !input.aside).count();
-                batch_count(queue, BULK_EVENTS).min(in_turn)
+                batch_count(queue.iter().take_while(|input| !input.aside), BULK_EVENTS)
             } else {
-                batch_count(queue, LIVE_EVENTS)
+                batch_count(queue.iter(), LIVE_EVENTS)
             };
             let started = Instant::now();
             let step = self.process(count, None).await?;
@@ -530,15 +529,15 @@ pub(super) fn is_refused(failure: &StoreError) -> bool {
     unknown || failure.is_deterministic()
 }
 
-/// Records that make a batch: as few as hold so many events, at least one.
-fn batch_count(queue: &VecDeque<Input>, most: usize) -> usize {
+/// Records that make a batch: as few as hold so many events, at least one if there are any.
+pub(super) fn batch_count<'a>(inputs: impl Iterator<Item = &'a Input>, most: usize) -> usize {
     let mut events = 0;
-    let fitting = queue.iter().take(BATCH_RECORDS).take_while(|input| {
+    let fitting = inputs.take(BATCH_RECORDS).take_while(|input| {
         let fits = events < most;
         events += input.events();
         fits
     });
-    fitting.count().max(1)
+    fitting.count()
 }
 
 /// Makes known that keys of states changed although no event says so. What is known of it is in `state_resets`.
