@@ -28,6 +28,11 @@ const STATEMENT_TIMEOUT: &str = "SET statement_timeout = '30s'";
 /// would rather read the whole of them, and keep to that.
 const PLANS: &str = "SET enable_seqscan TO off; SET enable_hashjoin TO off; SET enable_mergejoin TO off";
 
+/// Postgres ends a writer that goes no further within a transaction: one that is paused or cut off must not keep the rows
+/// of its partitions from whoever takes them over. Between two statements pass microseconds; a group of consumers waits
+/// longer than this before it gives partitions away.
+const ABANDONED: &str = "SET idle_in_transaction_session_timeout = '3s'";
+
 /// How long a read waits for a connection.
 const WAIT: Duration = Duration::from_secs(10);
 
@@ -52,7 +57,8 @@ pub(crate) async fn get(pool: &ReadPool) -> Result<PooledConnection, StoreError>
 
 /// Opens a connection outside the pool, for a writer.
 pub(crate) async fn connect(url: &str) -> Result<AsyncPgConnection, StoreError> {
-    establish(url, PLANS).await.map_err(|source| StoreError::Connect { source: Box::new(source) })
+    let settings = format!("{PLANS}; {ABANDONED}");
+    establish(url, &settings).await.map_err(|source| StoreError::Connect { source: Box::new(source) })
 }
 
 async fn establish_reader(url: String) -> Result<AsyncPgConnection, ConnectionError> {

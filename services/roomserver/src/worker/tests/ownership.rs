@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use diesel_async::SimpleAsyncConnection as _;
 use plexus_log::partition_of;
 use plexus_proto::{common::v1::ErrorReason, input::v1::verdict::Outcome};
 use plexus_service::refusal::{metadata_of, reason_of};
@@ -92,4 +93,23 @@ async fn a_lost_connection_costs_no_record() {
         assert_eq!(server.accepted(&sent).await.seq, 5 + number);
     }
     assert_eq!(world.number("SELECT count(*) FROM events WHERE type = 'm.room.message'").await, 5);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_owner_that_stops_within_a_transaction_is_replaced() {
+    let world = World::new().await;
+    let first = world.start().await;
+    let (room_id, create) = public_room("a");
+    first.accepted(&world.write_room(&create).await).await;
+    first.stop().await;
+    // As if it had stopped between the statements of a batch and its commit: all it has touched stays locked.
+    let mut stopped = world.connect().await;
+    let batch = "BEGIN; UPDATE partition_state SET room_offset = room_offset + 1";
+    stopped.batch_execute(batch).await.expect("SQL holds");
+
+    let second = world.start().await;
+    let sent = world.write_room(&message(&room_id, ALICE, "hello")).await;
+    let accepted = tokio::time::timeout(Duration::from_secs(20), second.accepted(&sent)).await;
+    accepted.expect("the rows of its partitions are free again");
+    stopped.batch_execute("COMMIT").await.expect_err("Postgres has ended it");
 }
