@@ -38,6 +38,7 @@ mod messages;
 mod receipts;
 mod received;
 mod redactions;
+mod replay;
 
 pub(super) const ALICE: &str = "@alice:example.org";
 pub(super) const BOB: &str = "@bob:example.org";
@@ -106,6 +107,8 @@ pub(super) struct World {
     /// Parked events that lack nothing any more.
     free: BTreeSet<ParkedNid>,
     inputs: u64,
+    /// All inputs, as they were read.
+    pub(super) journal: Vec<InputRoomEvent>,
     /// When inputs are produced.
     pub(super) now: i64,
     /// When events are sent.
@@ -127,6 +130,7 @@ impl World {
             outputs: Vec::new(),
             free: BTreeSet::new(),
             inputs: 0,
+            journal: Vec::new(),
             now: 1_700_000_000_000,
             clock: 1_700_000_000_000,
         }
@@ -152,6 +156,7 @@ impl World {
 
     /// Applies an input and what it sets free, as the worker does.
     pub(super) fn submit_input(&mut self, input: RoomInput) -> Answer {
+        self.journal.push(input.record.clone());
         match super::parts(&input) {
             Err(why) => Answer::Poison(why),
             Ok(Some(parts)) => Answer::Parts(parts.into_iter().map(|part| self.apply_one(part)).collect()),

@@ -1,6 +1,7 @@
 //! The query services on a real Postgres, with rows laid down as the worker would.
 
 mod fixture;
+mod graph;
 mod history;
 mod operator;
 mod rooms;

@@ -1,6 +1,7 @@
 //! The worker on a real Postgres and the in-process log.
 
 mod aside;
+mod chains;
 mod fixture;
 mod guests;
 mod hostile;
@@ -9,5 +10,6 @@ mod operators;
 mod ownership;
 mod received;
 mod relations;
+mod restricted;
 mod sends;
 mod users;

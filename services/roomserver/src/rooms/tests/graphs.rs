@@ -277,14 +277,14 @@ pub(super) fn perform(world: &mut World, room: &str, user: &str, act: &Act, n: u
 
 /// Something that happens among three servers.
 #[derive(Debug, Clone)]
-enum Step {
+pub(super) enum Step {
     /// A user of a server does something.
     Act(usize, Act),
     /// A server receives one of the events on their way to it, whichever.
     Deliver(usize, usize),
 }
 
-fn steps() -> impl Strategy<Value = Vec<Step>> {
+pub(super) fn steps() -> impl Strategy<Value = Vec<Step>> {
     let step = prop_oneof![
         2 => (0..3_usize, acts()).prop_map(|(server, act)| Step::Act(server, act)),
         2 => (0..3_usize, 0..8_usize).prop_map(|(server, which)| Step::Deliver(server, which)),
@@ -293,10 +293,10 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 }
 
 /// Event IDs with JSON.
-type Events = Vec<(String, Vec<u8>)>;
+pub(super) type Events = Vec<(String, Vec<u8>)>;
 
 /// Lets three servers live; returns them, and all events with their JSON in the order of their making.
-fn live(version: &str, steps: &[Step]) -> (Vec<World>, String, Events) {
+pub(super) fn live(version: &str, steps: &[Step]) -> (Vec<World>, String, Events) {
     let (mut worlds, room) = three(version);
     let mut queues: [Events; 3] = Default::default();
     let mut all = Vec::new();

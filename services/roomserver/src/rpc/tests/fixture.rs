@@ -11,6 +11,7 @@ use plexus_log::partition_of;
 use plexus_proto::{
     common::v1::ErrorReason,
     room::v1::{
+        room_graph_service_client::RoomGraphServiceClient,
         room_history_service_client::RoomHistoryServiceClient,
         room_query_service_client::RoomQueryServiceClient,
         room_summary_service_client::RoomSummaryServiceClient,
@@ -81,6 +82,10 @@ impl Fixture {
 
     pub(super) fn history(&self) -> RoomHistoryServiceClient<RpcChannel> {
         RoomHistoryServiceClient::new(self.channel.clone())
+    }
+
+    pub(super) fn graph(&self) -> RoomGraphServiceClient<RpcChannel> {
+        RoomGraphServiceClient::new(self.channel.clone())
     }
 
     pub(super) fn summaries(&self) -> RoomSummaryServiceClient<RpcChannel> {

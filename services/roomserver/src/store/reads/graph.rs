@@ -100,7 +100,7 @@ query! {
         "WITH wanted AS (SELECT ?::text AS server) \
          SELECT substr(m.user_id, strpos(m.user_id, ':') + 1) AS name, count(*) \
          FROM current_members m CROSS JOIN wanted w WHERE m.room_nid = ? AND m.membership = 'join' \
-           AND (w.server = '' OR right(m.user_id, length(w.server) + 1) = ':' || w.server) \
+           AND (w.server = '' OR substr(m.user_id, strpos(m.user_id, ':') + 1) = w.server) \
          GROUP BY name ORDER BY name";
 }
 
@@ -110,7 +110,7 @@ query! {
         -> (String,) as (Text) =
         "WITH wanted AS (SELECT ?::text AS server) \
          SELECT m.user_id FROM current_members m CROSS JOIN wanted w \
-         WHERE m.room_nid = ? AND right(m.user_id, length(w.server) + 1) = ':' || w.server \
+         WHERE m.room_nid = ? AND substr(m.user_id, strpos(m.user_id, ':') + 1) = w.server \
          ORDER BY m.user_id LIMIT ?";
 }
 
@@ -166,5 +166,5 @@ query! {
         "WITH wanted AS (SELECT ?::text AS server) \
          SELECT m.user_id FROM current_members m CROSS JOIN wanted w \
          WHERE m.room_nid = ? AND m.membership = 'join' \
-           AND right(m.user_id, length(w.server) + 1) = ':' || w.server ORDER BY m.user_id LIMIT ?";
+           AND substr(m.user_id, strpos(m.user_id, ':') + 1) = w.server ORDER BY m.user_id LIMIT ?";
 }
