@@ -11,6 +11,7 @@ mod body;
 mod error;
 pub mod event;
 pub mod filter;
+pub mod invites;
 mod layers;
 mod matrix;
 mod metrics;

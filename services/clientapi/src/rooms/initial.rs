@@ -3,6 +3,7 @@
 use futures::{StreamExt as _, TryStreamExt as _};
 use plexus_matrix_http::{
     AuthedUser, MatrixError,
+    invites::{INVITE_PERMISSION, blocks_invites},
     token::{PARTITION_COUNT, SyncToken},
 };
 use plexus_proto::{
@@ -14,13 +15,7 @@ use plexus_proto::{
 use ruma::{EventId, RoomId};
 use serde_json::{Map, Value, json, value::RawValue};
 
-use super::{
-    Rooms, ask, broken_answer, format,
-    membership::{INVITE_PERMISSION, blocks_invites},
-    read::StateQuery,
-    state::hide_room,
-    timeline::token,
-};
+use super::{Rooms, ask, broken_answer, format, read::StateQuery, state::hide_room, timeline::token};
 
 /// Events of each room, unless the client wants fewer.
 const EVENTS: u32 = 20;

@@ -3,7 +3,10 @@
 //! The rules of the room are applied by the room server. What is asked beforehand here is what those rules cannot say:
 //! a kick must not lift a ban, an unban must not end a membership, and joining twice is no second event.
 
-use plexus_matrix_http::{AuthedUser, MatrixError};
+use plexus_matrix_http::{
+    AuthedUser, MatrixError,
+    invites::{INVITE_PERMISSION, blocks_invites},
+};
 use plexus_proto::{
     common::v1::ErrorReason,
     log::v1::{Forget, Intent, RoomControl, input_room_event::Body, room_control::Action},
@@ -25,15 +28,6 @@ use crate::{
 /// What the server alone says in a join: who the user is, and who vouches for them.
 const SAID_BY_SERVER: [&str; 5] =
     ["membership", "displayname", "avatar_url", "join_authorised_via_users_server", "third_party_invite"];
-
-/// Type of the account data that tells whether a user wants invites.
-pub(super) const INVITE_PERMISSION: &str = "m.invite_permission_config";
-
-/// Whether account data of that type say that the user wants no invites.
-pub(super) fn blocks_invites(content: &[u8]) -> bool {
-    let content = serde_json::from_slice::<Value>(content).unwrap_or_default();
-    content.get("default_action").and_then(Value::as_str) == Some("block")
-}
 
 impl Rooms {
     /// Joins the user to a room; a repeat changes nothing. Who vouches for a join to a restricted room is found by the

@@ -1,9 +1,14 @@
 //! Deletes what is left of rooms that were deleted.
 //!
-//! Nobody reads these rows any more and nobody writes any, so each table is a statement and a transaction of its own: what
-//! was cut off is done again.
+//! Nobody reads these rows any more and nobody writes any, so each statement is a transaction of its own: what was cut off
+//! is gone on with.
 
-use diesel::sql_types::{Array, Int2, Int8, Text};
+use std::time::Duration;
+
+use diesel::{
+    QueryableByName,
+    sql_types::{Array, Int2, Int8, Text},
+};
 use diesel_async::{AsyncPgConnection, RunQueryDsl as _};
 
 use super::{StoreError, statement::query};
@@ -24,25 +29,45 @@ query! {
     "SELECT room_nid FROM purged_rooms WHERE partition = ANY(", ") ORDER BY purged_ts"
 }
 
-/// Everything that goes by room. The row of `purged_rooms` goes last.
-const DELETES: [&str; 16] = [
-    "DELETE FROM current_facts WHERE room_nid = $1",
-    "DELETE FROM current_members WHERE room_nid = $1",
-    "DELETE FROM receipts WHERE room_nid = $1",
-    "DELETE FROM event_relations WHERE room_nid = $1",
-    "DELETE FROM threads WHERE room_nid = $1",
-    "DELETE FROM redactions WHERE room_nid = $1",
-    "DELETE FROM parked WHERE room_nid = $1",
-    "DELETE FROM backward_refs WHERE room_nid = $1",
-    "DELETE FROM snapshot_chunks WHERE room_nid = $1",
-    "DELETE FROM decisions WHERE room_nid = $1",
-    "DELETE FROM state_resets WHERE room_nid = $1",
-    "DELETE FROM room_states WHERE room_nid = $1",
-    "DELETE FROM state_node WHERE room_nid = $1",
-    "DELETE FROM event_json j USING events e WHERE j.event_nid = e.event_nid AND e.room_nid = $1",
-    "DELETE FROM events WHERE room_nid = $1",
-    "DELETE FROM purged_rooms WHERE room_nid = $1",
+/// Rows deleted by one statement: whoever else wants to write does not wait for more.
+pub(crate) const STEP: usize = 2_000;
+
+/// Pause between two statements.
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// Tables whose rows go by room, but for those that went with the room's own row. Events are looked for once with an index, and once without: outliers are in none.
+const TABLES: [&str; 12] = [
+    "current_facts",
+    "receipts",
+    "event_relations",
+    "threads",
+    "redactions",
+    "parked",
+    "backward_refs",
+    "snapshot_chunks",
+    "decisions",
+    "state_resets",
+    "room_states",
+    "state_node",
 ];
+
+/// Deletes events that fulfil a condition, each with its JSON; tells how many.
+fn delete_events(condition: &str) -> String {
+    format!(
+        "WITH gone AS (DELETE FROM events WHERE ctid = ANY(ARRAY( \
+             SELECT ctid FROM events WHERE room_nid = $1{condition} LIMIT $2)) RETURNING event_nid), \
+         json AS (DELETE FROM event_json j USING gone WHERE j.event_nid = gone.event_nid) \
+         SELECT count(*) FROM gone"
+    )
+}
+
+/// Deletes rows of a table; tells how many.
+fn delete_rows(table: &str) -> String {
+    format!(
+        "WITH gone AS (DELETE FROM {table} WHERE ctid = ANY(ARRAY( \
+             SELECT ctid FROM {table} WHERE room_nid = $1 LIMIT $2)) RETURNING 1) SELECT count(*) FROM gone"
+    )
+}
 
 /// Which of some rooms are still being deleted.
 pub(crate) async fn find(mut conn: &AsyncPgConnection, ids: &[&str]) -> Result<Vec<String>, StoreError> {
@@ -62,14 +87,52 @@ pub(crate) async fn list(mut conn: &AsyncPgConnection, partitions: &[i16]) -> Re
     Ok(rows.into_iter().map(|(nid,)| nid).collect())
 }
 
-/// Deletes what is left of a room.
-pub(crate) async fn finish(conn: &mut AsyncPgConnection, room_nid: i64) -> Result<(), StoreError> {
-    for delete in DELETES {
-        diesel::sql_query(delete)
-            .bind::<Int8, _>(room_nid)
-            .execute(conn)
-            .await
-            .map_err(StoreError::query("purge.finish"))?;
+/// Deletes what is left of a room, a few rows at a time: `step` of them. The row of `purged_rooms` goes last. Gives up
+/// between two steps when `stop` says so; what is left then is found again.
+pub(crate) async fn finish(
+    conn: &mut AsyncPgConnection,
+    room_nid: i64,
+    step: usize,
+    stop: impl Fn() -> bool + Send,
+) -> Result<Finished, StoreError> {
+    let step = i64::try_from(step).unwrap_or(i64::MAX);
+    let mut statements: Vec<String> = TABLES.into_iter().map(delete_rows).collect();
+    statements.extend([
+        delete_events(" AND seq IS NOT NULL"),
+        delete_events(""),
+        delete_rows("purged_rooms"),
+    ]);
+    for statement in &statements {
+        loop {
+            if stop() {
+                return Ok(Finished::No);
+            }
+            let deleted: Deleted = diesel::sql_query(statement)
+                .bind::<Int8, _>(room_nid)
+                .bind::<Int8, _>(step)
+                .get_result(conn)
+                .await
+                .map_err(StoreError::query("purge.finish"))?;
+            if deleted.count < step {
+                break;
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
     }
-    Ok(())
+    Ok(Finished::Yes)
+}
+
+/// Whether all of a room is gone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Finished {
+    /// All.
+    Yes,
+    /// There is more.
+    No,
+}
+
+#[derive(QueryableByName)]
+struct Deleted {
+    #[diesel(sql_type = Int8)]
+    count: i64,
 }

@@ -11,12 +11,16 @@ use plexus_service::Shutdown;
 use tracing::{debug, info};
 
 use super::{
-    engine::{chain, now_ms},
+    engine::{chain, connect, now_ms},
     inputs::room_input,
 };
 use crate::{
     app::App,
-    store::{StoreError, pool, purge, reads},
+    store::{
+        StoreError, pool,
+        purge::{self, Finished},
+        reads,
+    },
 };
 
 /// How long verdicts are kept.
@@ -44,7 +48,7 @@ pub(super) async fn run(app: App, shutdown: Shutdown) {
             () = app.purged.notified() => {}
             () = tokio::time::sleep(PAUSE) => {}
         }
-        if let Err(failure) = finish_purges(&app).await {
+        if let Err(failure) = finish_purges(&app, &shutdown).await {
             debug!(reason = %chain(&failure), "the rest of deleted rooms stays for now");
         }
         if let Err(failure) = expire_received(&app).await {
@@ -66,12 +70,19 @@ pub(super) async fn run(app: App, shutdown: Shutdown) {
     }
 }
 
-/// Deletes what is left of the rooms of our partitions that were deleted.
-async fn finish_purges(app: &App) -> Result<(), StoreError> {
-    let partitions = app.board.owned();
-    let mut conn = pool::get(&app.pool).await?;
-    for room_nid in purge::list(&conn, &partitions).await? {
-        purge::finish(&mut conn, room_nid).await?;
+/// Deletes what is left of the rooms of our partitions that were deleted. A statement may take longer than a read: some
+/// have to look through a whole table.
+async fn finish_purges(app: &App, shutdown: &Shutdown) -> Result<(), StoreError> {
+    let rooms = purge::list(&*pool::get(&app.pool).await?, &app.board.owned()).await?;
+    if rooms.is_empty() {
+        return Ok(());
+    }
+    let mut conn = connect(app).await?;
+    for room_nid in rooms {
+        let finished = purge::finish(&mut conn, room_nid, purge::STEP, || shutdown.is_requested()).await?;
+        if finished == Finished::No {
+            break;
+        }
         info!(room.nid = room_nid, "a deleted room is gone");
     }
     Ok(())

@@ -159,6 +159,10 @@ impl Engine {
             }
             self.publish_again(&mut conn, &row.0).await?;
         }
+        if !rows.is_empty() {
+            // Whoever had them before may have left deleted rooms half way.
+            self.app.purged.notify_one();
+        }
         self.conn = Some(conn);
         self.count_owned();
         Ok(())

@@ -14,6 +14,8 @@ use plexus_proto::{
 use plexus_service::{RpcChannel, refusal::reason_of};
 use serde_json::{Value, json};
 
+use crate::store::purge;
+
 use super::{
     fixture::{ALICE, Server, World, intent, message, public_room, room_record},
     received::{BOB, record, remote_of},
@@ -354,9 +356,7 @@ async fn room_is_deleted_with_everything_of_it() {
         Some(ErrorReason::RoomUnknown)
     );
 
-    while world.number("SELECT count(*) FROM purged_rooms").await > 0 {
-        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-    }
+    all_gone(&world).await;
     assert_eq!(world.number("SELECT count(*) FROM events").await, kept);
     assert_eq!(world.number("SELECT count(*) FROM event_json").await, kept);
     let tables = [
@@ -403,6 +403,54 @@ async fn room_is_deleted_with_everything_of_it() {
     assert_eq!(same, room);
     server.accepted(&world.write_room(&create).await).await;
     assert!(verify(&server, &room).await.agrees);
+    server.stop().await;
+}
+
+/// Waits until nothing is left of rooms that were deleted.
+async fn all_gone(world: &World) {
+    while world.number("SELECT count(*) FROM purged_rooms").await > 0 {
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+}
+
+/// Whatever is left when a process dies in the middle, the next one deletes.
+#[tokio::test]
+async fn deletion_that_was_cut_off_is_gone_on_with() {
+    const LEFT: &str = "SELECT (SELECT count(*) FROM events) + (SELECT count(*) FROM event_json) \
+         + (SELECT count(*) FROM state_node) + (SELECT count(*) FROM current_facts) \
+         + (SELECT count(*) FROM redactions) + (SELECT count(*) FROM decisions)";
+    let Story { world, server, room, .. } = story().await;
+    for n in 0..20 {
+        server.accepted(&world.write_room(&message(&room, ALICE, &n.to_string())).await).await;
+    }
+    let room_nid = world.number("SELECT room_nid FROM rooms").await;
+    let partition = plexus_log::partition_of(&room);
+    server.stop().await;
+    // What makes the room known goes with the commit, the rest bit by bit.
+    let purged = format!(
+        "DELETE FROM rooms; DELETE FROM current_members; INSERT INTO purged_rooms VALUES ({room_nid}, '{room}', {partition}, 0)"
+    );
+    world.sql(&purged).await;
+    let mut left = world.number(LEFT).await;
+    assert!(left > 60, "{left}");
+    for steps in 1..40_usize {
+        let so_many = std::sync::atomic::AtomicUsize::new(0);
+        let cut_off = || so_many.fetch_add(1, std::sync::atomic::Ordering::Relaxed) >= steps;
+        let mut conn = world.connect().await;
+        let finished = purge::finish(&mut conn, room_nid, 3, cut_off).await.expect("deletes");
+        assert_eq!(finished, purge::Finished::No);
+        let now = world.number(LEFT).await;
+        assert!(now <= left);
+        left = now;
+        assert_eq!(world.number("SELECT count(*) FROM purged_rooms").await, 1, "it is the last to go");
+        if left < 30 {
+            break;
+        }
+    }
+    assert!(left > 0);
+    let server = world.start().await;
+    all_gone(&world).await;
+    assert_eq!(world.number(LEFT).await, 0);
     server.stop().await;
 }
 
