@@ -7,6 +7,7 @@ mod initial;
 mod live;
 mod load;
 mod members;
+mod purged;
 mod relations;
 mod replicas;
 mod unread;

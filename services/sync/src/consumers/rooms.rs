@@ -44,7 +44,7 @@ impl Rooms {
         }
         if let Some(Body::Purged(_)) = &record.body {
             for user in self.view.users_in_memory() {
-                user.forget(&room_id, record.seq);
+                user.purge(&room_id, record.seq);
             }
             if let Some(room) = room {
                 room.heard_of(record.seq);

@@ -15,7 +15,7 @@ use plexus_matrix_http::hash_token;
 use plexus_proto::{
     log::v1::{
         AccountDataChanged, ClientTransaction, Ephemeral, Forgotten, HistoryVisibility, NewEvent,
-        OutputRoomEvent, OutputUserEvent, Receipt, StateChange, StateDelta, Typing, ephemeral,
+        OutputRoomEvent, OutputUserEvent, Purged, Receipt, StateChange, StateDelta, Typing, ephemeral,
         output_room_event::Body as Fact, output_user_event::Fact as UserFact,
     },
     room::v1::RoomEvent,
@@ -229,6 +229,29 @@ impl World {
                 room_id: room.to_owned(),
                 partition,
                 body: Some(Fact::Forgotten(Forgotten { user_id: user.to_owned() })),
+                ..OutputRoomEvent::default()
+            };
+            facts.room_records.push(record.clone());
+            record
+        };
+        self.log.append::<OutputRoom>(&record).await.unwrap();
+    }
+
+    /// Deletes all of a room, as an operator would.
+    pub(super) async fn purge(&self, room: &str) {
+        let record = {
+            let mut facts = self.facts.lock();
+            facts.events.retain(|stored| stored.event.room_id != room);
+            facts.receipts.retain(|(of, ..), _| of != room);
+            let partition = partition_of(room);
+            let seq = facts.room_seqs.entry(partition).or_default();
+            *seq += 1;
+            let record = OutputRoomEvent {
+                version: 1,
+                seq: *seq,
+                room_id: room.to_owned(),
+                partition,
+                body: Some(Fact::Purged(Purged {})),
                 ..OutputRoomEvent::default()
             };
             facts.room_records.push(record.clone());

@@ -11,7 +11,10 @@ use std::{
 use bytes::Bytes;
 use parking_lot::Mutex;
 use plexus_log::partition_of;
-use plexus_matrix_http::token::SyncToken;
+use plexus_matrix_http::{
+    invites::{INVITE_PERMISSION, blocks_invites},
+    token::SyncToken,
+};
 use plexus_push::Rules;
 use ruma::{OwnedRoomId, OwnedUserId, RoomId, UserId};
 use serde::Deserialize;
@@ -25,7 +28,6 @@ use crate::{
 };
 
 const IGNORED: &str = "m.ignored_user_list";
-const INVITES: &str = "m.invite_permission_config";
 /// Type of the account data that holds push rules.
 pub(crate) const PUSH_RULES: &str = "m.push_rules";
 
@@ -54,6 +56,7 @@ enum Slot {
 enum Pending {
     Membership(Arc<Room>, MembershipChange),
     Forgotten(OwnedRoomId, u64),
+    Purged(OwnedRoomId, u64),
     AccountData(AccountChange),
     NoAccountData(u64),
 }
@@ -150,11 +153,6 @@ pub(crate) struct Request<'a> {
 }
 
 #[derive(Deserialize)]
-struct InvitePermission {
-    default_action: Option<String>,
-}
-
-#[derive(Deserialize)]
 struct IgnoredUsers {
     #[serde(default)]
     ignored_users: HashMap<String, serde::de::IgnoredAny>,
@@ -198,6 +196,11 @@ impl User {
     /// Notes that the user forgot a room.
     pub(crate) fn forget(&self, room_id: &RoomId, seq: u64) {
         self.apply(Pending::Forgotten(room_id.to_owned(), seq));
+    }
+
+    /// Notes that a room was deleted: the user has nothing to do with it any more, whatever they were in it.
+    pub(crate) fn purge(&self, room_id: &RoomId, seq: u64) {
+        self.apply(Pending::Purged(room_id.to_owned(), seq));
     }
 
     /// Applies a change of account data; changes come in order.
@@ -354,6 +357,11 @@ impl UserView {
                     known.forgotten = known.forgotten.or(Some(seq));
                 }
             }
+            Pending::Purged(room_id, seq) => {
+                if self.rooms.get(&room_id).is_some_and(|known| known.last_seq() < seq) {
+                    self.rooms.remove(&room_id);
+                }
+            }
             Pending::AccountData(change) if change.seq > self.account_seq => {
                 self.account_seq = change.seq;
                 self.set_account_data(change.room_id, change.kind, change.seq, change.content);
@@ -400,10 +408,8 @@ impl UserView {
             let users = list.into_iter().flat_map(|list| list.ignored_users.into_keys());
             self.ignored = Arc::new(users.filter_map(|user| OwnedUserId::try_from(user).ok()).collect());
         }
-        if room_id.is_empty() && kind == INVITES {
-            let permission: Option<InvitePermission> = serde_json::from_slice(&content).ok();
-            let action = permission.and_then(|permission| permission.default_action);
-            self.blocks_invites = action.as_deref() == Some("block");
+        if room_id.is_empty() && kind == INVITE_PERMISSION {
+            self.blocks_invites = blocks_invites(&content);
         }
         if room_id.is_empty() && kind == PUSH_RULES {
             match Rules::parse(&content, &self.user) {
