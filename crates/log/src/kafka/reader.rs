@@ -64,7 +64,7 @@ impl KafkaReader {
             // A record is sent as soon as it is there. A request for others that is under way holds up a new
             // partition for this long.
             .set("fetch.min.bytes", "1")
-            .set("fetch.wait.max.ms", "100")
+            .set("fetch.wait.max.ms", "500")
             .set("fetch.error.backoff.ms", "100")
             .set("fetch.queue.backoff.ms", "10")
             // What is fetched ahead of the reader.
