@@ -33,8 +33,17 @@ impl Mutant {
     }
 
     /// Whether it would have changed something in what was said.
-    fn touches(&self, exchange: &Exchange) -> bool {
-        self.concerns(&exchange.method, &exchange.path) && self.change.touches(exchange)
+    fn touches(&self, exchanges: &[Exchange]) -> bool {
+        let touched = |exchange: &&Exchange| {
+            self.concerns(&exchange.method, &exchange.path) && self.change.touches(exchange)
+        };
+        let mut paths = exchanges.iter().filter(touched).map(|exchange| &*exchange.path);
+        if matches!(self.change, Change::Repeat) {
+            // Only who says the same twice can tell.
+            let mut seen = BTreeSet::new();
+            return paths.any(|path| !seen.insert(path));
+        }
+        paths.next().is_some()
     }
 
     fn concerns(&self, method: &str, path: &str) -> bool {
@@ -98,7 +107,7 @@ pub(crate) async fn judge(
     mutant: Mutant,
     all: bool,
 ) -> Result<Verdict> {
-    let touches = |test: &&Baseline| test.exchanges.iter().any(|exchange| mutant.touches(exchange));
+    let touches = |test: &&Baseline| mutant.touches(&test.exchanges);
     let mut candidates: Vec<_> = baseline.iter().filter(touches).collect();
     candidates.sort_by_key(|candidate| candidate.breadth());
     if !all {
