@@ -93,7 +93,7 @@ async fn auth_chains_are_streamed() {
         expected.extend(ids);
         assert_eq!(bare.into_iter().map(|event| event.event_id).collect::<BTreeSet<_>>(), expected);
     }
-    assert!(naive_chain(&events, &[said.clone()]).len() > 20, "the chain is long");
+    assert!(naive_chain(&events, std::slice::from_ref(&said)).len() > 20, "the chain is long");
 
     let refused = async |request| reason_of(&chain(&server, request).await.expect_err("refused"));
     let unknown = "$unknown".to_owned();
