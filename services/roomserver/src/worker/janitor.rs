@@ -8,6 +8,7 @@ use diesel_async::RunQueryDsl as _;
 use plexus_log::InputRoom;
 use plexus_proto::log::v1::{ExpireParked, RoomControl, input_room_event::Body, room_control::Action};
 use plexus_service::Shutdown;
+use tokio::time::MissedTickBehavior;
 use tracing::{debug, info};
 
 use super::{
@@ -42,14 +43,19 @@ const DELETE_SNAPSHOTS: &str = "DELETE FROM snapshot_chunks AS s USING rooms AS 
 
 /// Runs until told to stop.
 pub(super) async fn run(app: App, shutdown: Shutdown) {
+    let mut rounds = tokio::time::interval_at(tokio::time::Instant::now() + PAUSE, PAUSE);
+    rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
-        tokio::select! {
+        let is_round = tokio::select! {
             () = shutdown.requested() => return,
-            () = app.purged.notified() => {}
-            () = tokio::time::sleep(PAUSE) => {}
-        }
+            () = app.purged.notified() => false,
+            _ = rounds.tick() => true,
+        };
         if let Err(failure) = finish_purges(&app, &shutdown).await {
             debug!(reason = %chain(&failure), "the rest of deleted rooms stays for now");
+        }
+        if !is_round {
+            continue;
         }
         if let Err(failure) = expire_received(&app).await {
             debug!(reason = %chain(&failure), "old snapshots and parked events stay for now");
