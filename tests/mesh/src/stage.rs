@@ -1,7 +1,13 @@
 //! The two shapes of a server, each with a database and, if it needs one, a broker of its own.
 
-use anyhow::Result;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use plexus_log::{Log, kafka};
 use plexus_testkit::server::{Broker, Needs, Postgres, Services};
+
+/// Prefix of the topics.
+const TOPIC_PREFIX: &str = "test.";
 
 /// How the services run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,7 +33,7 @@ impl Stage {
     pub async fn start(shape: Shape) -> Result<Self> {
         let postgres = Postgres::start().await?;
         let database = postgres.database("plexus").await?;
-        let topic_prefix = "test.".to_owned();
+        let topic_prefix = TOPIC_PREFIX.to_owned();
         let (broker, services) = match shape {
             Shape::Standalone => {
                 let needs = Needs { database, brokers: String::new(), topic_prefix };
@@ -41,5 +47,17 @@ impl Stage {
             }
         };
         Ok(Self { services, broker, postgres })
+    }
+
+    /// Opens the logs of a mesh, as a service beside it would.
+    pub async fn log(&self) -> Result<Log> {
+        let broker = self.broker.as_ref().context("only a mesh has a broker")?;
+        let config = kafka::KafkaConfig {
+            brokers: broker.address.clone(),
+            topic_prefix: TOPIC_PREFIX.to_owned(),
+            replication: 1,
+            append_timeout: Duration::from_secs(10),
+        };
+        Ok(kafka::open(config).await?)
     }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use plexus_events::{Draft, RoomRules, SigningKey, canonical};
-use plexus_log::{InputRoom, Log, kafka};
+use plexus_log::{InputRoom, Log};
 use plexus_proto::log::v1::{InputRoomEvent, Pdu, input_room_event::Body, pdu::Kind};
 use plexus_testkit::actor::{User, escape};
 use plexus_tests_mesh::stage::{Shape, Stage};
@@ -117,17 +117,10 @@ impl Other<'_> {
 async fn grpcurl_explains_what_became_of_events() -> Result<()> {
     let stage = Stage::start(Shape::Mesh(1)).await?;
     let operator = stage.services.operator(0)?;
-    let brokers = stage.broker.as_ref().context("the mesh has a broker")?.address.clone();
-    let config = kafka::KafkaConfig {
-        brokers,
-        topic_prefix: "test.".to_owned(),
-        replication: 1,
-        append_timeout: Duration::from_secs(10),
-    };
     let alice = User::register(&stage.services.homeserver, "alice").await?;
     let room = alice.create_room(&json!({ "preset": "public_chat", "room_version": VERSION })).await?;
     let key = SigningKey::from_seed("a_test", &[9; 32])?;
-    let other = Other { log: kafka::open(config).await?, alice: &alice, room: room.clone(), key };
+    let other = Other { log: stage.log().await?, alice: &alice, room: room.clone(), key };
     let levels = other.state_id("m.room.power_levels", "").await?;
     let rules = other.state_id("m.room.join_rules", "").await?;
     let message = |sender| (sender, "m.room.message", None);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Result, ensure};
 use plexus_log::{InputRoom, RawRecord, partition_of};
 use plexus_proto::operator::v1::{ListDeadLettersRequest, partition_service_client::PartitionServiceClient};
 use plexus_service::RpcChannel;
@@ -194,14 +194,7 @@ async fn a_poisoned_record_ends_in_dead_letters() -> Result<()> {
     let mut stage = Stage::start(Shape::Mesh(1)).await?;
     let alice = User::register(&stage.services.homeserver, "alice").await?;
     let room = alice.create_room(&json!({})).await?;
-    let broker = stage.broker.as_ref().context("the mesh has a broker")?;
-    let config = plexus_log::kafka::KafkaConfig {
-        brokers: broker.address.clone(),
-        topic_prefix: "test.".to_owned(),
-        replication: 1,
-        append_timeout: Duration::from_secs(10),
-    };
-    let log = plexus_log::kafka::open(config).await?;
+    let log = stage.log().await?;
     let partition = partition_of(&room);
     for payload in [&b"\xff\xff\xff not protobuf"[..], b""] {
         let record =

@@ -48,6 +48,25 @@ pub(super) struct Facts {
     pub(super) aggregations: usize,
 }
 
+impl Facts {
+    /// Commits a record of a room that brings no event.
+    fn put_out(&mut self, room: &str, body: Fact) -> OutputRoomEvent {
+        let partition = partition_of(room);
+        let seq = self.room_seqs.entry(partition).or_default();
+        *seq += 1;
+        let record = OutputRoomEvent {
+            version: 1,
+            seq: *seq,
+            room_id: room.to_owned(),
+            partition,
+            body: Some(body),
+            ..OutputRoomEvent::default()
+        };
+        self.room_records.push(record.clone());
+        record
+    }
+}
+
 #[derive(Clone)]
 pub(super) struct Stored {
     pub(super) event: RoomEvent,
@@ -220,19 +239,7 @@ impl World {
         let record = {
             let mut facts = self.facts.lock();
             facts.forgotten.insert((room.to_owned(), user.to_owned()));
-            let partition = partition_of(room);
-            let seq = facts.room_seqs.entry(partition).or_default();
-            *seq += 1;
-            let record = OutputRoomEvent {
-                version: 1,
-                seq: *seq,
-                room_id: room.to_owned(),
-                partition,
-                body: Some(Fact::Forgotten(Forgotten { user_id: user.to_owned() })),
-                ..OutputRoomEvent::default()
-            };
-            facts.room_records.push(record.clone());
-            record
+            facts.put_out(room, Fact::Forgotten(Forgotten { user_id: user.to_owned() }))
         };
         self.log.append::<OutputRoom>(&record).await.unwrap();
     }
@@ -243,19 +250,7 @@ impl World {
             let mut facts = self.facts.lock();
             facts.events.retain(|stored| stored.event.room_id != room);
             facts.receipts.retain(|(of, ..), _| of != room);
-            let partition = partition_of(room);
-            let seq = facts.room_seqs.entry(partition).or_default();
-            *seq += 1;
-            let record = OutputRoomEvent {
-                version: 1,
-                seq: *seq,
-                room_id: room.to_owned(),
-                partition,
-                body: Some(Fact::Purged(Purged {})),
-                ..OutputRoomEvent::default()
-            };
-            facts.room_records.push(record.clone());
-            record
+            facts.put_out(room, Fact::Purged(Purged {}))
         };
         self.log.append::<OutputRoom>(&record).await.unwrap();
     }
@@ -266,10 +261,6 @@ impl World {
             let mut facts = self.facts.lock();
             let of = |stored: &&Stored| stored.event.event_id == event_id;
             let event_seq = facts.events.iter().find(of).expect("the event is there").event.seq;
-            let partition = partition_of(room);
-            let seq = facts.room_seqs.entry(partition).or_default();
-            *seq += 1;
-            let seq = *seq;
             let receipt = Receipt {
                 user_id: user.to_owned(),
                 r#type: kind.to_owned(),
@@ -279,16 +270,8 @@ impl World {
                 ts: 7,
             };
             let key = (room.to_owned(), user.to_owned(), kind.to_owned(), thread.to_owned());
-            facts.receipts.insert(key, (seq, receipt.clone()));
-            let record = OutputRoomEvent {
-                version: 1,
-                seq,
-                room_id: room.to_owned(),
-                partition,
-                body: Some(Fact::Receipt(receipt)),
-                ..OutputRoomEvent::default()
-            };
-            facts.room_records.push(record.clone());
+            let record = facts.put_out(room, Fact::Receipt(receipt.clone()));
+            facts.receipts.insert(key, (record.seq, receipt));
             record
         };
         self.log.append::<OutputRoom>(&record).await.unwrap();

@@ -20,14 +20,16 @@ const SERVERS: [&str; 6] =
 fn server_sees(sent: &Sent, server: &str) -> bool {
     let is_of_server = |user: &str| user.split_once(':').is_some_and(|(_, name)| name == server);
     let about_one = sent.event_type == "m.room.member" && sent.state_key.as_deref().is_some_and(is_of_server);
-    let of_server = sent.memberships.iter().filter(|(user, _)| is_of_server(user));
-    let in_room = |membership: Membership| match sent.visibility {
-        HistoryVisibility::Shared | HistoryVisibility::WorldReadable => true,
-        HistoryVisibility::Invited => matches!(membership, Membership::Join | Membership::Invite),
-        HistoryVisibility::Joined => membership == Membership::Join,
-    };
-    let is_open = matches!(sent.visibility, HistoryVisibility::Shared | HistoryVisibility::WorldReadable);
-    is_open || about_one || of_server.map(|(_, membership)| *membership).any(in_room)
+    let mut of_server =
+        sent.memberships.iter().filter(|(user, _)| is_of_server(user)).map(|(_, membership)| *membership);
+    about_one
+        || match sent.visibility {
+            HistoryVisibility::Shared | HistoryVisibility::WorldReadable => true,
+            HistoryVisibility::Invited => {
+                of_server.any(|membership| matches!(membership, Membership::Join | Membership::Invite))
+            }
+            HistoryVisibility::Joined => of_server.any(|membership| membership == Membership::Join),
+        }
 }
 
 async fn random_history(fixture: &mut Fixture, seed: u64) -> Room {
