@@ -2,9 +2,11 @@
 //!
 //! State resolution may take an event out of the state: one that is no longer allowed, or one that lost against another
 //! for its key. It must not lose one that nobody contests. So an alarm is raised if a key is removed, or goes back to an
-//! event that the lost one had replaced and that is not in the state after the event that arrives, while the rules would
-//! still allow the lost one: in the new state, and in the state after the event that arrives, which may have left it out
-//! where the rules forbade it.
+//! event that the lost one had replaced, while
+//! - the state after the event that arrives does not hold another event for the key: one that is there now, or that made
+//!   way for what is, or that the rules forbid in the new state;
+//! - and the rules would still allow the lost one: in the new state, and in the state after the event that arrives, which
+//!   may have left it out where the rules forbade it.
 
 use std::sync::Arc;
 
@@ -41,9 +43,9 @@ impl Work<'_> {
             let is_suspect = match now {
                 None => true,
                 Some(now) if now == event.nid => false,
-                Some(now) => self.had_replaced(lost, now)? && !self.holds(&states[1], lost, now)?,
+                Some(now) => self.had_replaced(lost, now)?,
             };
-            if !is_suspect || !self.is_still_allowed(lost, &states)? {
+            if !is_suspect || self.is_contested(lost, now, &states)? || !self.is_still_allowed(lost, &states)? {
                 continue;
             }
             self.rows.state_resets.push(StateResetRow {
@@ -73,12 +75,22 @@ impl Work<'_> {
         Ok(false)
     }
 
-    /// Whether an event holds the key of another one in a state.
-    fn holds(&mut self, at: &At, other: &StateEvent, nid: EventNid) -> Result<bool, Stop> {
-        let state_key = other.pdu.state_key().unwrap_or_default();
-        let held = self.state_at(at, &other.pdu.event_type().to_string(), state_key)?;
+    /// Whether the event that arrives has another event in place of the lost one, which is or lets come what is there
+    /// now. If nothing is there, the rules must forbid that other one.
+    fn is_contested(
+        &mut self,
+        lost: &StateEvent,
+        now: Option<EventNid>,
+        [new, after]: &[At; 2],
+    ) -> Result<bool, Stop> {
+        let state_key = lost.pdu.state_key().unwrap_or_default();
+        let held = self.state_at(after, &lost.pdu.event_type().to_string(), state_key)?;
         self.settle()?;
-        Ok(held.flatten().is_some_and(|held| held.nid == nid))
+        match held.flatten() {
+            Some(held) if held.nid == lost.nid => Ok(false),
+            Some(held) => Ok(now.is_some() || self.check_against(&held.pdu, new)?.is_err()),
+            None => Ok(false),
+        }
     }
 
     /// Whether the rules allow an event in all of some states.

@@ -435,6 +435,22 @@ fn what_an_event_contests_is_no_reset() {
     ]);
 }
 
+/// A topic loses against another one, whose sender is then made to leave: what is left of both is none.
+#[test]
+fn what_an_event_replaced_in_vain_is_no_reset() {
+    let acts = |server, act| Step::Act(server, act);
+    raises_no_alarm(&[
+        acts(0, Act::Says),
+        acts(0, Act::Topic),
+        acts(0, Act::Says),
+        acts(1, Act::Topic),
+        acts(1, Act::Levels(0, 1)),
+        acts(2, Act::Says),
+        Step::Deliver(0, 0),
+        acts(0, Act::Member(1, "leave")),
+    ]);
+}
+
 fn raises_no_alarm(steps: &[Step]) {
     for version in ["6", "11", "12"] {
         let (worlds, room, _) = live(version, steps);
