@@ -1,5 +1,10 @@
 //! Whose request it is.
 
+use std::{
+    sync::Arc,
+    time::{SystemTime, UNIX_EPOCH},
+};
+
 use axum::extract::{FromRef, FromRequestParts};
 use http::{header, request::Parts};
 use plexus_proto::{
@@ -7,35 +12,41 @@ use plexus_proto::{
     user::v1::{AuthenticateRequest, user_query_service_client::UserQueryServiceClient},
 };
 use plexus_service::{RpcChannel, refusal::reason_of};
+use plexus_sessions::{Session, SessionCache, TokenHash};
 use ruma::{OwnedDeviceId, OwnedUserId, UserId};
 use sha2::{Digest as _, Sha256};
 
 use crate::MatrixError;
 
-/// Asks the room server whose access token it is. It keeps nothing: the room server does.
+/// Asks the room server whose access token it is.
 #[derive(Debug, Clone)]
 pub struct Authenticator {
     users: UserQueryServiceClient<RpcChannel>,
+    /// What is held of its answers.
+    held: Option<SessionCache>,
 }
 
 impl Authenticator {
-    /// Asks over this channel.
+    /// Asks over this channel, for every request: the room server holds sessions.
     #[must_use]
     pub fn new(users: RpcChannel) -> Self {
-        Self { users: UserQueryServiceClient::new(users) }
+        Self { users: UserQueryServiceClient::new(users), held: None }
+    }
+
+    /// Asks over this channel for what is not held in `cache`. Somebody has to keep it up to date:
+    /// [`plexus_sessions::keep_leases`].
+    #[must_use]
+    pub fn holding(users: RpcChannel, cache: SessionCache) -> Self {
+        Self { users: UserQueryServiceClient::new(users), held: Some(cache) }
     }
 
     /// Finds the session of an access token.
     pub async fn authenticate(&self, token: &str) -> Result<AuthedUser, MatrixError> {
         let token_hash = hash_token(token);
-        let request = AuthenticateRequest { access_token_hash: token_hash.to_vec().into() };
-        let session = match self.users.clone().authenticate(request).await {
-            Ok(response) => response.into_inner(),
-            // A token of a deactivated account is a token that is no longer valid.
-            Err(status) if reason_of(&status) == Some(ErrorReason::UserDeactivated) => {
-                return Err(MatrixError::unknown_token(false));
-            }
-            Err(status) => return Err(status.into()),
+        let held = self.held.as_ref().and_then(|held| held.find(&token_hash));
+        let session = match held.filter(|session| session.expires_ts == 0 || session.expires_ts > now()) {
+            Some(session) => session,
+            None => self.ask(token_hash).await?,
         };
         let id = UserId::parse(&session.user_id).map_err(|error| {
             tracing::error!(%error, user.id = session.user_id, "session of an invalid user ID");
@@ -43,12 +54,44 @@ impl Authenticator {
         })?;
         Ok(AuthedUser {
             id,
-            device_id: session.device_id.into(),
+            device_id: session.device_id.as_str().into(),
             token_hash,
             guest: session.guest,
             admin: session.admin,
         })
     }
+
+    /// Asks the room server, and holds what it says.
+    async fn ask(&self, token_hash: TokenHash) -> Result<Arc<Session>, MatrixError> {
+        let ticket = self.held.as_ref().filter(|held| held.holds_any()).map(SessionCache::ticket);
+        let access_token_hash = token_hash.to_vec().into();
+        let request = AuthenticateRequest { access_token_hash, fresh: ticket.is_some() };
+        let answer = match self.users.clone().authenticate(request).await {
+            Ok(response) => response.into_inner(),
+            // A token of a deactivated account is a token that is no longer valid.
+            Err(status) if reason_of(&status) == Some(ErrorReason::UserDeactivated) => {
+                return Err(MatrixError::unknown_token(false));
+            }
+            Err(status) => return Err(status.into()),
+        };
+        let session = Arc::new(Session {
+            user_id: answer.user_id,
+            device_id: answer.device_id,
+            guest: answer.guest,
+            admin: answer.admin,
+            expires_ts: answer.expires_ts,
+        });
+        if let (Some(held), Some(ticket), true) = (&self.held, ticket, answer.may_hold) {
+            held.insert(ticket, token_hash, Arc::clone(&session));
+        }
+        Ok(session)
+    }
+}
+
+/// Milliseconds since the Unix epoch.
+fn now() -> i64 {
+    let elapsed = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(elapsed.as_millis()).unwrap_or(i64::MAX)
 }
 
 /// The user and device whose access token came with the request; without one, the request is refused.

@@ -62,7 +62,7 @@ pub mod operator {
 pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
 
 /// Full names of the services that a room server serves to other services.
-pub const ROOM_SERVER_SERVICES: [&str; 9] = [
+pub const ROOM_SERVER_SERVICES: [&str; 10] = [
     input::v1::input_service_server::SERVICE_NAME,
     room::v1::room_directory_service_server::SERVICE_NAME,
     room::v1::room_graph_service_server::SERVICE_NAME,
@@ -70,6 +70,7 @@ pub const ROOM_SERVER_SERVICES: [&str; 9] = [
     room::v1::room_query_service_server::SERVICE_NAME,
     room::v1::room_stream_service_server::SERVICE_NAME,
     room::v1::room_summary_service_server::SERVICE_NAME,
+    user::v1::session_service_server::SERVICE_NAME,
     user::v1::user_query_service_server::SERVICE_NAME,
     user::v1::user_stream_service_server::SERVICE_NAME,
 ];

@@ -58,6 +58,11 @@ impl RpcChannel {
         Ok(Self { inner, address: Arc::from(address), authorization: None })
     }
 
+    /// A channel to each of several instances of a service, for what every one of them has to be told.
+    pub fn connect_each<A: AsRef<str>>(addresses: &[A]) -> Result<Vec<Self>, tonic::transport::Error> {
+        addresses.iter().map(|address| Self::connect(address.as_ref())).collect()
+    }
+
     /// Shows the token of `[rpc]` with every call; an empty one is not shown.
     #[must_use]
     pub fn with_token(mut self, token: &str) -> Self {

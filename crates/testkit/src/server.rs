@@ -21,11 +21,16 @@ pub fn free_port() -> Result<u16> {
     Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
 }
 
-/// The root of the repository.
+/// The root of the repository in which the tests run; they may have been built in another checkout.
 #[must_use]
 pub fn repository() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+    let here = std::env::current_dir().unwrap_or_default();
+    let found = here.ancestors().find(|folder| folder.join(KAFKA).is_file());
+    found.map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../.."), Path::to_owned)
 }
+
+/// Starts a broker.
+const KAFKA: &str = "deploy/kafka/run";
 
 /// Where the binaries under test are: `PLEXUS_BIN_DIR`.
 pub fn binary(name: &str) -> Result<PathBuf> {
@@ -241,7 +246,7 @@ impl Broker {
         let folder = tempfile::Builder::new().prefix("plexus-kafka-").tempdir_in("/tmp")?;
         let (port, controller) = (free_port()?, free_port()?);
         let data = folder.path().join("data");
-        let run = repository().join("deploy/kafka/run");
+        let run = repository().join(KAFKA);
         let process = Process::start("kafka", folder.path().join("log"), move || {
             let mut command = Command::new(&run);
             command.arg("--data").arg(&data).args(["--port", &port.to_string()]);

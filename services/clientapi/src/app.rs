@@ -31,6 +31,8 @@ pub struct AppDeps {
     pub rooms: RpcChannel,
     /// The room server's queries about users.
     pub users: RpcChannel,
+    /// Whose requests they are.
+    pub authenticator: Authenticator,
     /// How the owners of partitions are reached, for verdicts.
     pub connect: Connect,
 }
@@ -69,7 +71,7 @@ pub struct App {
 impl App {
     /// Builds it all.
     pub fn new(deps: AppDeps) -> Result<Self, AppError> {
-        let AppDeps { config, log, rooms, users, connect } = deps;
+        let AppDeps { config, log, rooms, users, authenticator, connect } = deps;
         let server_name = ServerName::parse(&config.server.name).map_err(AppError::ServerName)?;
         let default_version = default_room_version(&config.server.default_room_version)?;
         let input = InputWriter::new(log.clone(), rooms.clone(), connect);
@@ -80,7 +82,7 @@ impl App {
             server_name,
             log,
             input,
-            authenticator: Authenticator::new(users.clone()),
+            authenticator,
             users: UserQueryServiceClient::new(users),
             limits: RateLimiter::new(&config.rate_limits),
             passwords,

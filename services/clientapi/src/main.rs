@@ -6,7 +6,9 @@ use anyhow::Context as _;
 use plexus_clientapi::{App, AppDeps};
 use plexus_input::Connect;
 use plexus_log::kafka::{self, KafkaConfig};
+use plexus_matrix_http::Authenticator;
 use plexus_service::{RpcChannel, http};
+use plexus_sessions::SessionCache;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -28,9 +30,14 @@ fn main() -> ExitCode {
         let rooms = RpcChannel::connect_any(&config.roomserver.endpoints)
             .context("`endpoints` in [roomserver] must hold URLs of room servers")?
             .with_token(&config.rpc.token);
+        let sessions = SessionCache::new(None);
+        let instances = RpcChannel::connect_each(&config.roomserver.endpoints)?;
+        let instances = instances.into_iter().map(|channel| channel.with_token(&config.rpc.token)).collect();
+        plexus_sessions::keep_leases(&sessions, instances, &context.shutdown);
         let app = App::new(AppDeps {
             config: Arc::clone(config),
             log: log.clone(),
+            authenticator: Authenticator::holding(rooms.clone(), sessions),
             users: rooms.clone(),
             rooms,
             connect: Connect::Network { token: config.rpc.token.clone() },

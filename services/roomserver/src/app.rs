@@ -4,12 +4,14 @@ use std::{sync::Arc, time::Duration};
 
 use plexus_log::Log;
 use plexus_service::Config;
+use plexus_sessions::SessionCache;
 use tokio::{sync::Notify, task::AbortHandle};
 use tracing::{info, warn};
 
 use crate::{
-    Deps, metrics, rpc,
-    sessions::SessionCache,
+    Deps,
+    holders::Holders,
+    metrics, rpc,
     store::{self, StoreError, pool::ReadPool, reads::state::NodeCache},
     worker::{self, Board},
 };
@@ -25,8 +27,10 @@ pub(crate) struct App {
     pub(crate) pool: ReadPool,
     /// What this instance owns, how far it is, and who waits for it.
     pub(crate) board: Arc<Board>,
-    /// Sessions by access token.
-    pub(crate) sessions: Arc<SessionCache>,
+    /// Sessions by access token. A stale owner does not hear that it has been replaced, so they end by themselves too.
+    pub(crate) sessions: SessionCache,
+    /// Services that hold sessions of our users.
+    pub(crate) holders: Arc<Holders>,
     /// Told when rooms were deleted, whose rows are left.
     pub(crate) purged: Arc<Notify>,
     /// Nodes of state tries read lately.
@@ -72,6 +76,9 @@ impl From<StoreError> for StartError {
     }
 }
 
+/// How long a session is held in memory.
+const SESSION_TIME_TO_LIVE: Duration = Duration::from_secs(10);
+
 pub(crate) async fn start(deps: Deps) -> Result<RoomServer, StartError> {
     metrics::describe();
     let Deps { config, log, shutdown } = deps;
@@ -81,10 +88,11 @@ pub(crate) async fn start(deps: Deps) -> Result<RoomServer, StartError> {
     }
     log.create_topics().await?;
     let pool = store::pool::open(&config.postgres)?;
-    let sessions = Arc::new(SessionCache::default());
+    let sessions = SessionCache::new(Some(SESSION_TIME_TO_LIVE));
+    let holders = Arc::new(Holders::default());
     let board = Arc::new(Board::new(advertised(&config)));
     let purged = Arc::new(Notify::new());
-    let app = App { config, log, pool, board, sessions, purged, nodes: NodeCache::default() };
+    let app = App { config, log, pool, board, sessions, holders, purged, nodes: NodeCache::default() };
     let tasks = worker::start(&app, &shutdown)?;
     Ok(RoomServer { app, tasks })
 }

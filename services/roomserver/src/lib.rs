@@ -6,10 +6,10 @@
 
 mod app;
 mod graph;
+mod holders;
 mod metrics;
 mod rooms;
 mod rpc;
-mod sessions;
 mod store;
 mod users;
 mod visibility;

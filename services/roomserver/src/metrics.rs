@@ -26,6 +26,9 @@ pub(crate) const ABORTED_BATCHES: &str = "plexus_roomserver_aborted_batches_tota
 /// Entries of room states that were lost although no event says so.
 pub(crate) const STATE_RESETS: &str = "plexus_roomserver_state_resets_total";
 
+/// Services that hold sessions of our users in memory.
+pub(crate) const SESSION_HOLDERS: &str = "plexus_roomserver_session_holders";
+
 /// Describes the metrics once, for those who scrape them.
 pub(crate) fn describe() {
     describe_histogram!(BATCH_SIZE, Unit::Count, "Records in a batch");
@@ -38,5 +41,6 @@ pub(crate) fn describe() {
     describe_gauge!(PUBLISH_QUEUE, Unit::Count, "Output records that wait to be published");
     describe_counter!(PUBLISHED, Unit::Count, "Output records published");
     describe_counter!(STATE_RESETS, Unit::Count, "State entries lost although no event says so");
+    describe_gauge!(SESSION_HOLDERS, Unit::Count, "Services that hold sessions of this instance's users in memory");
     describe_counter!(ABORTED_BATCHES, Unit::Count, "Batches given up and started again");
 }

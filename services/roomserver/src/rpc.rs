@@ -12,6 +12,7 @@ mod output_range;
 mod room_admin;
 pub(crate) mod room_stream;
 pub(crate) mod rooms;
+mod sessions;
 mod summary;
 pub(crate) mod user_stream;
 mod users;
@@ -34,6 +35,7 @@ pub(crate) fn routes(app: &App) -> Routes {
     routes.add_service(directory::service(app));
     routes.add_service(graph::service(app));
     routes.add_service(users::service(app));
+    routes.add_service(sessions::service(app));
     routes.routes()
 }
 

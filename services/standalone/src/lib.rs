@@ -14,6 +14,7 @@ use plexus_log::{
     kafka::{self, KafkaConfig},
     memory::{self, MemoryConfig},
 };
+use plexus_matrix_http::Authenticator;
 use plexus_roomserver::RoomServer;
 use plexus_service::{Config, RpcChannel, Shutdown, config::LogConfig, grpc, http, run::Context};
 use plexus_sync::SyncService;
@@ -36,6 +37,7 @@ pub async fn start(context: Context) -> anyhow::Result<impl Future<Output = ()>>
     let sync = SyncService::start(
         log.clone(),
         channel.clone(),
+        Authenticator::new(channel.clone()),
         &config.sync,
         context.readiness.part("sync"),
         context.shutdown.clone(),
@@ -43,6 +45,7 @@ pub async fn start(context: Context) -> anyhow::Result<impl Future<Output = ()>>
     let app = App::new(AppDeps {
         config: Arc::clone(config),
         log: log.clone(),
+        authenticator: Authenticator::new(channel.clone()),
         rooms: channel.clone(),
         users: channel,
         connect: connect(config),

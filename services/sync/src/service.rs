@@ -34,10 +34,17 @@ impl SyncService {
     /// `rooms` leads to any instance of the room server. A log that lacks what was committed fails the process through
     /// `shutdown`.
     #[must_use]
-    pub fn start(log: Log, rooms: RpcChannel, config: &SyncConfig, ready: Part, shutdown: Shutdown) -> Self {
+    pub fn start(
+        log: Log,
+        rooms: RpcChannel,
+        authenticator: Authenticator,
+        config: &SyncConfig,
+        ready: Part,
+        shutdown: Shutdown,
+    ) -> Self {
         metrics::describe();
         let live_log = log.clone();
-        let upstream = Upstream::new(rooms.clone());
+        let upstream = Upstream::new(rooms);
         let max_rooms = usize::try_from(config.max_cached_rooms).unwrap_or(usize::MAX);
         let view = Arc::new(View::new(upstream.clone(), max_rooms));
         let positions = Arc::new(Positions::new());
@@ -74,7 +81,7 @@ impl SyncService {
             filters: Filters::new(),
             lazy_members: LazyMembers::new(),
             shutdown,
-            authenticator: Authenticator::new(rooms),
+            authenticator,
         }
     }
 }

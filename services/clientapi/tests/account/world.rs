@@ -10,6 +10,7 @@ use axum::{Router, body::Body};
 use http::{Request, StatusCode, header};
 use plexus_clientapi::{App, AppDeps, Connect};
 use plexus_log::{Log, memory};
+use plexus_matrix_http::Authenticator;
 use plexus_proto::{
     input::v1::input_service_server::InputServiceServer,
     room::v1::room_query_service_server::RoomQueryServiceServer,
@@ -73,6 +74,7 @@ impl World {
         let app = App::new(AppDeps {
             config: Arc::new(config),
             log,
+            authenticator: Authenticator::new(channel.clone()),
             rooms: channel.clone(),
             users: channel,
             connect: Connect::InProcess,

@@ -17,6 +17,7 @@ use http::{Method, Request, StatusCode};
 use plexus_clientapi::{App, AppDeps};
 use plexus_input::Connect;
 use plexus_log::{Log, memory};
+use plexus_matrix_http::Authenticator;
 use plexus_proto::{
     common::v1::ErrorReason,
     input::v1::{Accepted, Rejected, input_service_server::InputServiceServer, verdict::Outcome},
@@ -114,6 +115,7 @@ impl World {
         let app = App::new(AppDeps {
             config: Arc::new(config(limits)),
             log,
+            authenticator: Authenticator::new(channel.clone()),
             rooms: channel.clone(),
             users: channel,
             connect: Connect::InProcess,

@@ -68,6 +68,9 @@ impl InputService for Service {
                 }
             },
         };
+        if log == InputLog::User {
+            self.app.holders.dropped(partition).await;
+        }
         Ok(Response::new(AwaitInputResponse { verdict: Some(verdict) }))
     }
 }

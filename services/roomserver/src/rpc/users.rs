@@ -19,13 +19,13 @@ use plexus_proto::{
     },
 };
 use plexus_service::refusal::refusal;
+use plexus_sessions::{Session, TokenHash};
 use tonic::{Code, Request, Response, Status};
 use tracing::{instrument, warn};
 
 use super::check::{self, failed, invalid, not_found, storable};
 use crate::{
     app::App,
-    sessions::{Session, TokenHash},
     store::{StoreError, pool, reads},
 };
 
@@ -58,9 +58,11 @@ impl UserQueryService for Service {
         &self,
         request: Request<AuthenticateRequest>,
     ) -> Result<Response<AuthenticateResponse>, Status> {
-        let token = token_hash("access_token_hash", &request.get_ref().access_token_hash)?;
-        let session = match self.app.sessions.find(&token) {
-            Some(session) => session,
+        let AuthenticateRequest { access_token_hash, fresh } = request.into_inner();
+        let token = token_hash("access_token_hash", &access_token_hash)?;
+        let held = if fresh { None } else { self.app.sessions.find(&token) };
+        let (session, may_hold) = match held {
+            Some(session) => (session, true),
             None => self.read_session(token).await?,
         };
         if session.expires_ts != 0 && session.expires_ts <= now() {
@@ -75,6 +77,8 @@ impl UserQueryService for Service {
             device_id: session.device_id.clone(),
             guest: session.guest,
             admin: session.admin,
+            expires_ts: session.expires_ts,
+            may_hold,
         }))
     }
 
@@ -178,8 +182,8 @@ impl UserQueryService for Service {
 }
 
 impl Service {
-    /// Reads a session, and holds it if its user is ours.
-    async fn read_session(&self, token: TokenHash) -> Result<Arc<Session>, Status> {
+    /// Reads a session, and holds it if its user is ours. Returns also whether it may be held.
+    async fn read_session(&self, token: TokenHash) -> Result<(Arc<Session>, bool), Status> {
         let ticket = self.app.sessions.ticket();
         let rows = reads::users::find_session(&*self.conn().await?, &token).await;
         let row = rows.map_err(|error| failed(&error))?.into_iter().next().ok_or_else(unknown_token)?;
@@ -199,10 +203,10 @@ impl Service {
         });
         if row.replaces && !self.confirm(token, &session.user_id).await {
             // Not held, so that the next request tries again.
-            return Ok(session);
+            return Ok((session, false));
         }
         self.app.sessions.insert(ticket, token, Arc::clone(&session));
-        Ok(session)
+        Ok((session, true))
     }
 
     /// Notes that a client uses the tokens that a refresh gave it: the owner of the user revokes those they replaced.

@@ -95,6 +95,13 @@ pub(crate) enum Change {
     Report(Report),
 }
 
+impl Change {
+    /// Whether it ends a session, or makes an access token void.
+    pub(crate) fn ends_session(&self) -> bool {
+        matches!(self, Self::AccessToken(_, None))
+    }
+}
+
 /// What a user reported.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Report {

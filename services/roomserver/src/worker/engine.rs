@@ -407,9 +407,10 @@ impl Engine {
             self.app.purged.notify_one();
         }
         self.rooms.commit(done.rooms);
-        for id in &done.changed_users {
+        for id in &done.signed_out {
             if let Ok(id) = <&UserId>::try_from(id.as_str()) {
                 self.app.sessions.evict_user(id);
+                self.app.holders.end(plexus_log::partition_of(id.as_str()), id.as_str());
             }
         }
         for ((log, partition), records) in done.outputs {
@@ -454,6 +455,7 @@ impl Engine {
         for partition in self.partitions.keys() {
             self.app.sessions.evict_partition(*partition);
         }
+        self.app.holders.end_all(self.partitions.keys().copied());
     }
 
     /// Whether the group has given us partitions that are still to be claimed.

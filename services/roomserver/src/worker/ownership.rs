@@ -111,6 +111,7 @@ impl Engine {
     async fn let_go(&mut self, number: u32) -> Result<(), EngineError> {
         self.partitions.remove(&number);
         self.app.sessions.evict_partition(number);
+        self.app.holders.end_all([number]);
         self.app.board.lose(number);
         self.publisher.forget(number);
         self.rooms.drop_partition(number);
@@ -180,7 +181,7 @@ impl Engine {
             }
         }
         board.gain(number, taken.epoch_number(), taken.room_seq());
-        self.app.sessions.own_partition(number);
+        self.app.sessions.hold_partition(number, None);
         self.partitions.insert(number, taken);
     }
 
@@ -200,7 +201,7 @@ impl Engine {
                 board.set_position(log, number, lane.read);
             }
         }
-        self.app.sessions.own_partition(number);
+        self.app.sessions.hold_partition(number, None);
         self.partitions.insert(number, taken);
         Ok(())
     }

@@ -12,4 +12,5 @@ mod received;
 mod relations;
 mod restricted;
 mod sends;
+mod sessions;
 mod users;

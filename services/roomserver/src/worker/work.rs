@@ -57,7 +57,7 @@ pub(super) struct Done {
     /// Rooms as they will be; `None`: there is no such room.
     pub(super) rooms: HashMap<OwnedRoomId, Option<Room>>,
     /// Users about whom something will be committed.
-    pub(super) changed_users: HashSet<String>,
+    pub(super) signed_out: HashSet<String>,
     /// What to put out, by partition and in order.
     pub(super) outputs: BTreeMap<(InputLog, u32), Vec<Record>>,
     /// What to answer, by partition and in order.
@@ -87,7 +87,7 @@ pub(super) struct Work<'a> {
     /// Rooms that were deleted and are not all gone yet.
     purging: HashSet<String>,
     users: HashMap<String, User>,
-    changed_users: HashSet<String>,
+    signed_out: HashSet<String>,
     source: Source,
     verdicts: HashMap<Key, Verdict>,
     batch: Batch,
@@ -164,7 +164,7 @@ impl<'a> Work<'a> {
             rooms,
             purging: purging.into_iter().collect(),
             users,
-            changed_users: HashSet::new(),
+            signed_out: HashSet::new(),
             source: Source::default(),
             verdicts,
             batch: Batch::default(),
@@ -536,7 +536,9 @@ impl<'a> Work<'a> {
             Ok(users::Outcome::Applied(applied)) => {
                 let users::Applied { user, changes, outputs, verdict, next_seq } = *applied;
                 self.users.insert(record.user_id.clone(), user);
-                self.changed_users.insert(record.user_id.clone());
+                if changes.iter().any(users::Change::ends_session) {
+                    self.signed_out.insert(record.user_id.clone());
+                }
                 if let Some(partition) = self.touched.get_mut(&input.partition) {
                     partition.next_user_seq = next_seq;
                 }
@@ -635,8 +637,8 @@ impl<'a> Work<'a> {
                 user_published_seq: after.user_published,
             });
         }
-        let Self { batch, touched, rooms, changed_users, outputs, decided, dead_letters, .. } = self;
-        Done { batch, touched, rooms, changed_users, outputs, decided, dead_letters }
+        let Self { batch, touched, rooms, signed_out, outputs, decided, dead_letters, .. } = self;
+        Done { batch, touched, rooms, signed_out, outputs, decided, dead_letters }
     }
 }
 

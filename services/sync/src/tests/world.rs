@@ -11,7 +11,7 @@ use std::{
 use axum::{body::Body, http::Request};
 use parking_lot::Mutex;
 use plexus_log::{Log, OutputRoom, OutputUser, memory, partition_of};
-use plexus_matrix_http::hash_token;
+use plexus_matrix_http::{Authenticator, hash_token};
 use plexus_proto::{
     log::v1::{
         AccountDataChanged, ClientTransaction, Ephemeral, Forgotten, HistoryVisibility, NewEvent,
@@ -114,7 +114,7 @@ impl World {
         let (readiness, shutdown) = (Readiness::new(), Shutdown::new());
         let channel = RpcChannel::in_process(self.routes());
         let part = readiness.part("sync");
-        let service = SyncService::start(self.log.clone(), channel, &config, part, shutdown.clone());
+        let service = SyncService::start(self.log.clone(), channel.clone(), Authenticator::new(channel), &config, part, shutdown.clone());
         tokio::time::timeout(Duration::from_secs(5), readiness.ready()).await.expect("it becomes ready");
         let router = crate::router(service.clone());
         Replica { router, service, readiness, shutdown }

@@ -63,6 +63,7 @@ impl UserQueryService for Queries {
                     device_id: device_id.to_owned(),
                     guest: account.guest,
                     admin: account.admin,
+                    ..user::AuthenticateResponse::default()
                 };
                 // Tests expire a token by setting its time to the past.
                 (session, device.expires_ts == 1)

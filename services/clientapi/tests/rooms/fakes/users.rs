@@ -25,7 +25,7 @@ impl UserQueryService for Fake {
             user_id: user_id(user),
             device_id: user.to_uppercase(),
             guest: user == "guest",
-            admin: false,
+            ..proto::AuthenticateResponse::default()
         }))
     }
 

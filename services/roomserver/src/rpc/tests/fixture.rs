@@ -19,13 +19,13 @@ use plexus_proto::{
     user::v1::user_query_service_client::UserQueryServiceClient,
 };
 use plexus_service::{RpcChannel, config::PostgresConfig, refusal::reason_of};
+use plexus_sessions::SessionCache;
 use serde_json::{Value, json};
 
 use crate::{
     app::App,
     rooms::{Counters, EventNid, Key, NewNodes, Node, NodeNid, Trie},
     rpc,
-    sessions::SessionCache,
     store::{self, reads::state::NodeCache},
     visibility::{HistoryVisibility, Membership},
     worker::Board,
@@ -59,7 +59,8 @@ impl Fixture {
             log: plexus_log::memory::open(plexus_log::memory::MemoryConfig::default()),
             pool,
             board: Arc::new(Board::new("http://here".to_owned())),
-            sessions: Arc::new(SessionCache::new()),
+            sessions: SessionCache::new(None),
+            holders: Arc::default(),
             purged: Arc::default(),
             nodes: NodeCache::default(),
         };

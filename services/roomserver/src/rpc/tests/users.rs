@@ -39,7 +39,8 @@ async fn accounts() -> Fixture {
 }
 
 async fn authenticate(fixture: &Fixture, byte: u8) -> Result<(String, String, bool), tonic::Status> {
-    let request = AuthenticateRequest { access_token_hash: Bytes::from(vec![byte; 32]) };
+    let request =
+        AuthenticateRequest { access_token_hash: Bytes::from(vec![byte; 32]), ..AuthenticateRequest::default() };
     let answer = fixture.users().authenticate(request).await?.into_inner();
     Ok((answer.user_id, answer.device_id, answer.admin))
 }
@@ -51,7 +52,10 @@ async fn tokens_stand_for_sessions() {
     assert_eq!(reason(authenticate(&fixture, 2).await), ErrorReason::ExpiredToken);
     assert_eq!(reason(authenticate(&fixture, 3).await), ErrorReason::UserDeactivated);
     assert_eq!(reason(authenticate(&fixture, 9).await), ErrorReason::UnknownToken);
-    let request = AuthenticateRequest { access_token_hash: Bytes::from_static(b"short") };
+    let request = AuthenticateRequest {
+        access_token_hash: Bytes::from_static(b"short"),
+        ..AuthenticateRequest::default()
+    };
     assert_eq!(reason(fixture.users().authenticate(request).await), ErrorReason::InvalidParam);
     let refresh = async |byte: u8| {
         let request = FindRefreshTokenRequest { refresh_token_hash: Bytes::from(vec![byte; 32]) };
@@ -72,10 +76,12 @@ async fn session_ends_with_the_commit_that_ends_it() {
     fixture.sql("UPDATE access_tokens SET device_id = 'X' WHERE device_id = 'A'").await;
     assert_eq!(authenticate(&fixture, 1).await.expect("a session").1, "X");
     // Ours: only what the worker tells of ends a session.
-    fixture.app.sessions.own_partition(partition);
+    fixture.app.sessions.hold_partition(partition, None);
     authenticate(&fixture, 1).await.expect("a session");
     fixture.sql("DELETE FROM access_tokens WHERE device_id = 'X'").await;
     authenticate(&fixture, 1).await.expect("the session is held");
+    let fresh = AuthenticateRequest { access_token_hash: Bytes::from(vec![1; 32]), fresh: true };
+    assert_eq!(reason(fixture.users().authenticate(fresh).await), ErrorReason::UnknownToken);
     fixture.app.sessions.evict_user(alice);
     assert_eq!(reason(authenticate(&fixture, 1).await), ErrorReason::UnknownToken);
     // An expiry needs no telling.
@@ -99,7 +105,7 @@ async fn first_use_of_refreshed_tokens_is_noted() {
     let partition = partition_of(ALICE);
     let mut reader = fixture.app.log.reader::<InputUser>().expect("reader opens");
     reader.assign(partition, StartAt::Oldest).await.expect("partition is read");
-    fixture.app.sessions.own_partition(partition);
+    fixture.app.sessions.hold_partition(partition, None);
     for _ in 0..3 {
         authenticate(&fixture, 2).await.expect("a session");
     }

@@ -388,7 +388,8 @@ impl UserQueryService for World {
         let Some((user_id, device_id)) = self.facts.lock().tokens.get(&hash).cloned() else {
             return Err(refusal(Code::Unauthenticated, ErrorReason::UnknownToken, "unknown token"));
         };
-        Ok(Response::new(user::AuthenticateResponse { user_id, device_id, guest: false, admin: false }))
+        let session = user::AuthenticateResponse { user_id, device_id, ..user::AuthenticateResponse::default() };
+        Ok(Response::new(session))
     }
 
     async fn get_filter(&self, request: Request<user::GetFilterRequest>) -> Answer<user::GetFilterResponse> {
