@@ -1,6 +1,11 @@
 //! [Push rules](https://spec.matrix.org/v1.19/client-server-api/#push-rules-api)
 //! and [unread notifications](https://spec.matrix.org/v1.19/client-server-api/#receiving-notifications)
 
+use std::{
+    fmt::Debug,
+    time::{Duration, Instant},
+};
+
 use serde_json::{Value, json};
 
 use crate::{
@@ -263,17 +268,24 @@ fn unread(answer: &Value, room: &Room) -> Option<(u64, u64)> {
     sync::section(answer, "join", room).map(|room| counts(&room["unread_notifications"]))
 }
 
-/// Waits until so much is unread.
-async fn has_unread(user: &User, room: &Room, expected: (u64, u64)) {
-    let end = std::time::Instant::now() + std::time::Duration::from_secs(10);
+/// Asks until the answer is the expected one, less and less often: that leaves a slow server time to count.
+async fn becomes<T: PartialEq + Debug>(expected: T, ask: impl AsyncFn() -> T) {
+    let end = Instant::now() + Duration::from_secs(30);
+    let mut pause = Duration::from_millis(50);
     loop {
-        let found = unread(&user.syncs().await.ok(), room);
-        if found == Some(expected) {
+        let found = ask().await;
+        if found == expected {
             return;
         }
-        assert!(std::time::Instant::now() < end, "wanted {expected:?} unread, found {found:?}");
-        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        assert!(Instant::now() < end, "wanted {expected:?} unread, found {found:?}");
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(Duration::from_secs(1));
     }
+}
+
+/// Waits until so much is unread.
+async fn has_unread(user: &User, room: &Room, expected: (u64, u64)) {
+    becomes(Some(expected), async || unread(&user.syncs().await.ok(), room)).await;
 }
 
 /// Sends what does not count, and then what does: when that is seen, the other was looked at too.
@@ -406,19 +418,14 @@ async fn has_unread_by_thread(
     expected: ((u64, u64), Option<(u64, u64)>),
 ) {
     let filter = json!({ "room": { "timeline": { "unread_thread_notifications": true } } });
-    let end = std::time::Instant::now() + std::time::Duration::from_secs(10);
-    loop {
+    let ask = async || {
         let answer = user.syncs().query("filter", filter.clone()).await.ok();
         let section = sync::section(&answer, "join", room).cloned().unwrap_or_default();
         let thread = section["unread_thread_notifications"].get(root).map(counts);
         // A thread without notifications may be told or not.
-        let found = (counts(&section["unread_notifications"]), thread.filter(|counts| *counts != (0, 0)));
-        if found == expected {
-            return;
-        }
-        assert!(std::time::Instant::now() < end, "wanted {expected:?} unread, found {found:?}");
-        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-    }
+        (counts(&section["unread_notifications"]), thread.filter(|counts| *counts != (0, 0)))
+    };
+    becomes(expected, ask).await;
 }
 
 async fn threads_are_counted_apart(server: Server) {

@@ -1,5 +1,7 @@
 //! A room of another server, joined through the bulk lane.
 
+use std::time::{Duration, Instant};
+
 use anyhow::Context as _;
 use bytes::Bytes;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
@@ -51,6 +53,17 @@ impl Room {
 
     /// Sends the state ahead in chunks of so many events, then the join of the local user.
     pub(crate) async fn join(&mut self, stage: &Stage, chunk: usize) -> anyhow::Result<()> {
+        self.join_in_turns(stage, chunk, Duration::MAX, async |_| ()).await
+    }
+
+    /// The same in turns: after each, `rest` is called with how long the turn took, when all that was sent is committed.
+    pub(crate) async fn join_in_turns(
+        &mut self,
+        stage: &Stage,
+        chunk: usize,
+        turn: Duration,
+        mut rest: impl AsyncFnMut(Duration),
+    ) -> anyhow::Result<()> {
         let room = self.id().to_owned();
         let token = Bytes::copy_from_slice(uuid::Uuid::now_v7().as_bytes());
         let chunks = u32::try_from(self.events.len().div_ceil(chunk))?;
@@ -66,12 +79,18 @@ impl Room {
             };
             stage::record(&room, Body::Snapshot(chunk))
         });
-        // They begin in order, and so the log has them in order.
-        stream::iter(records)
-            .map(async |record| stage.put(InputLog::RoomBulk, &record).await)
-            .buffered(IN_FLIGHT)
-            .try_for_each(async |_| Ok(()))
-            .await?;
+        let mut records = records.peekable();
+        while records.peek().is_some() {
+            let began = Instant::now();
+            let in_turn = std::iter::from_fn(|| (began.elapsed() < turn).then(|| records.next()).flatten());
+            // They begin in order, and so the log has them in order.
+            stream::iter(in_turn)
+                .map(async |record| stage.put(InputLog::RoomBulk, &record).await)
+                .buffered(IN_FLIGHT)
+                .try_for_each(async |_| Ok(()))
+                .await?;
+            rest(began.elapsed()).await;
+        }
         let (_, json) = self.far.join_of(&far::local_user())?;
         let events = u32::try_from(self.events.len())?;
         let state_before = StateBefore { snapshot_token: token, chunks, events };

@@ -36,9 +36,12 @@ pub(crate) struct Neighbor {
     /// Messages a second in the room that is measured.
     #[arg(long, default_value_t = 50.0)]
     rate: f64,
-    /// Seconds of each of the two measurements without the join, before and after it.
+    /// Seconds of the measurement before anything is parked and joined.
     #[arg(long, default_value_t = 30)]
     seconds: u64,
+    /// Seconds for which the room is joined, and then not, in turn.
+    #[arg(long, default_value_t = 10)]
+    turn: u64,
 }
 
 pub(crate) async fn run(neighbor: Neighbor) -> anyhow::Result<()> {
@@ -49,69 +52,83 @@ pub(crate) async fn run(neighbor: Neighbor) -> anyhow::Result<()> {
     println!("building the room that is joined");
     let mut joining = Room::build(Some(partition), neighbor.members)?;
     let length = Duration::from_secs(neighbor.seconds);
-    paced(&stage, &room, neighbor.rate, until(length / 4)).await?;
-    let before = paced(&stage, &room, neighbor.rate, until(length)).await?;
-    print("alone", &before);
+    paced::<1>(&stage, &room, neighbor.rate, until(length / 4)).await?;
+    let [alone] = paced(&stage, &room, neighbor.rate, until(length)).await?;
+    print("alone", &alone);
 
     park(&stage, partition, neighbor.parked).await?;
-    let done = tokio::sync::watch::channel(false);
-    let began = Instant::now();
-    let (joined, beside) = tokio::join!(
+    // In turns, so that both are measured under the same conditions: the database grows and writes checkpoints meanwhile.
+    let turns = tokio::sync::watch::channel(Some(JOIN));
+    let turn = Duration::from_secs(neighbor.turn);
+    let mut took = Duration::ZERO;
+    let (joined, measured) = tokio::join!(
         async {
-            let joined = joining.join(&stage, neighbor.chunk).await;
-            done.0.send_replace(true);
-            joined.map(|()| began.elapsed())
+            let rest = async |elapsed| {
+                took += elapsed;
+                turns.0.send_replace(Some(REST));
+                tokio::time::sleep(turn).await;
+                turns.0.send_replace(Some(JOIN));
+            };
+            let joined = joining.join_in_turns(&stage, neighbor.chunk, turn, rest).await;
+            turns.0.send_replace(None);
+            joined
         },
-        paced(&stage, &room, neighbor.rate, || *done.1.borrow()),
+        paced(&stage, &room, neighbor.rate, || *turns.1.borrow()),
     );
-    println!("the join took {:.1} s", joined?.as_secs_f64());
-    let beside = beside?;
-    print("with parked events and the join", &beside);
-    let after = paced(&stage, &room, neighbor.rate, until(length)).await?;
-    print("with parked events, after the join", &after);
-    let alone = f64::midpoint(p99(&before), p99(&after));
-    println!("p99 moved by {:+.0} %", (p99(&beside) / alone - 1.0) * 100.0);
+    joined?;
+    println!("the join took {:.1} s, in turns of {} s", took.as_secs_f64(), neighbor.turn);
+    let [join, rest] = measured?;
+    print("with parked events and the join", &join);
+    print("with parked events, between turns", &rest);
+    println!("p99 moved by {:+.0} %", (p99(&join) / p99(&rest) - 1.0) * 100.0);
     stage.stop().await
 }
 
-fn until(length: Duration) -> impl Fn() -> bool {
+/// Turns: the room is being joined, or not.
+const JOIN: usize = 0;
+const REST: usize = 1;
+
+fn until(length: Duration) -> impl Fn() -> Option<usize> {
     let end = Instant::now() + length;
-    move || Instant::now() > end
+    move || (Instant::now() <= end).then_some(0)
 }
 
-/// Sends at a fixed rate until told to stop; latencies count from the moment when each message was due.
-async fn paced(
+/// Sends at a fixed rate until there is no turn any more; latencies count from the moment when each message was due, for
+/// the turn of that moment.
+async fn paced<const TURNS: usize>(
     stage: &Stage,
     room: &str,
     rate: f64,
-    stop: impl Fn() -> bool,
-) -> anyhow::Result<Histogram<u64>> {
-    let mut latencies = Histogram::<u64>::new(3)?;
+    turn: impl Fn() -> Option<usize>,
+) -> anyhow::Result<[Histogram<u64>; TURNS]> {
+    let empty = Histogram::<u64>::new(3)?;
+    let mut latencies = [(); TURNS].map(|()| empty.clone());
     let pause = Duration::from_secs_f64(1.0 / rate);
     let mut due = Instant::now();
     let mut sent = futures::stream::FuturesUnordered::new();
-    while !stop() {
+    let mut ended = false;
+    while !ended || !sent.is_empty() {
         tokio::select! {
-            () = tokio::time::sleep_until(due.into()) => {
+            () = tokio::time::sleep_until(due.into()), if !ended => {
+                let Some(turn) = turn() else {
+                    ended = true;
+                    continue;
+                };
                 let intent = far::intent("m.room.message", None, &json!({ "msgtype": "m.text", "body": "a message" }));
                 let record = stage::record(room, Body::Intent(intent));
                 sent.push(async move {
                     stage.put(InputLog::Room, &record).await?;
-                    anyhow::Ok(due.elapsed())
+                    anyhow::Ok((turn, due.elapsed()))
                 });
                 due += pause;
             }
-            Some(took) = futures::StreamExt::next(&mut sent) => note(&mut latencies, took?)?,
+            Some(done) = futures::StreamExt::next(&mut sent) => {
+                let (turn, took) = done?;
+                latencies[turn].record(u64::try_from(took.as_micros())?)?;
+            }
         }
     }
-    while let Some(took) = futures::StreamExt::next(&mut sent).await {
-        note(&mut latencies, took?)?;
-    }
     Ok(latencies)
-}
-
-fn note(latencies: &mut Histogram<u64>, took: Duration) -> anyhow::Result<()> {
-    Ok(latencies.record(u64::try_from(took.as_micros())?)?)
 }
 
 #[expect(clippy::cast_precision_loss, reason = "milliseconds")]
