@@ -189,11 +189,6 @@ pg_make() {
 }
 
 # Starts the cluster of DIR and waits until it takes connections; further arguments go to the server. Sets `pg_pid`.
-# What Plexus asks of a Postgres of its own. Commits that need not be on disk at once are those of joins, which the next
-# commit of live traffic takes along; a process that writes them out five times a second only keeps those waiting.
-# shellcheck disable=SC2034
-pg_for_plexus=(-c wal_writer_delay=10s)
-
 # pg_start DIR [ARGUMENT...]
 pg_start() {
   local folder=$1 bin arguments=() tries
