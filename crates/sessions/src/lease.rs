@@ -76,11 +76,8 @@ impl Lease {
     }
 
     async fn renew(&mut self) -> Result<HoldSessionsResponse, Status> {
-        let renewal = HoldSessionsRequest {
-            holder_id: self.holder_id.clone(),
-            dropped: self.dropped,
-            leaving: false,
-        };
+        let renewal =
+            HoldSessionsRequest { holder_id: self.holder_id.clone(), dropped: self.dropped, leaving: false };
         let mut request = Request::new(renewal);
         request.set_timeout(PATIENCE);
         match tokio::time::timeout(PATIENCE, self.rooms.hold_sessions(request)).await {
@@ -173,8 +170,11 @@ mod tests {
         fn new() -> Self {
             let (asked_tx, asked) = mpsc::unbounded_channel();
             let (answers, answers_rx) = mpsc::unbounded_channel();
-            let played =
-                Played { asked: asked_tx, answers: tokio::sync::Mutex::new(answers_rx), gone: Mutex::default() };
+            let played = Played {
+                asked: asked_tx,
+                answers: tokio::sync::Mutex::new(answers_rx),
+                gone: Mutex::default(),
+            };
             let channel = RpcChannel::in_process(Routes::new(SessionServiceServer::new(played)));
             let (cache, shutdown) = (SessionCache::new(None), Shutdown::new());
             keep_leases(&cache, vec![channel], &shutdown);

@@ -153,7 +153,9 @@ impl Known {
     fn note(&mut self, id: HolderId, dropped: u64) -> Result<bool, TooMany> {
         let now = Instant::now();
         let number = self.number;
-        if let Some(holder) = self.holders.get_mut(&id).filter(|holder| holder.until > now && dropped <= number) {
+        if let Some(holder) =
+            self.holders.get_mut(&id).filter(|holder| holder.until > now && dropped <= number)
+        {
             holder.dropped = holder.dropped.max(dropped);
             return Ok(true);
         }
@@ -180,7 +182,8 @@ impl Known {
         };
         holder.until = until;
         let count = usize::try_from(number - since).unwrap_or(usize::MAX);
-        let users = self.users.len().checked_sub(count).map(|from| self.users.range(from..).cloned().collect());
+        let users =
+            self.users.len().checked_sub(count).map(|from| self.users.range(from..).cloned().collect());
         Some(Ended { number, users })
     }
 

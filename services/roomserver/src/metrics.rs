@@ -41,6 +41,10 @@ pub(crate) fn describe() {
     describe_gauge!(PUBLISH_QUEUE, Unit::Count, "Output records that wait to be published");
     describe_counter!(PUBLISHED, Unit::Count, "Output records published");
     describe_counter!(STATE_RESETS, Unit::Count, "State entries lost although no event says so");
-    describe_gauge!(SESSION_HOLDERS, Unit::Count, "Services that hold sessions of this instance's users in memory");
+    describe_gauge!(
+        SESSION_HOLDERS,
+        Unit::Count,
+        "Services that hold sessions of this instance's users in memory"
+    );
     describe_counter!(ABORTED_BATCHES, Unit::Count, "Batches given up and started again");
 }

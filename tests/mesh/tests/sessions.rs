@@ -27,7 +27,11 @@ async fn session(servers: [&Homeserver; 2]) -> Result<User> {
 
 async fn is_over(user: &User, server: &Homeserver) -> Result<()> {
     let answer = user.at(server).sync(None, Duration::ZERO, "").await?;
-    ensure!(answer.error() == (401, "M_UNKNOWN_TOKEN"), "the session of {} still answers: {answer:?}", user.id);
+    ensure!(
+        answer.error() == (401, "M_UNKNOWN_TOKEN"),
+        "the session of {} still answers: {answer:?}",
+        user.id
+    );
     Ok(())
 }
 

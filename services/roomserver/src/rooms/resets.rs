@@ -45,7 +45,10 @@ impl Work<'_> {
                 Some(now) if now == event.nid => false,
                 Some(now) => self.had_replaced(lost, now)?,
             };
-            if !is_suspect || self.is_contested(lost, now, &states)? || !self.is_still_allowed(lost, &states)? {
+            if !is_suspect
+                || self.is_contested(lost, now, &states)?
+                || !self.is_still_allowed(lost, &states)?
+            {
                 continue;
             }
             self.rows.state_resets.push(StateResetRow {

@@ -35,7 +35,8 @@ impl SessionService for Service {
         request: Request<HoldSessionsRequest>,
     ) -> Result<Response<HoldSessionsResponse>, Status> {
         let HoldSessionsRequest { holder_id, dropped, leaving } = request.into_inner();
-        let id = HolderId::try_from(holder_id.as_ref()).map_err(|_| invalid("holder_id", "must be 16 bytes"))?;
+        let id =
+            HolderId::try_from(holder_id.as_ref()).map_err(|_| invalid("holder_id", "must be 16 bytes"))?;
         if leaving {
             self.app.holders.leave(id);
             return Ok(Response::new(HoldSessionsResponse::default()));

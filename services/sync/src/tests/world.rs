@@ -114,7 +114,14 @@ impl World {
         let (readiness, shutdown) = (Readiness::new(), Shutdown::new());
         let channel = RpcChannel::in_process(self.routes());
         let part = readiness.part("sync");
-        let service = SyncService::start(self.log.clone(), channel.clone(), Authenticator::new(channel), &config, part, shutdown.clone());
+        let service = SyncService::start(
+            self.log.clone(),
+            channel.clone(),
+            Authenticator::new(channel),
+            &config,
+            part,
+            shutdown.clone(),
+        );
         tokio::time::timeout(Duration::from_secs(5), readiness.ready()).await.expect("it becomes ready");
         let router = crate::router(service.clone());
         Replica { router, service, readiness, shutdown }

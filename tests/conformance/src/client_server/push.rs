@@ -268,24 +268,34 @@ fn unread(answer: &Value, room: &Room) -> Option<(u64, u64)> {
     sync::section(answer, "join", room).map(|room| counts(&room["unread_notifications"]))
 }
 
-/// Asks until the answer is the expected one, less and less often: that leaves a slow server time to count.
-async fn becomes<T: PartialEq + Debug>(expected: T, ask: impl AsyncFn() -> T) {
-    let end = Instant::now() + Duration::from_secs(30);
-    let mut pause = Duration::from_millis(50);
-    loop {
-        let found = ask().await;
-        if found == expected {
-            return;
-        }
-        assert!(Instant::now() < end, "wanted {expected:?} unread, found {found:?}");
-        tokio::time::sleep(pause).await;
-        pause = (pause * 2).min(Duration::from_secs(1));
+/// Waits ever longer between questions, which leaves a slow server time to count, and not for ever.
+struct Patience {
+    end: Instant,
+    pause: Duration,
+}
+
+impl Patience {
+    fn new() -> Self {
+        Self { end: Instant::now() + Duration::from_secs(30), pause: Duration::from_millis(50) }
+    }
+
+    async fn wait<T: Debug>(&mut self, expected: T, found: T) {
+        assert!(Instant::now() < self.end, "wanted {expected:?} unread, found {found:?}");
+        tokio::time::sleep(self.pause).await;
+        self.pause = (self.pause * 2).min(Duration::from_secs(1));
     }
 }
 
 /// Waits until so much is unread.
 async fn has_unread(user: &User, room: &Room, expected: (u64, u64)) {
-    becomes(Some(expected), async || unread(&user.syncs().await.ok(), room)).await;
+    let mut patience = Patience::new();
+    loop {
+        let found = unread(&user.syncs().await.ok(), room);
+        if found == Some(expected) {
+            return;
+        }
+        patience.wait(Some(expected), found).await;
+    }
 }
 
 /// Sends what does not count, and then what does: when that is seen, the other was looked at too.
@@ -418,14 +428,18 @@ async fn has_unread_by_thread(
     expected: ((u64, u64), Option<(u64, u64)>),
 ) {
     let filter = json!({ "room": { "timeline": { "unread_thread_notifications": true } } });
-    let ask = async || {
+    let mut patience = Patience::new();
+    loop {
         let answer = user.syncs().query("filter", filter.clone()).await.ok();
         let section = sync::section(&answer, "join", room).cloned().unwrap_or_default();
         let thread = section["unread_thread_notifications"].get(root).map(counts);
         // A thread without notifications may be told or not.
-        (counts(&section["unread_notifications"]), thread.filter(|counts| *counts != (0, 0)))
-    };
-    becomes(expected, ask).await;
+        let found = (counts(&section["unread_notifications"]), thread.filter(|counts| *counts != (0, 0)));
+        if found == expected {
+            return;
+        }
+        patience.wait(expected, found).await;
+    }
 }
 
 async fn threads_are_counted_apart(server: Server) {

@@ -39,8 +39,10 @@ async fn accounts() -> Fixture {
 }
 
 async fn authenticate(fixture: &Fixture, byte: u8) -> Result<(String, String, bool), tonic::Status> {
-    let request =
-        AuthenticateRequest { access_token_hash: Bytes::from(vec![byte; 32]), ..AuthenticateRequest::default() };
+    let request = AuthenticateRequest {
+        access_token_hash: Bytes::from(vec![byte; 32]),
+        ..AuthenticateRequest::default()
+    };
     let answer = fixture.users().authenticate(request).await?.into_inner();
     Ok((answer.user_id, answer.device_id, answer.admin))
 }

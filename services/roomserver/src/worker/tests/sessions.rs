@@ -101,7 +101,9 @@ async fn a_holder_that_dies_is_waited_for_until_its_lease_runs_out() {
     hold(&server.channel, 0, false).await.unwrap();
     registered(&world, &server).await;
     let written = world.write_user(&user_record(ALICE, log_out())).await;
-    tokio::time::timeout(Duration::from_secs(10), server.accepted(&written)).await.expect("the lease runs out");
+    tokio::time::timeout(Duration::from_secs(10), server.accepted(&written))
+        .await
+        .expect("the lease runs out");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -129,7 +131,8 @@ async fn who_has_been_replaced_gives_no_leases() {
 async fn holders_are_named_properly() {
     let world = World::new().await;
     let server = world.start().await;
-    let request = HoldSessionsRequest { holder_id: Bytes::from_static(b"short"), ..HoldSessionsRequest::default() };
+    let request =
+        HoldSessionsRequest { holder_id: Bytes::from_static(b"short"), ..HoldSessionsRequest::default() };
     let refused = SessionServiceClient::new(server.channel.clone()).hold_sessions(request).await.unwrap_err();
     assert_eq!(reason_of(&refused), Some(ErrorReason::InvalidParam));
 }

@@ -388,7 +388,8 @@ impl UserQueryService for World {
         let Some((user_id, device_id)) = self.facts.lock().tokens.get(&hash).cloned() else {
             return Err(refusal(Code::Unauthenticated, ErrorReason::UnknownToken, "unknown token"));
         };
-        let session = user::AuthenticateResponse { user_id, device_id, ..user::AuthenticateResponse::default() };
+        let session =
+            user::AuthenticateResponse { user_id, device_id, ..user::AuthenticateResponse::default() };
         Ok(Response::new(session))
     }
 
