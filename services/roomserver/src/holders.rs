@@ -1,7 +1,7 @@
 //! Services that hold sessions of our users in memory (`plexus_sessions`), by leases.
 //!
 //! The worker tells by [`Holders::end`] whose sessions a commit has ended, before it releases the verdicts. A verdict goes
-//! out when all holders have dropped what has ended, or their leases have run out: see [`Holders::dropped`]. So nobody is
+//! out when all holders have dropped what has ended, or their leases have run out: see [`Holders::dropped()`]. So nobody is
 //! told of a logout while the old session still answers anywhere.
 
 use std::{
