@@ -1,9 +1,6 @@
 //! Whose request it is.
 
-use std::{
-    sync::Arc,
-    time::{SystemTime, UNIX_EPOCH},
-};
+use std::sync::Arc;
 
 use axum::extract::{FromRef, FromRequestParts};
 use http::{header, request::Parts};
@@ -11,7 +8,7 @@ use plexus_proto::{
     common::v1::ErrorReason,
     user::v1::{AuthenticateRequest, user_query_service_client::UserQueryServiceClient},
 };
-use plexus_service::{RpcChannel, refusal::reason_of};
+use plexus_service::{RoomServers, RpcChannel, Shutdown, refusal::reason_of};
 use plexus_sessions::{Session, SessionCache, TokenHash};
 use ruma::{OwnedDeviceId, OwnedUserId, UserId};
 use sha2::{Digest as _, Sha256};
@@ -33,18 +30,19 @@ impl Authenticator {
         Self { users: UserQueryServiceClient::new(users), held: None }
     }
 
-    /// Asks over this channel for what is not held in `cache`. Somebody has to keep it up to date:
-    /// [`plexus_sessions::keep_leases`].
+    /// Holds sessions by leases from the room servers until the process stops, and asks any of them for others.
     #[must_use]
-    pub fn holding(users: RpcChannel, cache: SessionCache) -> Self {
-        Self { users: UserQueryServiceClient::new(users), held: Some(cache) }
+    pub fn leasing(rooms: RoomServers, shutdown: &Shutdown) -> Self {
+        let cache = SessionCache::new(None);
+        plexus_sessions::keep_leases(&cache, rooms.each, shutdown);
+        Self { users: UserQueryServiceClient::new(rooms.any), held: Some(cache) }
     }
 
     /// Finds the session of an access token.
     pub async fn authenticate(&self, token: &str) -> Result<AuthedUser, MatrixError> {
         let token_hash = hash_token(token);
         let held = self.held.as_ref().and_then(|held| held.find(&token_hash));
-        let session = match held.filter(|session| session.expires_ts == 0 || session.expires_ts > now()) {
+        let session = match held.filter(|session| !session.has_expired()) {
             Some(session) => session,
             None => self.ask(token_hash).await?,
         };
@@ -86,12 +84,6 @@ impl Authenticator {
         }
         Ok(session)
     }
-}
-
-/// Milliseconds since the Unix epoch.
-fn now() -> i64 {
-    let elapsed = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(elapsed.as_millis()).unwrap_or(i64::MAX)
 }
 
 /// The user and device whose access token came with the request; without one, the request is refused.

@@ -16,5 +16,5 @@ pub mod telemetry;
 
 pub use config::Config;
 pub use ready::Readiness;
-pub use rpc::RpcChannel;
+pub use rpc::{RoomServers, RpcChannel};
 pub use run::Shutdown;

@@ -1,6 +1,7 @@
 //! Channels between services.
 
 mod any;
+mod room_servers;
 
 use std::{
     sync::Arc,
@@ -11,6 +12,8 @@ use std::{
 use futures::future::BoxFuture;
 use tonic::{body::Body, codegen::Service};
 use tower::{ServiceExt as _, util::BoxCloneSyncService};
+
+pub use room_servers::RoomServers;
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
@@ -56,11 +59,6 @@ impl RpcChannel {
         let address = addresses.iter().map(AsRef::as_ref).collect::<Vec<_>>().join(",");
         let inner = BoxCloneSyncService::new(any::AnyOf::new(channels));
         Ok(Self { inner, address: Arc::from(address), authorization: None })
-    }
-
-    /// A channel to each of several instances of a service, for what every one of them has to be told.
-    pub fn connect_each<A: AsRef<str>>(addresses: &[A]) -> Result<Vec<Self>, tonic::transport::Error> {
-        addresses.iter().map(|address| Self::connect(address.as_ref())).collect()
     }
 
     /// Shows the token of `[rpc]` with every call; an empty one is not shown.

@@ -6,7 +6,7 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use plexus_log::{PARTITIONS, partition_of};
@@ -32,6 +32,16 @@ pub struct Session {
     pub admin: bool,
     /// When the token expires, in milliseconds since the Unix epoch; 0 for never.
     pub expires_ts: i64,
+}
+
+impl Session {
+    /// Whether the token has expired.
+    #[must_use]
+    pub fn has_expired(&self) -> bool {
+        let elapsed = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let now = i64::try_from(elapsed.as_millis()).unwrap_or(i64::MAX);
+        self.expires_ts != 0 && self.expires_ts <= now
+    }
 }
 
 /// Sessions by access token; cheap to clone.

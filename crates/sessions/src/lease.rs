@@ -124,7 +124,6 @@ impl Lease {
 mod tests {
     use std::sync::Arc;
 
-    use parking_lot::Mutex;
     use plexus_log::partition_of;
     use plexus_proto::user::v1::session_service_server::{SessionService, SessionServiceServer};
     use ruma::user_id;
@@ -138,7 +137,6 @@ mod tests {
     struct Played {
         asked: mpsc::UnboundedSender<HoldSessionsRequest>,
         answers: tokio::sync::Mutex<mpsc::UnboundedReceiver<Result<HoldSessionsResponse, Status>>>,
-        gone: Mutex<bool>,
     }
 
     #[tonic::async_trait]
@@ -149,7 +147,6 @@ mod tests {
         ) -> Result<Response<HoldSessionsResponse>, Status> {
             let request = request.into_inner();
             let leaving = request.leaving;
-            *self.gone.lock() |= leaving;
             self.asked.send(request).unwrap();
             if leaving {
                 return Ok(Response::new(HoldSessionsResponse::default()));
@@ -170,11 +167,7 @@ mod tests {
         fn new() -> Self {
             let (asked_tx, asked) = mpsc::unbounded_channel();
             let (answers, answers_rx) = mpsc::unbounded_channel();
-            let played = Played {
-                asked: asked_tx,
-                answers: tokio::sync::Mutex::new(answers_rx),
-                gone: Mutex::default(),
-            };
+            let played = Played { asked: asked_tx, answers: tokio::sync::Mutex::new(answers_rx) };
             let channel = RpcChannel::in_process(Routes::new(SessionServiceServer::new(played)));
             let (cache, shutdown) = (SessionCache::new(None), Shutdown::new());
             keep_leases(&cache, vec![channel], &shutdown);

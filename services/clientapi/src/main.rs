@@ -7,8 +7,7 @@ use plexus_clientapi::{App, AppDeps};
 use plexus_input::Connect;
 use plexus_log::kafka::{self, KafkaConfig};
 use plexus_matrix_http::Authenticator;
-use plexus_service::{RpcChannel, http};
-use plexus_sessions::SessionCache;
+use plexus_service::{RoomServers, http};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -27,19 +26,14 @@ fn main() -> ExitCode {
             append_timeout: APPEND_TIMEOUT,
         });
         let log = log.await.context("cannot open the logs")?;
-        let rooms = RpcChannel::connect_any(&config.roomserver.endpoints)
-            .context("`endpoints` in [roomserver] must hold URLs of room servers")?
-            .with_token(&config.rpc.token);
-        let sessions = SessionCache::new(None);
-        let instances = RpcChannel::connect_each(&config.roomserver.endpoints)?;
-        let instances = instances.into_iter().map(|channel| channel.with_token(&config.rpc.token)).collect();
-        plexus_sessions::keep_leases(&sessions, instances, &context.shutdown);
+        let rooms = RoomServers::connect(config)
+            .context("`endpoints` in [roomserver] must hold URLs of room servers")?;
         let app = App::new(AppDeps {
             config: Arc::clone(config),
             log: log.clone(),
-            authenticator: Authenticator::holding(rooms.clone(), sessions),
-            users: rooms.clone(),
-            rooms,
+            users: rooms.any.clone(),
+            rooms: rooms.any.clone(),
+            authenticator: Authenticator::leasing(rooms, &context.shutdown),
             connect: Connect::Network { token: config.rpc.token.clone() },
         })?;
         let router = plexus_clientapi::router(app);

@@ -117,9 +117,8 @@ impl Holders {
 
     /// Renews a lease: notes what the holder has dropped, and waits a moment for something to tell it.
     pub(crate) async fn renew(&self, id: HolderId, dropped: u64) -> Result<Ended, TooMany> {
-        if !self.known.lock().note(id, dropped)? {
-            let number = self.known.lock().number;
-            return Ok(Ended { number, users: None });
+        if let Some(anew) = self.known.lock().note(id, dropped)? {
+            return Ok(anew);
         }
         self.dropped.notify_waiters();
         let end = Instant::now() + WAIT;
@@ -149,15 +148,15 @@ impl Holders {
 }
 
 impl Known {
-    /// Notes what a holder has dropped. Returns `false` if its lease has to begin anew, as it now does.
-    fn note(&mut self, id: HolderId, dropped: u64) -> Result<bool, TooMany> {
+    /// Notes what a holder has dropped. If its lease has to begin anew, it does; returns what to tell the holder then.
+    fn note(&mut self, id: HolderId, dropped: u64) -> Result<Option<Ended>, TooMany> {
         let now = Instant::now();
         let number = self.number;
         if let Some(holder) =
             self.holders.get_mut(&id).filter(|holder| holder.until > now && dropped <= number)
         {
             holder.dropped = holder.dropped.max(dropped);
-            return Ok(true);
+            return Ok(None);
         }
         self.holders.retain(|_, holder| holder.until > now);
         if self.holders.len() >= MAX_HOLDERS {
@@ -165,7 +164,7 @@ impl Known {
         }
         self.holders.insert(id, Holder { until: now + LEASE, dropped: number });
         self.count();
-        Ok(false)
+        Ok(Some(Ended { number, users: None }))
     }
 
     /// What has ended since a number, with a lease from now on; `None` if there is nothing to tell yet.

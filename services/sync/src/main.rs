@@ -5,8 +5,7 @@ use std::{process::ExitCode, time::Duration};
 use anyhow::{Context as _, bail};
 use plexus_log::kafka::KafkaConfig;
 use plexus_matrix_http::Authenticator;
-use plexus_service::RpcChannel;
-use plexus_sessions::SessionCache;
+use plexus_service::RoomServers;
 use plexus_sync::SyncService;
 
 #[global_allocator]
@@ -27,18 +26,13 @@ fn main() -> ExitCode {
         .await
         .context("cannot open the logs")?;
         log.create_topics().await.context("cannot create the topics")?;
-        let rooms = RpcChannel::connect_any(&config.roomserver.endpoints)
-            .context("`endpoints` in [roomserver] must hold URLs of room servers")?
-            .with_token(&config.rpc.token);
-        let sessions = SessionCache::new(None);
-        let instances = RpcChannel::connect_each(&config.roomserver.endpoints)?;
-        let instances = instances.into_iter().map(|channel| channel.with_token(&config.rpc.token)).collect();
-        plexus_sessions::keep_leases(&sessions, instances, &context.shutdown);
+        let rooms = RoomServers::connect(config)
+            .context("`endpoints` in [roomserver] must hold URLs of room servers")?;
         context.serve_admin(&config.sync.admin_http).await?;
         let sync = SyncService::start(
             log.clone(),
-            rooms.clone(),
-            Authenticator::holding(rooms, sessions),
+            rooms.any.clone(),
+            Authenticator::leasing(rooms, &context.shutdown),
             &config.sync,
             context.readiness.part("sync"),
             context.shutdown.clone(),

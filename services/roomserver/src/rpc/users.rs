@@ -65,7 +65,7 @@ impl UserQueryService for Service {
             Some(session) => (session, true),
             None => self.read_session(token).await?,
         };
-        if session.expires_ts != 0 && session.expires_ts <= now() {
+        if session.has_expired() {
             return Err(refusal(
                 Code::Unauthenticated,
                 ErrorReason::ExpiredToken,

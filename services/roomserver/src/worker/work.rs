@@ -56,7 +56,7 @@ pub(super) struct Done {
     pub(super) touched: BTreeMap<u32, Partition>,
     /// Rooms as they will be; `None`: there is no such room.
     pub(super) rooms: HashMap<OwnedRoomId, Option<Room>>,
-    /// Users about whom something will be committed.
+    /// Users whose sessions the batch ends.
     pub(super) signed_out: HashSet<String>,
     /// What to put out, by partition and in order.
     pub(super) outputs: BTreeMap<(InputLog, u32), Vec<Record>>,

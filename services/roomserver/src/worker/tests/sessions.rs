@@ -6,7 +6,7 @@ use bytes::Bytes;
 use plexus_log::partition_of;
 use plexus_proto::{
     common::v1::ErrorReason,
-    log::v1::{DeleteDevices, NewSession, Register, SetAccountData, input_user_event::Command},
+    log::v1::{DeleteDevices, SetAccountData, input_user_event::Command},
     user::v1::{
         AuthenticateRequest, HoldSessionsRequest, HoldSessionsResponse,
         session_service_client::SessionServiceClient, user_query_service_client::UserQueryServiceClient,
@@ -15,21 +15,13 @@ use plexus_proto::{
 use plexus_service::{RpcChannel, refusal::reason_of};
 use tonic::Status;
 
-use super::fixture::{ALICE, Server, World, user_record};
+use super::{
+    fixture::{ALICE, Server, World, user_record},
+    users::register,
+};
 
+/// The access token of [`register`], hashed.
 const TOKEN: [u8; 32] = [1; 32];
-
-fn register() -> Command {
-    Command::Register(Register {
-        password_hash: "$argon2id$x".to_owned(),
-        session: Some(NewSession {
-            device_id: "PHONE".to_owned(),
-            access_token_hash: Bytes::from_static(&TOKEN),
-            ..NewSession::default()
-        }),
-        ..Register::default()
-    })
-}
 
 fn log_out() -> Command {
     Command::DeleteDevices(DeleteDevices { device_ids: vec!["PHONE".to_owned()], all: false })

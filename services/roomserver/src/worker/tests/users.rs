@@ -13,7 +13,7 @@ use plexus_proto::{
 
 use super::fixture::{ALICE, World, user_record};
 
-fn register() -> Command {
+pub(super) fn register() -> Command {
     Command::Register(Register {
         password_hash: "$argon2id$x".to_owned(),
         display_name: Some("Alice".to_owned()),
