@@ -16,6 +16,9 @@ use crate::actor::Homeserver;
 /// How long a process may take to become ready.
 const START: Duration = Duration::from_secs(60);
 
+/// Lines of a log that are shown when something went wrong.
+const LAST_WORDS: usize = 30;
+
 /// Returns a port of 127.0.0.1 that nothing listens on.
 pub fn free_port() -> Result<u16> {
     Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
@@ -106,10 +109,7 @@ impl Process {
         if let Some(child) = &mut self.child
             && let Some(status) = child.try_wait()?
         {
-            let log = fs::read_to_string(&self.log).unwrap_or_default();
-            let tail = log.lines().rev().take(30).collect::<Vec<_>>();
-            let tail = tail.into_iter().rev().collect::<Vec<_>>().join("\n");
-            bail!("{} ended with {status}:\n{tail}", self.name);
+            bail!("{} ended with {status}:\n{}", self.name, self.last_words());
         }
         Ok(())
     }
@@ -118,6 +118,14 @@ impl Process {
     #[must_use]
     pub fn output(&self) -> String {
         fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    /// The end of what it has printed.
+    #[must_use]
+    pub fn last_words(&self) -> String {
+        let log = self.output();
+        let tail = log.lines().rev().take(LAST_WORDS).collect::<Vec<_>>();
+        tail.into_iter().rev().collect::<Vec<_>>().join("\n")
     }
 
     async fn ready(&mut self, mut is_ready: impl AsyncFnMut() -> bool) -> Result<()> {
@@ -435,6 +443,14 @@ impl Services {
     pub fn process(&mut self, label: &str) -> Result<&mut Process> {
         let found = self.processes.iter_mut().find(|(name, _)| name == label);
         Ok(&mut found.with_context(|| format!("there is no {label}"))?.1)
+    }
+
+    /// The ends of all their logs, to be shown when something went wrong.
+    #[must_use]
+    pub fn last_words(&self) -> String {
+        let words =
+            self.processes.iter().map(|(label, process)| format!("--- {label}\n{}\n", process.last_words()));
+        words.collect()
     }
 
     /// Kills all processes at once.

@@ -31,7 +31,9 @@ async fn under_load(shape: Shape, disturb: impl AsyncFnOnce(&mut Stage, &Crowd) 
         async move { ledger.send_while(&crowd, usize::MAX, &go_on).await }
     });
     tokio::time::sleep(Duration::from_secs(1)).await;
-    disturb(&mut stage, &crowd).await?;
+    if let Err(failure) = disturb(&mut stage, &crowd).await {
+        return Err(failure.context(stage.services.last_words()));
+    }
     tokio::time::sleep(Duration::from_secs(1)).await;
     go_on.store(false, Ordering::Relaxed);
     load.await??;

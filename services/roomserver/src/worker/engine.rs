@@ -67,9 +67,12 @@ pub(super) struct Engine {
     pub(super) conn: Option<AsyncPgConnection>,
     /// Partitions that the group has given us, and those of `unconfirmed`.
     pub(super) wanted: BTreeSet<u32>,
-    /// Partitions that we work on without the group's word, until it says what we own: those that an earlier process at
-    /// our address has left behind, and those of an expired membership. The fence keeps that safe.
+    /// Partitions that we work on without the group's word, until it gives them to us or another instance claims them:
+    /// those that an earlier process at our address has left behind, and those of an expired membership. The fence keeps
+    /// that safe.
     pub(super) unconfirmed: BTreeSet<u32>,
+    /// When ownership was last settled.
+    pub(super) settled: Instant,
     /// Whether we have looked for what an earlier process has left behind.
     pub(super) recalled: bool,
     /// Partitions of those that are claimed and being read.
@@ -140,6 +143,7 @@ impl Engine {
             conn: None,
             wanted: BTreeSet::new(),
             unconfirmed: BTreeSet::new(),
+            settled: Instant::now(),
             recalled: false,
             partitions: BTreeMap::new(),
             contested: BTreeMap::new(),
@@ -184,7 +188,7 @@ impl Engine {
                 None => return Ok(false),
             }
         }
-        if self.conn.is_none() || self.has_unclaimed() {
+        if self.conn.is_none() || self.has_unclaimed() || self.is_in_doubt() {
             self.settle().await?;
         }
         if self.heard || !self.unconfirmed.is_empty() || self.started.elapsed() > JOIN_PATIENCE {

@@ -1,6 +1,6 @@
 //! Partitions come and go.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use plexus_log::{InputRoom, InputRoomBulk, InputUser, Log, LogError, OwnershipEvent, StartAt, Watermarks};
 use plexus_proto::input::v1::InputLog;
@@ -21,6 +21,8 @@ use crate::{
     },
 };
 
+/// Time between two looks at whether others have claimed what we work on without the group's word.
+const DOUBT: Duration = Duration::from_secs(1);
 /// Output records read at once for publishing again.
 const PAGE: i64 = 500;
 
@@ -30,11 +32,9 @@ impl Engine {
         match event {
             OwnershipEvent::Gained(gained) => {
                 info!(count = gained.len(), "partitions gained");
-                self.wanted.extend(&gained);
-                let unconfirmed = std::mem::take(&mut self.unconfirmed);
-                let others: Vec<u32> =
-                    unconfirmed.into_iter().filter(|partition| !gained.contains(partition)).collect();
-                self.give_up(&others).await?;
+                // Others stay unconfirmed: the group may have given them to an earlier process that is no more.
+                self.unconfirmed.retain(|partition| !gained.contains(partition));
+                self.wanted.extend(gained);
             }
             OwnershipEvent::Expired(partitions) => {
                 warn!(
@@ -88,6 +88,33 @@ impl Engine {
         Ok(())
     }
 
+    /// Lets go of partitions that we work on without the group's word and that another instance has claimed.
+    async fn yield_unconfirmed(
+        &mut self,
+        conn: &mut diesel_async::AsyncPgConnection,
+    ) -> Result<(), EngineError> {
+        if self.unconfirmed.is_empty() {
+            return Ok(());
+        }
+        let ours = partitions::list_of_owner(conn, self.app.board.address()).await?;
+        let taken: Vec<u32> =
+            self.unconfirmed.iter().copied().filter(|number| !ours.contains(&small(*number))).collect();
+        if !taken.is_empty() {
+            info!(count = taken.len(), "others have claimed partitions that the group had not given us");
+        }
+        for number in taken {
+            self.wanted.remove(&number);
+            self.unconfirmed.remove(&number);
+            self.let_go(number).await?;
+        }
+        Ok(())
+    }
+
+    /// Whether it is time to look again at what we work on without the group's word.
+    pub(super) fn is_in_doubt(&self) -> bool {
+        !self.unconfirmed.is_empty() && self.settled.elapsed() >= DOUBT
+    }
+
     /// Lets partitions go, and tells the database so where they are still ours.
     pub(super) async fn release(&mut self, lost: &[u32]) -> Result<(), EngineError> {
         self.end_aside().await;
@@ -119,8 +146,8 @@ impl Engine {
         Ok(())
     }
 
-    /// Connects if need be, and claims what the group has given us. After a failure this also claims again what we had:
-    /// the new epoch settles whether a commit that was cut off has happened.
+    /// Connects if need be, lets go of what others have claimed, and claims what the group has given us. After a failure
+    /// this also claims again what we had: the new epoch settles whether a commit that was cut off has happened.
     pub(super) async fn settle(&mut self) -> Result<(), EngineError> {
         self.end_aside().await;
         let again = self.conn.is_none();
@@ -129,6 +156,8 @@ impl Engine {
             None => connect(&self.app).await?,
         };
         self.recall(&mut conn).await?;
+        self.yield_unconfirmed(&mut conn).await?;
+        self.settled = Instant::now();
         let claim: Vec<u32> = self
             .wanted
             .iter()
@@ -267,9 +296,13 @@ impl Engine {
                 warn!(partition = number, owner = row.owner, "another instance has taken a partition over");
                 amiss = true;
                 metrics::counter!(names::ABORTED_BATCHES).increment(1);
-                // Most likely the group has not told us yet. If it goes on to say that the partition is ours, the other
-                // instance is the one that was late, and we claim it again.
-                self.contested.insert(number, Instant::now() + CONTEST_PAUSE);
+                if self.unconfirmed.remove(&number) {
+                    self.wanted.remove(&number);
+                } else {
+                    // Most likely the group has not told us yet. If it goes on to say that the partition is ours, the
+                    // other instance is the one that was late, and we claim it again.
+                    self.contested.insert(number, Instant::now() + CONTEST_PAUSE);
+                }
                 self.let_go(number).await?;
             } else if row.room_offset != partition.room.stored
                 || row.user_offset != partition.user.stored

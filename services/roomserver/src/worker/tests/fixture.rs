@@ -71,10 +71,13 @@ impl World {
         Self { url: url(&name), log: new_log(), _folder: folder, key }
     }
 
+    /// Starts a room server at an address of its own: one that shares it takes up what the other works on.
     pub(super) async fn start(&self) -> Server {
-        // Each has an address of its own: one that shares it takes up what the other works on.
         static STARTED: AtomicU32 = AtomicU32::new(0);
-        let advertise = format!("http://server-{}", STARTED.fetch_add(1, Ordering::Relaxed));
+        self.start_at(&format!("http://server-{}", STARTED.fetch_add(1, Ordering::Relaxed))).await
+    }
+
+    pub(super) async fn start_at(&self, advertise: &str) -> Server {
         let config: Config = serde_json::from_value(json!({
             "server": {"name": "example.org", "signing_key": self.key},
             "roomserver": {"advertise": advertise},

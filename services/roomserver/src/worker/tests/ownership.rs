@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use diesel_async::SimpleAsyncConnection as _;
-use plexus_log::partition_of;
-use plexus_proto::{common::v1::ErrorReason, input::v1::verdict::Outcome};
+use plexus_log::{InputRoom, partition_of};
+use plexus_proto::{common::v1::ErrorReason, input::v1::verdict::Outcome, log::v1::InputRoomEvent};
 use plexus_service::refusal::{metadata_of, reason_of};
 
-use super::fixture::{ALICE, World, message, public_room};
+use super::fixture::{ALICE, Server, World, Written, message, public_room};
+use crate::worker::GROUP;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stale_owner_commits_nothing() {
@@ -48,32 +49,85 @@ async fn two_servers_share_the_partitions_and_take_over() {
     let second = world.start().await;
     let (room_id, create) = public_room("a");
     let created = world.write_room(&create).await;
-    let servers = [&first, &second];
-    let mut answers = 0;
-    for _ in 0..200 {
-        for server in servers {
-            if let Ok(verdict) = server.verdict(&created).await {
-                assert!(matches!(verdict.outcome, Some(Outcome::Accepted(_))), "{verdict:?}");
-                answers += 1;
-            }
-        }
-        if answers > 0 {
-            break;
-        }
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-    assert!(answers > 0, "one of them owns the partition");
+    insist_on(&[&first, &second], &created).await;
     first.stop().await;
     let sent = world.write_room(&message(&room_id, ALICE, "hello")).await;
+    insist_on(&[&second], &sent).await;
+    assert_eq!(world.output_room(partition_of(&room_id), 5).await.len(), 5);
+}
+
+/// Makes a room in one of these partitions.
+fn room_in(partitions: std::ops::Range<u32>) -> (String, InputRoomEvent) {
+    let mut rooms = (0..1000).map(|salt| public_room(&salt.to_string()));
+    rooms.find(|(room_id, _)| partitions.contains(&partition_of(room_id))).expect("rooms spread")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_group_gives_to_the_dead_stays_with_who_works_on_it() {
+    let world = World::new().await;
+    let first = world.start().await;
+    let rooms = [room_in(0..20), room_in(24..32), room_in(50..64)];
+    for (_, create) in &rooms {
+        first.accepted(&world.write_room(create).await).await;
+    }
+    // As if it had been killed, while its membership lives on: of 64 partitions the group goes on to give it half.
+    first.stop().await;
+    world.sql("UPDATE partition_state SET owner = 'http://reborn'").await;
+    let mut dead = world.log.join_group::<InputRoom>(GROUP).expect("the log is open");
+    let dead = tokio::spawn(async move { while dead.next().await.is_some() {} });
+
+    let reborn = world.start_at("http://reborn").await;
+    // For longer than it takes to look whether others have claimed anything.
+    for number in 0..15 {
+        for (room_id, _) in &rooms {
+            let sent = world.write_room(&message(room_id, ALICE, &format!("hello {number}"))).await;
+            let accepted = tokio::time::timeout(Duration::from_secs(2), reborn.accepted(&sent)).await;
+            accepted.expect("it works on all that it found");
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+
+    // A third gets some of what the dead one had. It claims that, and the other hears of it without a record to commit.
+    let second = world.start_at("http://second").await;
+    let room_id = &rooms[1].0;
+    let claimed = format!(
+        "SELECT count(*) FROM partition_state WHERE partition = {} AND owner = 'http://second'",
+        partition_of(room_id)
+    );
+    for _ in 0..100 {
+        if world.number(&claimed).await == 1 {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    tokio::time::sleep(Duration::from_millis(2500)).await;
+    let sent = world.write_room(&message(room_id, ALICE, "to the second")).await;
+    let refused = reborn.verdict(&sent).await.expect_err("it has let go");
+    assert_eq!(metadata_of(&refused, "owner").as_deref(), Some("http://second"));
+    second.accepted(&sent).await;
+
+    // What nobody claims stays, and comes back by the group's word when it misses the dead one.
+    dead.abort();
+    for (room_id, _) in [&rooms[0], &rooms[2]] {
+        let sent = world.write_room(&message(room_id, ALICE, "to either")).await;
+        insist_on(&[&reborn, &second], &sent).await;
+    }
+    let messages = "SELECT count(*) FROM events WHERE type = 'm.room.message'";
+    assert_eq!(world.number(messages).await, 3 * 15 + 3);
+}
+
+/// Asks servers in turn until one of them has accepted an input.
+async fn insist_on(servers: &[&Server], written: &Written) {
     for _ in 0..500 {
-        if let Ok(verdict) = second.verdict(&sent).await {
-            assert!(matches!(verdict.outcome, Some(Outcome::Accepted(_))), "{verdict:?}");
-            assert_eq!(world.output_room(partition_of(&room_id), 5).await.len(), 5);
-            return;
+        for server in servers {
+            if let Ok(verdict) = server.verdict(written).await {
+                assert!(matches!(verdict.outcome, Some(Outcome::Accepted(_))), "{verdict:?}");
+                return;
+            }
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    panic!("the second server did not take over");
+    panic!("nobody took over");
 }
 
 #[tokio::test(flavor = "multi_thread")]
