@@ -17,8 +17,10 @@ use crate::{
 
 /// Joins and sends at a time.
 const AT_A_TIME: usize = 16;
-/// Pause before a measurement, for what goes on in the background to end.
-const REST: Duration = Duration::from_secs(2);
+/// Pause before a measurement, for what goes on in the background to end: so long at least and at most.
+const REST: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(90));
+/// CPU seconds in a second below which nothing goes on in the background.
+const QUIET: f64 = 0.06;
 
 #[derive(Args, Clone)]
 pub(crate) struct Account {
@@ -79,7 +81,7 @@ impl<'a> Meter<'a> {
 
     /// Syncs so often from the same token; returns the last one told.
     async fn sync(&mut self, user: &User, since: Option<&str>, times: usize) -> anyhow::Result<String> {
-        tokio::time::sleep(REST).await;
+        rest(self.target).await;
         let before = usage::cpu_s(&self.target.pids);
         let mut token = String::new();
         for _ in 0..times {
@@ -108,6 +110,24 @@ impl<'a> Meter<'a> {
             cpu_ms: self.cpu_s * 1000.0 / requests,
             kib: self.kib,
             rooms: self.rooms,
+        }
+    }
+}
+
+/// Waits until the server has done what it still had to do, and its database too: statistics, checkpoints.
+async fn rest(target: &Target) {
+    tokio::time::sleep(REST.0).await;
+    let end = Instant::now() + REST.1;
+    loop {
+        let before = usage::cpu_s(&target.pids);
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let used = usage::cpu_s(&target.pids) - before;
+        if used <= QUIET {
+            return;
+        }
+        if Instant::now() >= end {
+            eprintln!("measuring although {:.0} % of a core are in use", used * 100.0);
+            return;
         }
     }
 }
