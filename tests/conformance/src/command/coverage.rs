@@ -130,18 +130,33 @@ fn page(results: &[Results], served: &BTreeSet<&'static str>) -> String {
         writeln!(page, "| {} | {all} | {} | {} |", run.name, run.passed, run.failed.len())
             .expect("writing to text cannot fail");
     }
+    let differs = include_str!("../../synapse-differs.tsv");
+    let expected = include_str!("../../expected-failures.tsv");
     let lines = |file: &str| file.lines().filter(|line| !line.starts_with('#')).count();
     writeln!(
         page,
         "\nWhat fails on Synapse departs from the specification in a sentence that `synapse-differs.tsv` quotes ({} tests).\n\
          What fails on Plexus is in `expected-failures.tsv` with its reason ({} tests).\n\
          `tests/run conformance-mutants` changes one thing at a time in what a server answers, in {} ways; each must be \
-         noticed by a test.\n",
-        lines(include_str!("../../synapse-differs.tsv")),
-        lines(include_str!("../../expected-failures.tsv")),
+         noticed by a test.",
+        lines(differs),
+        lines(expected),
         mutants::all().len(),
     )
     .expect("writing to text cannot fail");
+    for run in results {
+        let listed = |test: &String| {
+            [differs, expected]
+                .iter()
+                .flat_map(|file| file.lines())
+                .any(|line| line.split_once('\t').is_some_and(|(name, _)| name == test))
+        };
+        for test in run.failed.iter().filter(|test| !listed(test)) {
+            writeln!(page, "In neither list, but failed on {} this time: `{test}`.", run.name)
+                .expect("writing to text cannot fail");
+        }
+    }
+    page.push('\n');
     let sections = sections();
     page.push_str("## Sections\n\n| section | tests |\n| --- | --: |\n");
     for (section, count) in sections {
