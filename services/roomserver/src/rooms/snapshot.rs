@@ -151,6 +151,9 @@ pub(super) fn apply(mut work: Work<'_>, chunk: &SnapshotChunk) -> Result<Outcome
     for event in incoming {
         store(&mut work, &mut known, &event)?;
     }
+    if work.rows.room_is_new && !known.contains_key(&work.room.identity.create_id) {
+        return Err(invalid("create event: it cannot be stored"));
+    }
     let mut encoded = Vec::with_capacity(ids.len() * ENTRY_BYTES);
     let is_incipient = work.room.latest.is_empty();
     for id in &ids {

@@ -3,8 +3,8 @@
 use plexus_proto::{
     common::v1::ErrorReason,
     log::v1::{
-        ExpireParked, FetchDone, Pdu, StateBefore, fetch_done, input_room_event::Body, output_room_event,
-        pdu::Kind, room_control::Action,
+        ExpireParked, FetchDone, Pdu, SnapshotChunk, StateBefore, fetch_done, input_room_event::Body,
+        output_room_event, pdu::Kind, room_control::Action,
     },
 };
 use serde_json::json;
@@ -411,6 +411,33 @@ fn incomplete_snapshot_is_refused_whole() {
     join.json = json.into();
     assert_eq!(second.submit(&room, Body::Pdu(join)).refused(), ErrorReason::BadState);
     assert_eq!(second.current(&room), before);
+}
+
+#[test]
+fn room_does_not_begin_without_its_create_event() {
+    let mut world = World::new();
+    let room = "!far:b.example";
+    let create = |sender: &str| {
+        let content = json!({ "room_version": "11" });
+        json!({
+            "type": "m.room.create", "state_key": "", "sender": sender, "room_id": room, "content": content,
+            "depth": 1, "origin_server_ts": 1, "auth_events": [], "prev_events": [], "hashes": { "sha256": "" },
+            "signatures": {},
+        })
+    };
+    let chunk = |create: &serde_json::Value, token: u8| SnapshotChunk {
+        token: vec![token; 16].into(),
+        room_version: "11".to_owned(),
+        pdus: vec![create.to_string().into()],
+        ..SnapshotChunk::default()
+    };
+    // What is malformed is left out of a chunk.
+    let answer = world.submit(room, Body::Snapshot(chunk(&create("nobody"), 1)));
+    assert_eq!(answer.refused(), ErrorReason::InvalidParam);
+    assert!(world.tables.events.is_empty());
+    let answer = world.submit(room, Body::Snapshot(chunk(&create(BOB), 2)));
+    assert!(matches!(answer, Answer::Accepted { .. }), "{answer:?}");
+    assert_eq!(world.tables.events.len(), 1);
 }
 
 #[test]
