@@ -5,8 +5,9 @@
 //! it but time: what was not foreseen is asked for when it is needed.
 
 use plexus_events::{Pdu, auth, receive};
-use plexus_proto::log::v1::{self, InputRoomEvent, Intent, input_room_event::Body};
-use ruma::{OwnedEventId, UserId, events::StateEventType, state_res::Event as _};
+use plexus_proto::log::v1::{self, InputRoomEvent, Intent, SnapshotChunk, input_room_event::Body};
+use ruma::{EventId, OwnedEventId, UserId, events::StateEventType, state_res::Event as _};
+use serde::Deserialize;
 
 use super::{
     event::flags,
@@ -21,6 +22,8 @@ use super::{
 #[derive(Debug, Default)]
 pub(crate) struct Foresight {
     events: Vec<Coming>,
+    /// Events that a chunk of a snapshot consists of or cites; each of its events is judged by the create event, too.
+    of_chunk: Option<Vec<OwnedEventId>>,
 }
 
 /// An event that is going to be applied.
@@ -53,10 +56,24 @@ pub(crate) fn foresee(room: &Room, record: &InputRoomEvent) -> Foresight {
         Some(Body::Pdu(pdu)) => finished(room, pdu).into_iter().collect(),
         Some(Body::Pdus(batch)) => batch.pdus.iter().filter_map(|pdu| finished(room, pdu)).collect(),
         Some(Body::Intent(intent)) => vec![intended(intent)],
-        // Chunks ask for all they want at once, and the others are rare.
-        Some(Body::Snapshot(_) | Body::Batch(_) | Body::FetchDone(_) | Body::Control(_)) | None => Vec::new(),
+        Some(Body::Snapshot(chunk)) => {
+            return Foresight { of_chunk: Some(looked_up(chunk)), ..Foresight::default() };
+        }
+        // They are rare.
+        Some(Body::Batch(_) | Body::FetchDone(_) | Body::Control(_)) | None => Vec::new(),
     };
-    Foresight { events }
+    Foresight { events, of_chunk: None }
+}
+
+/// What a chunk looks up, as far as that can be told without hashing its events.
+fn looked_up(chunk: &SnapshotChunk) -> Vec<OwnedEventId> {
+    #[derive(Deserialize)]
+    struct Citing {
+        auth_events: Vec<OwnedEventId>,
+    }
+    let named = chunk.state_event_ids.iter().filter_map(|id| EventId::parse(id).ok());
+    let citing = chunk.pdus.iter().filter_map(|json| serde_json::from_slice::<Citing>(json).ok());
+    named.chain(citing.flat_map(|citing| citing.auth_events)).collect()
 }
 
 /// A finished event. `None` if it cannot be read: it is going to be refused.
@@ -110,6 +127,14 @@ impl Foresight {
         let nid = room.identity.nid;
         if !self.events.is_empty() && room.parked.wants_loading() && !source.parked.contains_key(&nid) {
             needs.parked.insert(nid);
+        }
+        if let Some(ids) = &self.of_chunk {
+            let lacking = ids.iter().filter(|id| !source.events_by_id.contains_key(*id));
+            needs.event_ids.extend(lacking.cloned());
+            let create = room.identity.create_nid;
+            if room.hot.get(key_of("m.room.create", "")).is_none() && !source.events.contains_key(&create) {
+                needs.events.insert(create);
+            }
         }
         let current = room.state();
         for event in &self.events {
