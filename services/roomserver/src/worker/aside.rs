@@ -1,21 +1,27 @@
 //! The bulk lane aside of live traffic: chunks of the state of rooms that are only being joined.
 //!
 //! Such a room has nobody here yet, and nothing of live traffic touches it. So its chunks are applied and committed by
-//! a task and a connection of their own, one batch at a time: no live batch waits for them, nor for their commit. They
-//! compare and set the partition's row of `bulk_lanes`, as all others do `partition_state`, and take their numeric IDs
-//! from it. The commit does not wait for the disk: nobody reads anything of it before the join, whose own commit does.
+//! a task with a thread and a connection of its own, one batch at a time: no live batch waits for them, nor for their
+//! commit. They compare and set the partition's row of `bulk_lanes`, as all others do `partition_state`, and take their
+//! numeric IDs from it. The commit does not wait for the disk: nobody reads anything of it before the join, whose own
+//! commit does.
 //!
 //! What does not fit goes back to the queue, and is processed in turn with everything else.
 
 use std::{
     collections::BTreeMap,
+    num::NonZero,
     sync::Arc,
+    thread::available_parallelism,
     time::{Duration, Instant},
 };
 
 use diesel_async::{AsyncPgConnection, SimpleAsyncConnection as _};
 use plexus_proto::input::v1::InputLog;
-use tokio::task::JoinHandle;
+use tokio::{
+    runtime::{Builder, Runtime},
+    task::JoinHandle,
+};
 use tracing::{debug, warn};
 
 use super::{
@@ -42,17 +48,22 @@ const EVENTS: (usize, usize) = (256, 10);
 const RECORDS: usize = 16;
 /// How long after live traffic it counts as lively.
 const LIVELY: Duration = Duration::from_secs(1);
-/// How much longer than the batch itself the pause is that follows it while traffic is lively: the two share processors and
-/// a disk.
-const PAUSE: u32 = 4;
+/// How much longer than the batch itself the pause is that follows it while traffic is lively, with one processor: the two
+/// share them. With more it is shorter in proportion, but not below once as long: they share a disk, too.
+const PAUSE: u32 = 16;
+/// Niceness of the thread of the lane: the kernel gives it a ninth of what others get that want the same processor.
+const NICE: i32 = 10;
 
 /// What is done aside.
-#[derive(Default)]
 pub(super) struct Aside {
     conn: Option<AsyncPgConnection>,
     under_way: Option<JoinHandle<Run>>,
     /// When the next batch may begin.
     not_before: Option<Instant>,
+    /// See [`PAUSE`]; for as many processors as there are.
+    pauses: u32,
+    /// Where batches run: a thread of their own, so that nothing of live traffic is queued up behind them.
+    thread: Option<Runtime>,
 }
 
 /// A batch that has ended.
@@ -74,12 +85,37 @@ enum Ended {
 }
 
 impl Aside {
+    pub(super) fn new() -> Self {
+        let processors = u32::try_from(available_parallelism().map_or(1, NonZero::get)).unwrap_or(u32::MAX);
+        Self {
+            conn: None,
+            under_way: None,
+            not_before: None,
+            thread: None,
+            pauses: (PAUSE / processors).max(1),
+        }
+    }
+
     /// Waits until the batch under way has ended; for ever if there is none. Cancel-safe.
     pub(super) async fn ended(&mut self) -> Option<Run> {
         let Some(task) = &mut self.under_way else { return std::future::pending().await };
         let run = task.await;
         self.under_way = None;
         run.inspect_err(|failure| warn!(%failure, "a batch of the bulk lane has broken off")).ok()
+    }
+
+    /// The thread for batches. What they do gives way to live traffic wherever both want the processor.
+    fn thread(&mut self) -> std::io::Result<&Runtime> {
+        let thread = match self.thread.take() {
+            Some(thread) => thread,
+            None => Builder::new_multi_thread()
+                .worker_threads(1)
+                .thread_name("bulk-lane")
+                .on_thread_start(give_way)
+                .enable_all()
+                .build()?,
+        };
+        Ok(self.thread.insert(thread))
     }
 
     pub(super) fn is_busy(&self) -> bool {
@@ -89,6 +125,24 @@ impl Aside {
     /// How long the next batch has to wait.
     pub(super) fn pause(&self) -> Duration {
         self.not_before.map_or(Duration::ZERO, |at| at.saturating_duration_since(Instant::now()))
+    }
+}
+
+impl Drop for Aside {
+    fn drop(&mut self) {
+        // A batch that is under way is cut off, or ends by itself: its commit tells which.
+        if let Some(thread) = self.thread.take() {
+            thread.shutdown_background();
+        }
+    }
+}
+
+/// Lowers the priority of this thread; elsewhere than on Linux it would be that of the process.
+fn give_way() {
+    if cfg!(target_os = "linux")
+        && let Err(error) = rustix::process::setpriority_process(None, NICE)
+    {
+        debug!(%error, "the priority of the bulk lane stays as it is");
     }
 }
 
@@ -104,13 +158,21 @@ impl Engine {
         if count == 0 {
             return;
         }
+        let thread = match self.aside.thread() {
+            Ok(thread) => thread.handle().clone(),
+            Err(error) => {
+                warn!(%error, "no thread for the bulk lane: its batches go in turn with everything else");
+                self.intake.pending_bulk.iter_mut().take(count).for_each(|input| input.aside = false);
+                return;
+            }
+        };
         let inputs: Vec<Input> = self.intake.pending_bulk.drain(..count).collect();
         let partitions = inputs
             .iter()
             .filter_map(|input| Some((input.partition, self.partitions.get(&input.partition)?.clone())));
         let partitions = partitions.collect();
         let (app, env, conn) = (self.app.clone(), Arc::clone(&self.env), self.aside.conn.take());
-        self.aside.under_way = Some(tokio::spawn(run(app, env, conn, partitions, inputs)));
+        self.aside.under_way = Some(thread.spawn(run(app, env, conn, partitions, inputs)));
     }
 
     /// Takes over what a batch has come to.
@@ -141,7 +203,7 @@ impl Engine {
         };
         self.aside.conn = conn;
         let lively = self.last_live.elapsed() <= LIVELY;
-        self.aside.not_before = lively.then(|| Instant::now() + took * PAUSE);
+        self.aside.not_before = lively.then(|| Instant::now() + took * self.aside.pauses);
         let done = match ended {
             Ended::Committed(done) => done,
             other => {
@@ -239,6 +301,7 @@ async fn apply(
     if !work.are_rooms_incipient() {
         return Ok(None);
     }
+    work.foresee(inputs).await?;
     for input in inputs {
         work.apply(input, None).await?;
     }

@@ -154,7 +154,7 @@ impl Engine {
             at_work: InputLog::Room,
             bulk_owes: Duration::ZERO,
             last_live: Instant::now(),
-            aside: Aside::default(),
+            aside: Aside::new(),
         })
     }
 
