@@ -1,6 +1,9 @@
 //! One room, while another of its partition is joined through the bulk lane and a third one has parked events.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context as _, ensure};
 use clap::Args;
@@ -45,7 +48,7 @@ pub(crate) struct Neighbor {
 }
 
 pub(crate) async fn run(neighbor: Neighbor) -> anyhow::Result<()> {
-    let stage = Stage::start(&neighbor.postgres).await?;
+    let stage = Arc::new(Stage::start(&neighbor.postgres).await?);
     let (room, batch) = far::local_room("measured")?;
     stage.put(InputLog::Room, &stage::record(&room, Body::Batch(batch))).await?;
     let partition = partition_of(&room);
@@ -58,30 +61,29 @@ pub(crate) async fn run(neighbor: Neighbor) -> anyhow::Result<()> {
 
     park(&stage, partition, neighbor.parked).await?;
     // In turns, so that both are measured under the same conditions: the database grows and writes checkpoints meanwhile.
-    let turns = tokio::sync::watch::channel(Some(JOIN));
+    let (turns, now) = tokio::sync::watch::channel(Some(JOIN));
     let turn = Duration::from_secs(neighbor.turn);
     let mut took = Duration::ZERO;
-    let (joined, measured) = tokio::join!(
-        async {
-            let rest = async |elapsed| {
-                took += elapsed;
-                turns.0.send_replace(Some(REST));
-                tokio::time::sleep(turn).await;
-                turns.0.send_replace(Some(JOIN));
-            };
-            let joined = joining.join_in_turns(&stage, neighbor.chunk, turn, rest).await;
-            turns.0.send_replace(None);
-            joined
-        },
-        paced(&stage, &room, neighbor.rate, || *turns.1.borrow()),
-    );
+    // A task of its own: whoever joins is not to keep whoever measures from sending.
+    let measured = tokio::spawn({
+        let (stage, rate) = (Arc::clone(&stage), neighbor.rate);
+        async move { paced(&stage, &room, rate, || *now.borrow()).await }
+    });
+    let rest = async |elapsed| {
+        took += elapsed;
+        turns.send_replace(Some(REST));
+        tokio::time::sleep(turn).await;
+        turns.send_replace(Some(JOIN));
+    };
+    let joined = joining.join_in_turns(&stage, neighbor.chunk, turn, rest).await;
+    turns.send_replace(None);
     joined?;
     println!("the join took {:.1} s, in turns of {} s", took.as_secs_f64(), neighbor.turn);
-    let [join, rest] = measured?;
+    let [join, rest] = measured.await??;
     print("with parked events and the join", &join);
     print("with parked events, between turns", &rest);
     println!("p99 moved by {:+.0} %", (p99(&join) / p99(&rest) - 1.0) * 100.0);
-    stage.stop().await
+    Arc::into_inner(stage).context("something is still under way")?.stop().await
 }
 
 /// Turns: the room is being joined, or not.
