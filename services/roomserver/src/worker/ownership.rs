@@ -71,13 +71,15 @@ impl Engine {
         let roomserver = &self.app.config.roomserver;
         // An address that names no machine is nobody's own.
         let anywhere = roomserver.advertise.is_empty() && roomserver.listen.address.ip().is_unspecified();
-        if self.heard || self.recalled || anywhere {
+        if self.recalled || anywhere {
             return Ok(());
         }
         let left = partitions::list_of_owner(conn, self.app.board.address()).await?;
         self.recalled = true;
         let left = left.into_iter().filter_map(|partition| u32::try_from(partition).ok());
-        self.unconfirmed.extend(left);
+        // The group may have spoken first: then it has given us some of them, and the others to that process.
+        let wanted = &self.wanted;
+        self.unconfirmed.extend(left.filter(|partition| !wanted.contains(partition)));
         if !self.unconfirmed.is_empty() {
             info!(
                 count = self.unconfirmed.len(),
