@@ -80,4 +80,14 @@ pub(crate) async fn delete_topic(config: &KafkaConfig) {
     let options = AdminOptions::new().operation_timeout(Some(Duration::from_secs(10)));
     let deleted = admin.delete_topics(&[&name], &options).await.unwrap();
     assert!(deleted.iter().all(Result::is_ok), "{deleted:?}");
+    // That is the word of the controller. The broker goes on to answer from the topic's log until it has heard of it.
+    let is_known = || {
+        let metadata = admin.inner().fetch_metadata(Some(&name), Duration::from_secs(10)).unwrap();
+        metadata.topics().iter().all(|topic| topic.error().is_none())
+    };
+    let start = Instant::now();
+    while tokio::task::block_in_place(is_known) {
+        assert!(start.elapsed() < Duration::from_secs(20), "the broker still has {name}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
 }
