@@ -65,6 +65,9 @@ pub enum StartError {
     /// The server name is not one.
     #[error("server.name is not a server name")]
     ServerName(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The thread of the bulk lane cannot be started.
+    #[error("no thread for the bulk lane: may the process have one more (ulimit -u, TasksMax of its unit)?")]
+    BulkLane(#[source] std::io::Error),
     /// Told to stop before it had started.
     #[error("stopped before it had started")]
     Stopped,

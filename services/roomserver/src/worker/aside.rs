@@ -19,7 +19,7 @@ use std::{
 use diesel_async::{AsyncPgConnection, SimpleAsyncConnection as _};
 use plexus_proto::input::v1::InputLog;
 use tokio::{
-    runtime::{Builder, Runtime},
+    runtime::{Builder, Handle, Runtime},
     task::JoinHandle,
 };
 use tracing::{debug, warn};
@@ -62,8 +62,11 @@ pub(super) struct Aside {
     not_before: Option<Instant>,
     /// See [`PAUSE`]; for as many processors as there are.
     pauses: u32,
-    /// Where batches run: a thread of their own, so that nothing of live traffic is queued up behind them.
-    thread: Option<Runtime>,
+    /// Where batches run: a thread of their own, so that nothing of live traffic is queued up behind them. What they do
+    /// gives way wherever both want the processor.
+    thread: Handle,
+    /// What the thread belongs to; taken when this is dropped.
+    runtime: Option<Runtime>,
 }
 
 /// A batch that has ended.
@@ -85,15 +88,23 @@ enum Ended {
 }
 
 impl Aside {
-    pub(super) fn new() -> Self {
+    /// Starts the thread for batches.
+    pub(super) fn new() -> std::io::Result<Self> {
         let processors = u32::try_from(available_parallelism().map_or(1, NonZero::get)).unwrap_or(u32::MAX);
-        Self {
+        let runtime = Builder::new_multi_thread()
+            .worker_threads(1)
+            .thread_name("bulk-lane")
+            .on_thread_start(give_way)
+            .enable_all()
+            .build()?;
+        Ok(Self {
             conn: None,
             under_way: None,
             not_before: None,
-            thread: None,
             pauses: (PAUSE / processors).max(1),
-        }
+            thread: runtime.handle().clone(),
+            runtime: Some(runtime),
+        })
     }
 
     /// Waits until the batch under way has ended; for ever if there is none. Cancel-safe.
@@ -102,20 +113,6 @@ impl Aside {
         let run = task.await;
         self.under_way = None;
         run.inspect_err(|failure| warn!(%failure, "a batch of the bulk lane has broken off")).ok()
-    }
-
-    /// The thread for batches. What they do gives way to live traffic wherever both want the processor.
-    fn thread(&mut self) -> std::io::Result<&Runtime> {
-        let thread = match self.thread.take() {
-            Some(thread) => thread,
-            None => Builder::new_multi_thread()
-                .worker_threads(1)
-                .thread_name("bulk-lane")
-                .on_thread_start(give_way)
-                .enable_all()
-                .build()?,
-        };
-        Ok(self.thread.insert(thread))
     }
 
     pub(super) fn is_busy(&self) -> bool {
@@ -131,8 +128,8 @@ impl Aside {
 impl Drop for Aside {
     fn drop(&mut self) {
         // A batch that is under way is cut off, or ends by itself: its commit tells which.
-        if let Some(thread) = self.thread.take() {
-            thread.shutdown_background();
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
         }
     }
 }
@@ -158,21 +155,13 @@ impl Engine {
         if count == 0 {
             return;
         }
-        let thread = match self.aside.thread() {
-            Ok(thread) => thread.handle().clone(),
-            Err(error) => {
-                warn!(%error, "no thread for the bulk lane: its batches go in turn with everything else");
-                self.intake.pending_bulk.iter_mut().take(count).for_each(|input| input.aside = false);
-                return;
-            }
-        };
         let inputs: Vec<Input> = self.intake.pending_bulk.drain(..count).collect();
         let partitions = inputs
             .iter()
             .filter_map(|input| Some((input.partition, self.partitions.get(&input.partition)?.clone())));
         let partitions = partitions.collect();
         let (app, env, conn) = (self.app.clone(), Arc::clone(&self.env), self.aside.conn.take());
-        self.aside.under_way = Some(thread.spawn(run(app, env, conn, partitions, inputs)));
+        self.aside.under_way = Some(self.aside.thread.spawn(run(app, env, conn, partitions, inputs)));
     }
 
     /// Takes over what a batch has come to.

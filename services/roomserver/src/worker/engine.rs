@@ -24,7 +24,7 @@ use super::{
     work::{Way, Work},
 };
 use crate::{
-    app::App,
+    app::{App, StartError},
     metrics as names,
     rooms::{Env, StateResetRow},
     store::{
@@ -124,14 +124,15 @@ enum Step {
 }
 
 impl Engine {
-    /// Makes the worker; it owns nothing at first.
+    /// Makes the worker; it owns nothing at first. Fails if the logs cannot be read, or there is no thread for the bulk
+    /// lane.
     pub(super) fn open(
         app: App,
         env: Arc<Env>,
         publisher: Publisher,
         ownership: Ownership,
         guest_access: guests::Changes,
-    ) -> Result<Self, LogError> {
+    ) -> Result<Self, StartError> {
         let intake = Intake::open(&app.log)?;
         Ok(Self {
             app,
@@ -154,7 +155,7 @@ impl Engine {
             at_work: InputLog::Room,
             bulk_owes: Duration::ZERO,
             last_live: Instant::now(),
-            aside: Aside::new(),
+            aside: Aside::new().map_err(StartError::BulkLane)?,
         })
     }
 
