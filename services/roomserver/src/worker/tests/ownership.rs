@@ -6,6 +6,7 @@ use diesel_async::SimpleAsyncConnection as _;
 use plexus_log::{InputRoom, partition_of};
 use plexus_proto::{common::v1::ErrorReason, input::v1::verdict::Outcome, log::v1::InputRoomEvent};
 use plexus_service::refusal::{metadata_of, reason_of};
+use tokio::task::JoinHandle;
 
 use super::fixture::{ALICE, Server, World, Written, message, public_room};
 use crate::worker::GROUP;
@@ -62,20 +63,50 @@ fn room_in(partitions: std::ops::Range<u32>) -> (String, InputRoomEvent) {
     rooms.find(|(room_id, _)| partitions.contains(&partition_of(room_id))).expect("rooms spread")
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn what_the_group_gives_to_the_dead_stays_with_who_works_on_it() {
-    let world = World::new().await;
+/// What a room server at http://reborn leaves when it is killed: rooms of several partitions, all of them its own, and a
+/// membership that lives on, so that the group goes on to give it half of them.
+async fn killed_before(world: &World) -> ([(String, InputRoomEvent); 3], JoinHandle<()>) {
     let first = world.start().await;
     let rooms = [room_in(0..20), room_in(24..32), room_in(50..64)];
     for (_, create) in &rooms {
         first.accepted(&world.write_room(create).await).await;
     }
-    // As if it had been killed, while its membership lives on: of 64 partitions the group goes on to give it half.
     first.stop().await;
     world.sql("UPDATE partition_state SET owner = 'http://reborn'").await;
     let mut dead = world.log.join_group::<InputRoom>(GROUP).expect("the log is open");
-    let dead = tokio::spawn(async move { while dead.next().await.is_some() {} });
+    (rooms, tokio::spawn(async move { while dead.next().await.is_some() {} }))
+}
 
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_left_behind_is_taken_up_even_if_the_group_speaks_first() {
+    let world = World::new().await;
+    let (rooms, _dead) = killed_before(&world).await;
+    // Nobody can look into the database, and whoever tries is cut off when the group has had time to speak.
+    let mut blocking = world.connect().await;
+    blocking.batch_execute("BEGIN; LOCK TABLE partition_state").await.expect("nobody else has it");
+    let looking = "FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
+    let cut_off = async {
+        while world.number(&format!("SELECT count(*) {looking}")).await == 0 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        world.sql(&format!("SELECT pg_terminate_backend(pid) {looking}")).await;
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        blocking.batch_execute("COMMIT").await.expect("it still has the table");
+    };
+    let (reborn, ()) = tokio::join!(world.start_at("http://reborn"), cut_off);
+
+    for (room_id, _) in &rooms {
+        let sent = world.write_room(&message(room_id, ALICE, "hello")).await;
+        let accepted = tokio::time::timeout(Duration::from_secs(5), reborn.accepted(&sent)).await;
+        accepted.expect("it works on all that it found");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_group_gives_to_the_dead_stays_with_who_works_on_it() {
+    let world = World::new().await;
+    let (rooms, dead) = killed_before(&world).await;
     let reborn = world.start_at("http://reborn").await;
     // For longer than it takes to look whether others have claimed anything.
     for number in 0..15 {
