@@ -74,8 +74,8 @@ impl Rooms {
         request: RelationsRequest<'_>,
     ) -> Result<RelationsPage, MatrixError> {
         let RelationsRequest { room_id, event_id, rel_type, event_type, query } = request;
-        let from = query.from.as_deref().map(|token| since(token, room_id)).transpose()?;
-        let to = query.to.as_deref().map(|token| since(token, room_id)).transpose()?;
+        let from = query.from.as_deref().map(|token| position(token, room_id)).transpose()?;
+        let to = query.to.as_deref().map(|token| position(token, room_id)).transpose()?;
         let limit = page_size(query.limit)?;
         let ignored = self.ignored(&user.id).await?;
         let direction = match query.dir {
@@ -102,7 +102,7 @@ impl Rooms {
         })?;
         Ok(RelationsPage {
             chunk: self.bundled(user, room_id, &ignored, &page.events).await?,
-            next_batch: page.next.map(timeline_token),
+            next_batch: page.next.map(token),
             prev_batch: query.from,
             recursion_depth: query.recurse.then_some(page.depth),
         })
@@ -126,7 +126,7 @@ impl Rooms {
             room_id: room_id.to_string(),
             viewer: user.id.to_string(),
             participated,
-            from: request.from.as_deref().map(|token| since(token, room_id)).transpose()?,
+            from: request.from.as_deref().map(|token| position(token, room_id)).transpose()?,
             limit: page_size(request.limit)?,
             at_least: None,
         };
@@ -137,7 +137,7 @@ impl Rooms {
         }
         let chunk = self.bundled::<AnyTimelineEvent>(user, room_id, &ignored, &page.roots).await?;
         let mut response = get_threads::Response::new(chunk);
-        response.next_batch = page.next.map(timeline_token);
+        response.next_batch = page.next.map(token);
         Ok(response)
     }
 
@@ -293,13 +293,4 @@ fn page_size(limit: Option<UInt>) -> Result<u32, MatrixError> {
         Some(0) => Err(MatrixError::invalid_param("`limit` must be greater than zero")),
         Some(limit) => Ok(u32::try_from(limit).unwrap_or(MAX_PAGE).min(MAX_PAGE)),
     }
-}
-
-/// Relations are listed of the timeline alone, whose positions are not negative.
-fn since(token: &str, room_id: &RoomId) -> Result<u64, MatrixError> {
-    Ok(u64::try_from(position(token, room_id)?).unwrap_or(0))
-}
-
-fn timeline_token(position: u64) -> String {
-    token(i64::try_from(position).unwrap_or(i64::MAX))
 }

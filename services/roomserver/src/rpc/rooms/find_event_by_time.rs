@@ -31,8 +31,8 @@ pub(in crate::rpc) async fn answer(
     let conn = pool::get(&app.pool).await.map_err(|error| failed(&error))?;
     let view = view(app, &conn, &room_id, &viewer).await?;
     let end = view.end().unwrap_or(i64::MAX);
-    // The event at the very time counts in both directions; no `seq` is less than 1.
-    let (mut ts, mut seq) = (ts, if forward { 0 } else { i64::MAX });
+    // The event at the very time counts in both directions.
+    let (mut ts, mut seq) = (ts, if forward { i64::MIN } else { i64::MAX });
     for _ in 0..STEPS {
         let rows = if forward {
             reads::relations::scan_later(&conn, &view.room.room_nid, &ts, &seq, &STEP).await

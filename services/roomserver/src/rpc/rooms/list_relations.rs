@@ -13,7 +13,7 @@ use super::{
 use crate::{
     app::App,
     rpc::{
-        check::{self, failed, invalid, not_found, position, unsigned},
+        check::{self, failed, invalid, not_found},
         freshness,
     },
     store::{pool, reads, reads::relations::MAX_DEPTH},
@@ -63,19 +63,15 @@ pub(in crate::rpc) async fn answer(
         event_type: pattern(&event_type),
         depth: if recurse { i32::try_from(MAX_DEPTH).unwrap_or(1) } else { 1 },
     };
-    let (from, to) = (request.from.map(position), request.to.map(position));
-    let span = if backward {
-        Span { after: to.unwrap_or(0), up_to: from.unwrap_or(i64::MAX), backward }
-    } else {
-        Span { after: from.unwrap_or(0), up_to: to.unwrap_or(i64::MAX), backward }
-    };
+    let (earlier, later) = if backward { (request.to, request.from) } else { (request.from, request.to) };
+    let span = Span { after: earlier.unwrap_or(i64::MIN), up_to: later.unwrap_or(i64::MAX), backward };
     let span = Span { up_to: view.end().map_or(span.up_to, |end| end.min(span.up_to)), ..span };
     let page = page::read(app, &conn, &mut view, Source::Related(&related), &filter, span, limit)
         .await
         .map_err(|error| failed(&error))?;
     Ok(Response::new(ListRelationsResponse {
         events: page.events,
-        next: page.next.map(unsigned),
+        next: page.next,
         depth: if recurse { MAX_DEPTH } else { 1 },
     }))
 }

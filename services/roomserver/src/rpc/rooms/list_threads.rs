@@ -14,7 +14,7 @@ use super::{
 use crate::{
     app::App,
     rpc::{
-        check::{failed, invalid, position, unsigned},
+        check::{failed, invalid},
         freshness,
     },
     store::{pool, reads, reads::relations::RootRow},
@@ -40,7 +40,7 @@ pub(in crate::rpc) async fn answer(
     }
     let conn = pool::get(&app.pool).await.map_err(|error| failed(&error))?;
     let view = view(app, &conn, &room_id, &viewer).await?;
-    let mut up_to = from.map_or(i64::MAX, position);
+    let mut up_to = from.unwrap_or(i64::MAX);
     let mut chosen = Vec::new();
     let mut next = None;
     for step in 1..=STEPS {
@@ -89,7 +89,7 @@ pub(in crate::rpc) async fn answer(
             roots.push(event);
         }
     }
-    Ok(Response::new(ListThreadsResponse { roots, next: next.map(unsigned) }))
+    Ok(Response::new(ListThreadsResponse { roots, next }))
 }
 
 fn facts(row: &RootRow) -> Facts<'_> {

@@ -73,10 +73,9 @@ fn is_storable(text: &str) -> bool {
     text.len() <= MAX_BYTES && !text.contains('\0')
 }
 
-/// Writes the relations of new events.
-pub(super) fn write_new(pipeline: &mut Pipeline<'_>, events: &[EventRow]) {
+/// Writes the relations of events that become part of the timeline.
+pub(super) fn write_new<'e>(pipeline: &mut Pipeline<'_>, events: impl Iterator<Item = &'e EventRow>) {
     let related: Vec<_> = events
-        .iter()
         .filter(|row| row.event.flags & (HIDDEN | flags::REDACTED) == 0)
         .filter_map(|row| Some((row, row.event.seq?, Relation::of(&row.event)?)))
         .collect();
@@ -99,10 +98,11 @@ pub(super) fn write_new(pipeline: &mut Pipeline<'_>, events: &[EventRow]) {
             lifetime: PhantomData,
         },
     );
+    // Of each thread: how many replies, and position and number of the latest.
     let mut threads: BTreeMap<(i64, &str), (i64, i64, i64)> = BTreeMap::new();
     for (row, seq, relation) in related.iter().filter(|(.., relation)| relation.rel_type == THREAD) {
         let key = (row.event.room_nid.0, relation.relates_to_id.as_str());
-        let (replies, latest_seq, latest_nid) = threads.entry(key).or_default();
+        let (replies, latest_seq, latest_nid) = threads.entry(key).or_insert((0, i64::MIN, 0));
         *replies += 1;
         if *seq > *latest_seq {
             (*latest_seq, *latest_nid) = (*seq, row.event.nid.0);
@@ -161,8 +161,10 @@ statement! {
     }
     "INSERT INTO threads AS t (room_nid, root_id, replies, latest_nid, latest_seq) SELECT * FROM unnest(",
     ") ON CONFLICT (room_nid, root_id) DO UPDATE SET replies = t.replies + excluded.replies, \
-     latest_nid = CASE WHEN excluded.latest_seq > t.latest_seq THEN excluded.latest_nid ELSE t.latest_nid END, \
-     latest_seq = greatest(t.latest_seq, excluded.latest_seq)"
+     latest_nid = CASE WHEN t.replies > 0 AND t.latest_seq > excluded.latest_seq \
+       THEN t.latest_nid ELSE excluded.latest_nid END, \
+     latest_seq = CASE WHEN t.replies > 0 AND t.latest_seq > excluded.latest_seq \
+       THEN t.latest_seq ELSE excluded.latest_seq END"
 }
 
 statement! {

@@ -172,7 +172,7 @@ impl RoomRows {
     pub(super) fn write(&self, pipeline: &mut Pipeline<'_>) {
         self.write_rooms(pipeline);
         self.write_events(pipeline);
-        relations::write_new(pipeline, &self.events);
+        relations::write_new(pipeline, self.events.iter().chain(self.placed.values()));
         self.write_rewritten(pipeline);
         relations::write_redacted(pipeline, self.rewritten.values().map(AsRef::as_ref));
         self.write_nodes(pipeline);

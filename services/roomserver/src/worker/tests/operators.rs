@@ -81,7 +81,9 @@ async fn story() -> Story {
     // Bob is banned, and sends as if he did not know.
     let ban = sets(&room, "m.room.member", BOB, json!({"membership": "ban"}));
     server.accepted(&world.write_room(&ban).await).await;
-    let (soft_failed, json) = late.build(BOB, "m.room.message", None, json!({"body": "still here"}));
+    let still_here =
+        json!({"body": "still here", "m.relates_to": {"rel_type": "m.reference", "event_id": ours}});
+    let (soft_failed, json) = late.build(BOB, "m.room.message", None, still_here);
     let verdict = server.verdict(&world.write_room(&record(&room, &json)).await).await.expect("an answer");
     assert!(
         matches!(&verdict.outcome, Some(Outcome::Accepted(accepted)) if accepted.soft_failed),
@@ -265,6 +267,8 @@ async fn soft_failed_message_is_shown_when_the_current_state_allows_it() {
     let accepted = reprocess(&server, event(&merged)).await.expect("it is part of the timeline");
     assert!(accepted.seq > 0);
 
+    let relations = "SELECT count(*) FROM event_relations WHERE rel_type = 'm.reference'";
+    assert_eq!(world.number(relations).await, 0);
     let unban = sets(&room, "m.room.member", BOB, json!({"membership": "leave"}));
     let unban = server.accepted(&world.write_room(&unban).await).await;
     let mut remote = remote_of(&world, &room, unban.seq).await;
@@ -281,6 +285,7 @@ async fn soft_failed_message_is_shown_when_the_current_state_allows_it() {
     assert_eq!((found.standing(), found.rule.as_str()), (EventStanding::Accepted, ""));
     let again = reprocess(&server, event(&soft_failed)).await.expect("a repeat changes nothing");
     assert_eq!(again.seq, shown.seq);
+    assert_eq!(world.number(relations).await, 1);
     // The front and the state are what they were.
     assert_eq!(extremities(&server, &room).await.forward.len(), 1);
     assert!(verify(&server, &room).await.agrees);

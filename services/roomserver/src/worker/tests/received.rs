@@ -13,17 +13,20 @@ use plexus_proto::{
         pdu::Kind,
     },
     room::v1::{
-        CheckVisibilityRequest, Direction, GetBackfillRequest, GetFrontRequest, GetMissingEventsRequest,
-        GetStateDeltaRequest, ListJoinedServersRequest, ListTimelineRequest, StreamStateAtRequest,
-        StreamStateDeltaRequest, check_visibility_request::Reader,
-        room_graph_service_client::RoomGraphServiceClient, room_query_service_client::RoomQueryServiceClient,
+        CheckVisibilityRequest, Direction, FindEventByTimeRequest, GetAggregationsRequest,
+        GetBackfillRequest, GetFrontRequest, GetMissingEventsRequest, GetStateDeltaRequest,
+        ListJoinedServersRequest, ListRelationsRequest, ListThreadsRequest, ListTimelineRequest,
+        StreamStateAtRequest, StreamStateDeltaRequest, check_visibility_request::Reader,
+        room_graph_service_client::RoomGraphServiceClient,
+        room_history_service_client::RoomHistoryServiceClient,
+        room_query_service_client::RoomQueryServiceClient,
         room_stream_service_client::RoomStreamServiceClient,
     },
 };
 use ruma::{OwnedEventId, RoomId, RoomVersionId, UserId};
 use serde_json::{Value, json};
 
-use super::fixture::{ALICE, Server, World, Written, message, public_room, room_record};
+use super::fixture::{ALICE, Server, World, Written, intent, message, public_room, room_record};
 
 pub(super) const BOB: &str = "@bob:b.example";
 const TS: i64 = 1_700_000_000_000;
@@ -412,8 +415,10 @@ async fn history_from_before_the_join_is_paged() {
     let (mut remote, events) = far_room(3);
     let room = remote.room.clone();
     let before = remote.clone();
-    let old: Vec<(String, Bytes)> =
-        (0..6).map(|n| remote.build(CREATOR, "m.room.message", None, json!({"body": n}))).collect();
+    let mut old = vec![remote.build(CREATOR, "m.room.message", None, json!({"body": "a thread begins"}))];
+    let root = old[0].0.clone();
+    let reply = related("m.thread", &root);
+    old.extend((1..6).map(|_| remote.build(CREATOR, "m.room.message", None, reply.clone())));
     let told = tell_state(&world, &server, &remote, 1, &events).await;
     let (_, join) = remote.build(ALICE, "m.room.member", Some(ALICE), json!({"membership": "join"}));
     let join = with_state(&join, Kind::New, Some(told));
@@ -436,12 +441,98 @@ async fn history_from_before_the_join_is_paged() {
     }
     let mut expected: Vec<(i64, String)> =
         old.iter().map(|(id, _)| id.clone()).zip(-6..).map(|(id, n)| (n, id)).collect();
+    let mut replies: Vec<String> = old[1..].iter().map(|(id, _)| id.clone()).collect();
     expected.push((joined.seq.cast_signed(), joined.event_id));
-    expected.push((hello.seq.cast_signed(), hello.event_id));
+    expected.push((hello.seq.cast_signed(), hello.event_id.clone()));
     assert_eq!(timeline(&server, &room, Direction::Forward).await, expected);
     expected.reverse();
     assert_eq!(timeline(&server, &room, Direction::Backward).await, expected);
+
+    // Relations are paged likewise, and a thread whose replies all lie there is listed where the latest of them is.
+    let mut history = RoomHistoryServiceClient::new(server.channel.clone());
+    assert_eq!(threads(&server, &room).await, [(root.clone(), replies[4].clone(), 5)]);
+    let second = intent(ALICE, "m.room.message", None, related("m.thread", &hello.event_id));
+    let second = room_record(&room, Body::Intent(second));
+    let second = server.accepted(&world.write_room(&second).await).await.event_id;
+    assert_eq!(
+        threads(&server, &room).await,
+        [(hello.event_id, second, 1), (root.clone(), replies[4].clone(), 5)]
+    );
+    assert_eq!(relations(&server, &room, &root, Direction::Forward).await, replies);
+    let last = room_record(&room, Body::Intent(intent(ALICE, "m.room.message", None, reply)));
+    replies.push(server.accepted(&world.write_room(&last).await).await.event_id);
+    assert_eq!(threads(&server, &room).await[0], (root.clone(), replies[5].clone(), 6));
+    replies.reverse();
+    assert_eq!(relations(&server, &room, &root, Direction::Backward).await, replies);
+    let oldest = FindEventByTimeRequest {
+        room_id: room.clone(),
+        viewer: ALICE.to_owned(),
+        ts: serde_json::from_slice::<Value>(&old[0].1).expect("JSON")["origin_server_ts"]
+            .as_i64()
+            .expect("a time"),
+        direction: Direction::Forward.into(),
+    };
+    let found = history.find_event_by_time(oldest).await.expect("answers").into_inner();
+    assert_eq!(found.event_id, root);
     server.stop().await;
+}
+
+fn related(rel_type: &str, event_id: &str) -> Value {
+    json!({"body": "related", "m.relates_to": {"rel_type": rel_type, "event_id": event_id}})
+}
+
+/// What relates to an event, two at a time.
+async fn relations(server: &Server, room: &str, event_id: &str, direction: Direction) -> Vec<String> {
+    let (mut events, mut from) = (Vec::new(), None);
+    loop {
+        let request = ListRelationsRequest {
+            room_id: room.to_owned(),
+            viewer: ALICE.to_owned(),
+            event_id: event_id.to_owned(),
+            direction: direction.into(),
+            from,
+            limit: 2,
+            ..ListRelationsRequest::default()
+        };
+        let page = RoomHistoryServiceClient::new(server.channel.clone()).list_relations(request).await;
+        let page = page.expect("answers").into_inner();
+        events.extend(page.events.into_iter().map(|event| event.event_id));
+        if page.next.is_none() {
+            return events;
+        }
+        from = page.next;
+    }
+}
+
+/// Roots of threads, one at a time, each with the latest reply and their count.
+async fn threads(server: &Server, room: &str) -> Vec<(String, String, u64)> {
+    let (mut told, mut from) = (Vec::new(), None);
+    let mut history = RoomHistoryServiceClient::new(server.channel.clone());
+    loop {
+        let request = ListThreadsRequest {
+            room_id: room.to_owned(),
+            viewer: ALICE.to_owned(),
+            from,
+            limit: 1,
+            ..ListThreadsRequest::default()
+        };
+        let page = history.list_threads(request).await.expect("answers").into_inner();
+        for root in page.roots {
+            let asked = GetAggregationsRequest {
+                room_id: room.to_owned(),
+                viewer: ALICE.to_owned(),
+                event_ids: vec![root.event_id.clone()],
+                ..GetAggregationsRequest::default()
+            };
+            let found = history.get_aggregations(asked).await.expect("answers").into_inner().aggregations;
+            let thread = found[0].thread.clone().expect("a thread");
+            told.push((root.event_id, thread.latest.expect("a reply").event_id, thread.count));
+        }
+        if page.next.is_none() {
+            return told;
+        }
+        from = page.next;
+    }
 }
 
 /// A room that everybody here has left is joined again, and much has changed meanwhile.
