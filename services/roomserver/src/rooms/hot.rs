@@ -19,8 +19,11 @@ use super::{
     trie::Key,
 };
 
-/// Most state entries kept.
+/// Most state entries kept, beside those that stay, and most bytes of all of them.
 const MAX_ENTRIES: usize = 256;
+const MAX_BYTES: usize = 1024 * 1024;
+/// About how many bytes an entry, or a verdict, takes beside what it says.
+const OVERHEAD: usize = 512;
 /// Most senders whose verdicts are kept.
 const MAX_SENDERS: usize = 256;
 /// Most event types for which a sender's verdicts are kept.
@@ -34,6 +37,8 @@ pub(super) struct StateEvent {
     pub(super) auth_generation: i32,
     pub(super) seq: i64,
     pub(super) pdu: Pdu,
+    /// Bytes of its JSON.
+    size: usize,
     /// `membership` of a member event.
     pub(super) membership: Option<String>,
     /// What an `m.room.history_visibility` event sets.
@@ -60,6 +65,7 @@ impl StateEvent {
             auth_generation: event.auth_generation,
             seq: event.seq.unwrap_or(0),
             pdu,
+            size: event.json.len(),
             membership,
             visibility: visibility_from_str(visibility.as_deref()),
         })
@@ -95,6 +101,9 @@ pub(super) struct Hot {
     entries: HashMap<Key, Option<Arc<StateEvent>>>,
     order: VecDeque<Key>,
     allowed: HashMap<Authority, Vec<Box<str>>>,
+    /// Bytes of entries, and of verdicts.
+    entry_bytes: usize,
+    verdict_bytes: usize,
 }
 
 impl Hot {
@@ -105,15 +114,24 @@ impl Hot {
 
     /// Keeps an entry. One that nearly every input asks for stays; the others make place for each other.
     pub(super) fn put(&mut self, key: Key, event: Option<Arc<StateEvent>>, stays: bool) {
-        if self.entries.insert(key, event).is_some() || stays {
-            return;
+        self.entry_bytes += size(event.as_deref());
+        match self.entries.insert(key, event) {
+            Some(old) => self.entry_bytes -= size(old.as_deref()),
+            None if stays => {}
+            None => self.order.push_back(key),
         }
-        self.order.push_back(key);
-        if self.order.len() > MAX_ENTRIES
+        while (self.order.len() > MAX_ENTRIES || self.entry_bytes > MAX_BYTES)
             && let Some(oldest) = self.order.pop_front()
         {
-            self.entries.remove(&oldest);
+            if let Some(event) = self.entries.remove(&oldest) {
+                self.entry_bytes -= size(event.as_deref());
+            }
         }
+    }
+
+    /// About how many bytes this takes.
+    pub(super) fn bytes(&self) -> usize {
+        self.entry_bytes + self.verdict_bytes
     }
 
     /// Whether messages of this type are known to be allowed.
@@ -123,17 +141,99 @@ impl Hot {
 
     pub(super) fn allow(&mut self, authority: Authority, event_type: &str) {
         if self.allowed.len() >= MAX_SENDERS && !self.allowed.contains_key(&authority) {
-            self.allowed.clear();
+            self.forget_verdicts();
         }
         let types = self.allowed.entry(authority).or_default();
         if types.len() >= MAX_TYPES {
+            self.verdict_bytes -= types.iter().map(|known| known.len() + OVERHEAD).sum::<usize>();
             types.clear();
         }
         types.push(event_type.into());
+        self.verdict_bytes += event_type.len() + OVERHEAD;
     }
 
     /// Forgets all verdicts: an event behind them was redacted, and so has changed without changing its ID.
     pub(super) fn forget_verdicts(&mut self) {
         self.allowed.clear();
+        self.verdict_bytes = 0;
+    }
+}
+
+/// About how many bytes an entry takes.
+fn size(event: Option<&StateEvent>) -> usize {
+    OVERHEAD + event.map_or(0, |event| event.size)
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use ruma::{event_id, user_id};
+    use serde_json::json;
+
+    use super::{super::ids::RoomNid, *};
+
+    fn state_event(text: &str) -> Arc<StateEvent> {
+        let json = json!({
+            "type": "org.example.state", "state_key": "", "sender": "@alice:example.org", "room_id": "!r:example.org",
+            "content": { "text": text }, "origin_server_ts": 1, "depth": 1, "prev_events": [], "auth_events": [],
+            "hashes": { "sha256": "" }, "signatures": {},
+        });
+        let event = StoredEvent {
+            nid: EventNid(1),
+            event_id: event_id!("$event").to_owned(),
+            room_nid: RoomNid(1),
+            event_type: "org.example.state".to_owned(),
+            state_key: Some(String::new()),
+            sender: user_id!("@alice:example.org").to_owned(),
+            depth: 1,
+            flags: 0,
+            auth_generation: 1,
+            members_root: None,
+            other_root: None,
+            seq: Some(1),
+            origin_server_ts: 1,
+            auth_nids: Vec::new(),
+            prev_nids: Vec::new(),
+            replaces_nid: None,
+            json: Bytes::from(json.to_string()),
+        };
+        Arc::new(StateEvent::parse(&event).unwrap())
+    }
+
+    #[test]
+    fn entries_are_bounded_by_number_and_by_bytes() {
+        let mut hot = Hot::default();
+        hot.put(Key(0), Some(state_event("stays")), true);
+        for key in 1..2000 {
+            hot.put(Key(key), None, false);
+        }
+        assert_eq!(hot.entries.len(), MAX_ENTRIES + 1);
+        let large = state_event(&"x".repeat(60_000));
+        for key in 5000..5100 {
+            hot.put(Key(key), Some(Arc::clone(&large)), false);
+            assert!(hot.bytes() <= MAX_BYTES);
+        }
+        // The latest are there, and what stays.
+        assert!(hot.get(Key(5099)).is_some() && hot.get(Key(5090)).is_some() && hot.get(Key(0)).is_some());
+        // In place of a large one a small one, and the other way round.
+        hot.put(Key(5099), None, false);
+        hot.put(Key(5099), Some(large), false);
+        assert_eq!(hot.bytes(), hot.entries.values().map(|event| size(event.as_deref())).sum::<usize>());
+    }
+
+    #[test]
+    fn bytes_of_verdicts_are_counted() {
+        let mut hot = Hot::default();
+        for sender in 0..1000 {
+            let authority =
+                Authority { create: EventNid(1), power_levels: None, sender_member: EventNid(sender) };
+            for event_type in 0..40 {
+                hot.allow(authority, &format!("org.example.{event_type}"));
+            }
+        }
+        let held = hot.allowed.values().flatten().map(|known| known.len() + OVERHEAD).sum::<usize>();
+        assert_eq!(hot.bytes(), held);
+        hot.forget_verdicts();
+        assert_eq!(hot.bytes(), 0);
     }
 }

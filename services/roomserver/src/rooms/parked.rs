@@ -58,6 +58,14 @@ impl Parked {
         self.entries.as_mut()
     }
 
+    /// About how many bytes of them are in memory.
+    pub(super) fn loaded_bytes(&self) -> usize {
+        /// Of an event, and of one that it waits for.
+        const BYTES: (usize, usize) = (256, 128);
+        let entries = self.entries.iter().flat_map(|entries| entries.values());
+        entries.map(|entry| BYTES.0 + BYTES.1 * entry.missing.len()).sum()
+    }
+
     /// Takes over what was loaded.
     pub(super) fn set(&mut self, entries: Arc<ParkedEntries>) {
         self.entries = Some(entries);

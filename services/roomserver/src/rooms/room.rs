@@ -156,6 +156,16 @@ impl Room {
         &self.inner.identity.room_id
     }
 
+    /// About how many bytes of it are in memory. Looks at every node that is.
+    pub(crate) fn loaded_bytes(&self) -> usize {
+        let Inner { members, other, parked, hot, .. } = self.inner.as_ref();
+        size_of::<Inner>()
+            + members.loaded_bytes()
+            + other.loaded_bytes()
+            + parked.loaded_bytes()
+            + hot.bytes()
+    }
+
     /// Whether the room is only being joined: its state has begun to arrive, and nobody here is in it yet.
     pub(crate) fn is_incipient(&self) -> bool {
         self.inner.latest.is_empty()

@@ -99,6 +99,11 @@ impl Link {
         Self { nid, node: OnceLock::from(node) }
     }
 
+    /// About how many bytes the node and those under it take, as far as they are in memory.
+    fn loaded_bytes(&self) -> usize {
+        self.node.get().map_or(0, |node| node.loaded_bytes())
+    }
+
     fn load(&self, nodes: &impl Nodes) -> Result<&Arc<Node>, Missing> {
         if let Some(node) = self.node.get() {
             return Ok(node);
@@ -133,6 +138,11 @@ impl Trie {
     /// Hash of the entries: equal if and only if these are. `None` if there are none.
     pub(crate) fn hash(&self, nodes: &impl Nodes) -> Result<Option<u128>, Missing> {
         self.root.as_ref().map(|root| Ok(root.load(nodes)?.hash())).transpose()
+    }
+
+    /// About how many bytes of it are in memory.
+    pub(crate) fn loaded_bytes(&self) -> usize {
+        self.root.as_ref().map_or(0, Link::loaded_bytes)
     }
 
     /// Number of entries.

@@ -52,6 +52,18 @@ pub(super) struct Child {
 }
 
 impl Node {
+    /// About how many bytes it takes, with the nodes under it that are in memory.
+    pub(super) fn loaded_bytes(&self) -> usize {
+        let body = match &self.body {
+            Body::Leaf(entries) => size_of_val(entries.as_slice()),
+            Body::Inner(children) => {
+                let under = children.list.iter().map(|child| child.link.loaded_bytes());
+                size_of_val(children.list.as_slice()) + under.sum::<usize>()
+            }
+        };
+        size_of::<Self>() + body
+    }
+
     /// Makes a leaf of entries sorted by key.
     pub(super) fn leaf(entries: Vec<(Key, EventNid)>) -> Self {
         let mut hasher = Sha256::new();

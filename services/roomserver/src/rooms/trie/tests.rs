@@ -229,3 +229,20 @@ fn keys_do_not_run_together() {
     assert_ne!(Key::of("ab", "c"), Key::of("a", "bc"));
     assert_ne!(Key::of("a", ""), Key::of("", "a"));
 }
+
+#[test]
+fn bytes_count_what_is_in_memory() {
+    let entries: BTreeMap<Key, Option<EventNid>> =
+        (0..5000).map(|n| (Key::of("m.room.member", &format!("@user{n}:x")), Some(EventNid(n)))).collect();
+    let mut maker = Maker::new();
+    let trie = maker.change_many(&Trie::default(), &entries);
+    assert_eq!(trie.loaded_bytes(), 0);
+    let mut before = 0;
+    for key in entries.keys() {
+        trie.get(*key, &maker.stored).unwrap();
+        assert!(trie.loaded_bytes() >= before);
+        before = trie.loaded_bytes();
+    }
+    // An entry takes 32 bytes in its leaf; here a leaf of one or two takes as much again, and as much in its parent.
+    assert!((5000 * 64..5000 * 256).contains(&before), "{before}");
+}
