@@ -63,7 +63,7 @@ fn room_in(partitions: std::ops::Range<u32>) -> (String, InputRoomEvent) {
     rooms.find(|(room_id, _)| partitions.contains(&partition_of(room_id))).expect("rooms spread")
 }
 
-/// What a room server at http://reborn leaves when it is killed: rooms of several partitions, all of them its own, and a
+/// What a room server, `http://reborn`, leaves when it is killed: rooms of several partitions, all its own, and a
 /// membership that lives on, so that the group goes on to give it half of them.
 async fn killed_before(world: &World) -> ([(String, InputRoomEvent); 3], JoinHandle<()>) {
     let first = world.start().await;
