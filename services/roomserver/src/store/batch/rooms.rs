@@ -48,8 +48,10 @@ pub(crate) struct RoomRows {
 struct Membership {
     row: MemberRow,
     forgotten: bool,
-    /// Where the batch changed it more than once: where the last one began.
-    since: Option<i64>,
+    /// Where it began, as far as the batch knows: events that say the same again leave that alone.
+    began: i64,
+    /// Whether the batch saw it begin. Else it may have been the same before the batch.
+    seen: bool,
 }
 
 impl RoomRows {
@@ -137,10 +139,11 @@ impl RoomRows {
         for member in members {
             let key = (member.room_nid, member.user_id.clone());
             self.forgotten.shift_remove(&key);
-            let since = self.members.get(&key).and_then(|before| {
-                if before.row.membership == member.membership { before.since } else { Some(member.seq) }
-            });
-            self.members.insert(key, Membership { row: member, forgotten: false, since });
+            let (began, seen) = match self.members.get(&key) {
+                Some(before) if before.row.membership == member.membership => (before.began, before.seen),
+                before => (member.seq, before.is_some()),
+            };
+            self.members.insert(key, Membership { row: member, forgotten: false, began, seen });
         }
         for key in forgotten {
             match self.members.get_mut(&key) {
@@ -341,7 +344,8 @@ impl RoomRows {
                     event_nid: rows().map(|row| row.event_nid.0).collect(),
                     seq: rows().map(|row| row.seq).collect(),
                     forgotten: self.members.values().map(|member| member.forgotten).collect(),
-                    since_seq: self.members.values().map(|member| member.since).collect(),
+                    began: self.members.values().map(|member| member.began).collect(),
+                    seen: self.members.values().map(|member| member.seen).collect(),
                     lifetime: PhantomData,
                 },
             );
@@ -595,12 +599,13 @@ statement! {
         event_nid: Array<Int8> => Vec<i64>,
         seq: Array<Int8> => Vec<i64>,
         forgotten: Array<Bool> => Vec<bool>,
-        since_seq: Array<Nullable<Int8>> => Vec<Option<i64>>,
+        began: Array<Int8> => Vec<i64>,
+        seen: Array<Bool> => Vec<bool>,
     }
     "INSERT INTO current_members (room_nid, user_id, membership, event_nid, seq, forgotten, since_seq) \
-     SELECT v.room_nid, v.user_id, v.membership, v.event_nid, v.seq, v.forgotten, coalesce(v.since_seq, \
-     CASE WHEN m.membership = v.membership THEN m.since_seq ELSE v.seq END) FROM unnest(",
-    ") AS v(room_nid, user_id, membership, event_nid, seq, forgotten, since_seq) \
+     SELECT v.room_nid, v.user_id, v.membership, v.event_nid, v.seq, v.forgotten, \
+     CASE WHEN m.membership = v.membership AND NOT v.seen THEN m.since_seq ELSE v.began END FROM unnest(",
+    ") AS v(room_nid, user_id, membership, event_nid, seq, forgotten, began, seen) \
      LEFT JOIN current_members AS m ON m.room_nid = v.room_nid AND m.user_id = v.user_id \
      ON CONFLICT (room_nid, user_id) DO UPDATE SET membership = excluded.membership, \
      event_nid = excluded.event_nid, seq = excluded.seq, forgotten = excluded.forgotten, \

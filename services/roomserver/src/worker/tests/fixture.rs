@@ -34,6 +34,10 @@ use crate::{Deps, RoomServer, start, store};
 pub(super) const ALICE: &str = "@alice:example.org";
 pub(super) const BOB: &str = "@bob:example.org";
 
+/// Connections to this database that wait for a lock.
+pub(super) const HELD_UP: &str =
+    "FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
+
 /// A database and a log.
 pub(super) struct World {
     pub(super) url: String,
@@ -99,6 +103,21 @@ impl World {
 
     pub(super) async fn sql(&self, sql: &str) {
         self.connect().await.batch_execute(sql).await.expect("SQL holds");
+    }
+
+    /// Locks the positions of partitions: until the transaction ends, no batch is committed and no partition claimed.
+    pub(super) async fn hold_up(&self) -> AsyncPgConnection {
+        let mut conn = self.connect().await;
+        conn.batch_execute("BEGIN; LOCK TABLE partition_state").await.expect("nobody else has it");
+        conn
+    }
+
+    /// Waits until somebody waits for a lock.
+    pub(super) async fn until_held_up(&self) {
+        let waiting = format!("SELECT count(*) {HELD_UP}");
+        while self.number(&waiting).await == 0 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
     }
 
     /// The only number that a query returns.

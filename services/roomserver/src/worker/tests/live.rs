@@ -1,5 +1,6 @@
 //! Receipts, push rules and tags: facts like all others, over a restart.
 
+use diesel_async::SimpleAsyncConnection as _;
 use plexus_log::partition_of;
 use plexus_proto::{
     common::v1::ErrorReason,
@@ -111,17 +112,34 @@ async fn a_membership_lasts_as_long_as_nothing_else_takes_its_place() {
     assert_eq!(since().await, ("join".to_owned(), joined));
     let left = become_("leave", "Bobby").await;
     assert_eq!(since().await, ("leave".to_owned(), left));
-    // All in one batch, as far as the worker takes them so.
-    let mut written = Vec::new();
-    for membership in ["join", "leave", "join", "join"] {
-        written.push(world.write_room(&member(&room_id, membership, membership)).await);
-    }
-    // The last changes nothing but is an event all the same.
-    let mut seqs = Vec::new();
-    for written in &written {
-        seqs.push(server.accepted(written).await.seq);
-    }
-    assert_eq!(since().await, ("join".to_owned(), seqs[2]));
+
+    // Several in one batch: what is written while another batch is being committed.
+    let in_one_batch = async |changes: &[(&str, &str)]| {
+        let mut blocking = world.hold_up().await;
+        let before = world.write_room(&message(&room_id, ALICE, "before")).await;
+        world.until_held_up().await;
+        let mut written = Vec::new();
+        for (membership, name) in changes {
+            written.push(world.write_room(&member(&room_id, membership, name)).await);
+        }
+        blocking.batch_execute("COMMIT").await.expect("it still has the table");
+        server.accepted(&before).await;
+        let mut seqs = Vec::new();
+        for written in &written {
+            seqs.push(server.accepted(written).await.seq);
+        }
+        seqs
+    };
+    let seqs = in_one_batch(&[("join", "a"), ("join", "b"), ("join", "c")]).await;
+    let joined = seqs[0];
+    assert_eq!(since().await, ("join".to_owned(), joined));
+    in_one_batch(&[("join", "d"), ("join", "e")]).await;
+    assert_eq!(since().await, ("join".to_owned(), joined));
+    let seqs = in_one_batch(&[("leave", "e"), ("join", "f"), ("join", "g")]).await;
+    assert_eq!(since().await, ("join".to_owned(), seqs[1]));
+    let seqs = in_one_batch(&[("leave", "g"), ("join", "h"), ("leave", "h")]).await;
+    assert_eq!(since().await, ("leave".to_owned(), seqs[2]));
+    server.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

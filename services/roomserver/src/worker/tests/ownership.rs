@@ -8,7 +8,7 @@ use plexus_proto::{common::v1::ErrorReason, input::v1::verdict::Outcome, log::v1
 use plexus_service::refusal::{metadata_of, reason_of};
 use tokio::task::JoinHandle;
 
-use super::fixture::{ALICE, Server, World, Written, message, public_room};
+use super::fixture::{ALICE, HELD_UP, Server, World, Written, message, public_room};
 use crate::worker::GROUP;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -82,15 +82,11 @@ async fn what_was_left_behind_is_taken_up_even_if_the_group_speaks_first() {
     let world = World::new().await;
     let (rooms, _dead) = killed_before(&world).await;
     // Nobody can look into the database, and whoever tries is cut off when the group has had time to speak.
-    let mut blocking = world.connect().await;
-    blocking.batch_execute("BEGIN; LOCK TABLE partition_state").await.expect("nobody else has it");
-    let looking = "FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
+    let mut blocking = world.hold_up().await;
     let cut_off = async {
-        while world.number(&format!("SELECT count(*) {looking}")).await == 0 {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
+        world.until_held_up().await;
         tokio::time::sleep(Duration::from_millis(500)).await;
-        world.sql(&format!("SELECT pg_terminate_backend(pid) {looking}")).await;
+        world.sql(&format!("SELECT pg_terminate_backend(pid) {HELD_UP}")).await;
         tokio::time::sleep(Duration::from_millis(500)).await;
         blocking.batch_execute("COMMIT").await.expect("it still has the table");
     };
