@@ -11,13 +11,13 @@ use tokio::{sync::oneshot, time::timeout};
 use crate::world::{World, soon};
 
 /// A member that does as it is told.
-struct Member {
-    ownership: Ownership,
-    owned: BTreeSet<u32>,
+pub(crate) struct Member {
+    pub(crate) ownership: Ownership,
+    pub(crate) owned: BTreeSet<u32>,
 }
 
 impl Member {
-    fn new(ownership: Ownership) -> Self {
+    pub(crate) fn new(ownership: Ownership) -> Self {
         Self { ownership, owned: BTreeSet::new() }
     }
 
@@ -40,7 +40,19 @@ impl Member {
         }
     }
 
-    async fn reaches(&mut self, count: u32) {
+    /// Takes events until there is a loss; returns its receipt.
+    pub(crate) async fn loses(&mut self) -> oneshot::Sender<()> {
+        soon("a loss", async {
+            loop {
+                if let Some(done) = self.step().await {
+                    break done;
+                }
+            }
+        })
+        .await
+    }
+
+    pub(crate) async fn reaches(&mut self, count: u32) {
         soon("the member's share", async {
             while self.owned.len() != count as usize {
                 drop(self.step().await);
@@ -68,11 +80,7 @@ pub(crate) async fn first_member_owns_everything(world: World) {
 
 pub(crate) async fn second_member_gets_its_share_after_the_drain(world: World) {
     let (mut first, mut second) = two_members(&world).await;
-    let done = loop {
-        if let Some(done) = soon("a loss", first.step()).await {
-            break done;
-        }
-    };
+    let done = first.loses().await;
     let kept = first.owned.clone();
     assert_eq!(kept.len(), 32);
     // As long as the first drains, the second has nothing.

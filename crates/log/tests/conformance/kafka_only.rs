@@ -11,13 +11,14 @@ use std::{
 };
 
 use plexus_log::{
-    InputRoom, LogError, Ownership, OwnershipEvent, PARTITIONS, StartAt, Watermarks,
+    InputRoom, LogError, OwnershipEvent, PARTITIONS, StartAt, Watermarks,
     kafka::{self, KafkaConfig},
     partition_of,
 };
 
 use crate::{
     broker::{Broker, delete_topic},
+    groups::Member,
     world::{World, config, number_of, read_numbers, record, rooms, shared_broker, soon},
 };
 
@@ -184,8 +185,8 @@ async fn topic_deleted_and_made_again_is_read_from_its_start() {
 async fn partitions_of_a_killed_member_move_in_time() {
     let config = config(shared_broker());
     let world = World::at(config.clone()).await;
-    let mut ownership = world.log.join_group::<InputRoom>("workers").unwrap();
-    let mut owned = all_partitions(&mut ownership).await;
+    let mut member = Member::new(world.log.join_group::<InputRoom>("workers").unwrap());
+    member.reaches(PARTITIONS).await;
     // A whole process: only so does nobody say goodbye to the group. It comes when we have everything: of two that join
     // at once each may get its half in the first round, and nobody has anything to lose.
     let mut process = tokio::process::Command::new(std::env::current_exe().unwrap())
@@ -195,28 +196,14 @@ async fn partitions_of_a_killed_member_move_in_time() {
         .kill_on_drop(true)
         .spawn()
         .unwrap();
-    let mut was_shared = false;
-    let mut killed = None;
-    soon("all partitions after the kill", async {
-        while !was_shared || owned.len() != PARTITIONS as usize {
-            match ownership.next().await.unwrap() {
-                OwnershipEvent::Gained(partitions) => owned.extend(partitions),
-                OwnershipEvent::Expired(partitions) => panic!("the membership expired with {partitions:?}"),
-                OwnershipEvent::Lost { partitions, done } => {
-                    drop(done);
-                    owned.retain(|partition| !partitions.contains(partition));
-                    assert_eq!(owned.len(), 32);
-                    was_shared = true;
-                    // Long enough for the other to have taken its share.
-                    tokio::time::sleep(Duration::from_secs(2)).await;
-                    process.kill().await.unwrap();
-                    killed = Some(Instant::now());
-                }
-            }
-        }
-    })
-    .await;
-    let took = killed.unwrap().elapsed();
+    drop(member.loses().await);
+    assert_eq!(member.owned.len(), 32);
+    // Long enough for the other to have taken its share.
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    process.kill().await.unwrap();
+    let killed = Instant::now();
+    member.reaches(PARTITIONS).await;
+    let took = killed.elapsed();
     println!("partitions moved after {took:?}");
     assert!(took < Duration::from_secs(10), "partitions moved after {took:?}");
     delete_topic(&config).await;
@@ -226,28 +213,20 @@ async fn partitions_of_a_killed_member_move_in_time() {
 async fn membership_that_expires_is_told_apart_from_a_loss() {
     let mut broker = Broker::start().await;
     let world = World::at(config(broker.address())).await;
-    let mut ownership = world.log.join_group::<InputRoom>("workers").unwrap();
-    all_partitions(&mut ownership).await;
+    let mut member = Member::new(world.log.join_group::<InputRoom>("workers").unwrap());
+    member.reaches(PARTITIONS).await;
+    let next = async |member: &mut Member| soon("an event", member.ownership.next()).await.unwrap();
     broker.kill().await;
-    match soon("an event", ownership.next()).await.unwrap() {
-        OwnershipEvent::Expired(partitions) => assert_eq!(partitions.len(), PARTITIONS as usize),
+    match next(&mut member).await {
+        OwnershipEvent::Expired(partitions) => assert_eq!(partitions.len(), member.owned.len()),
         other => panic!("{other:?}"),
     }
     broker.run().await;
     // The group begins anew with us.
-    all_partitions(&mut ownership).await;
-}
-
-/// Waits until the only member of a group has all partitions, and returns them.
-async fn all_partitions(ownership: &mut Ownership) -> HashSet<u32> {
-    let mut owned = HashSet::new();
-    while owned.len() < PARTITIONS as usize {
-        match soon("an event", ownership.next()).await.unwrap() {
-            OwnershipEvent::Gained(partitions) => owned.extend(partitions),
-            other => panic!("{other:?}"),
-        }
+    match next(&mut member).await {
+        OwnershipEvent::Gained(partitions) => assert_eq!(partitions.len(), member.owned.len()),
+        other => panic!("{other:?}"),
     }
-    owned
 }
 
 /// Tells the process of a member which topics to use.
