@@ -25,6 +25,30 @@ impl StoredEvent {
     pub(crate) fn lacks(&self, flags: i32) -> bool {
         self.flags & flags == 0
     }
+
+    /// An event of a room, of which a test wants no more than this.
+    #[cfg(test)]
+    pub(crate) fn sample(event_type: &str, state_key: Option<&str>, json: String) -> Self {
+        Self {
+            nid: EventNid(1),
+            event_id: ruma::event_id!("$event").to_owned(),
+            room_nid: RoomNid(1),
+            event_type: event_type.to_owned(),
+            state_key: state_key.map(ToOwned::to_owned),
+            sender: ruma::user_id!("@alice:example.org").to_owned(),
+            depth: 1,
+            flags: 0,
+            auth_generation: 1,
+            members_root: None,
+            other_root: None,
+            seq: Some(1),
+            origin_server_ts: 1,
+            auth_nids: Vec::new(),
+            prev_nids: Vec::new(),
+            replaces_nid: None,
+            json: json.into(),
+        }
+    }
 }
 
 /// An event as stored, loaded for a batch.

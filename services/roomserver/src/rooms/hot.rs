@@ -101,9 +101,7 @@ pub(super) struct Hot {
     entries: HashMap<Key, Option<Arc<StateEvent>>>,
     order: VecDeque<Key>,
     allowed: HashMap<Authority, Vec<Box<str>>>,
-    /// Bytes of entries, and of verdicts.
     entry_bytes: usize,
-    verdict_bytes: usize,
 }
 
 impl Hot {
@@ -131,7 +129,8 @@ impl Hot {
 
     /// About how many bytes this takes.
     pub(super) fn bytes(&self) -> usize {
-        self.entry_bytes + self.verdict_bytes
+        let verdicts = self.allowed.values().flatten().map(|event_type| event_type.len() + OVERHEAD);
+        self.entry_bytes + verdicts.sum::<usize>()
     }
 
     /// Whether messages of this type are known to be allowed.
@@ -145,17 +144,14 @@ impl Hot {
         }
         let types = self.allowed.entry(authority).or_default();
         if types.len() >= MAX_TYPES {
-            self.verdict_bytes -= types.iter().map(|known| known.len() + OVERHEAD).sum::<usize>();
             types.clear();
         }
         types.push(event_type.into());
-        self.verdict_bytes += event_type.len() + OVERHEAD;
     }
 
     /// Forgets all verdicts: an event behind them was redacted, and so has changed without changing its ID.
     pub(super) fn forget_verdicts(&mut self) {
         self.allowed.clear();
-        self.verdict_bytes = 0;
     }
 }
 
@@ -166,11 +162,9 @@ fn size(event: Option<&StateEvent>) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use bytes::Bytes;
-    use ruma::{event_id, user_id};
     use serde_json::json;
 
-    use super::{super::ids::RoomNid, *};
+    use super::*;
 
     fn state_event(text: &str) -> Arc<StateEvent> {
         let json = json!({
@@ -178,25 +172,7 @@ mod tests {
             "content": { "text": text }, "origin_server_ts": 1, "depth": 1, "prev_events": [], "auth_events": [],
             "hashes": { "sha256": "" }, "signatures": {},
         });
-        let event = StoredEvent {
-            nid: EventNid(1),
-            event_id: event_id!("$event").to_owned(),
-            room_nid: RoomNid(1),
-            event_type: "org.example.state".to_owned(),
-            state_key: Some(String::new()),
-            sender: user_id!("@alice:example.org").to_owned(),
-            depth: 1,
-            flags: 0,
-            auth_generation: 1,
-            members_root: None,
-            other_root: None,
-            seq: Some(1),
-            origin_server_ts: 1,
-            auth_nids: Vec::new(),
-            prev_nids: Vec::new(),
-            replaces_nid: None,
-            json: Bytes::from(json.to_string()),
-        };
+        let event = StoredEvent::sample("org.example.state", Some(""), json.to_string());
         Arc::new(StateEvent::parse(&event).unwrap())
     }
 

@@ -190,33 +190,13 @@ statement! {
 
 #[cfg(test)]
 mod tests {
-    use bytes::Bytes;
-    use ruma::{event_id, user_id};
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::rooms::{EventNid, RoomNid};
 
     fn relation(event_type: &str, state_key: Option<&str>, content: Value) -> Option<Relation> {
-        Relation::of(&StoredEvent {
-            nid: EventNid(1),
-            event_id: event_id!("$child").to_owned(),
-            room_nid: RoomNid(1),
-            event_type: event_type.to_owned(),
-            state_key: state_key.map(ToOwned::to_owned),
-            sender: user_id!("@alice:example.org").to_owned(),
-            depth: 1,
-            flags: 0,
-            auth_generation: 1,
-            members_root: None,
-            other_root: None,
-            seq: Some(1),
-            origin_server_ts: 1,
-            auth_nids: Vec::new(),
-            prev_nids: Vec::new(),
-            replaces_nid: None,
-            json: Bytes::from(json!({ "content": content }).to_string()),
-        })
+        let json = json!({ "content": content }).to_string();
+        Relation::of(&StoredEvent::sample(event_type, state_key, json))
     }
 
     fn related(rel_type: &str, more: Value) -> Value {

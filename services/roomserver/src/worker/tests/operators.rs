@@ -18,7 +18,7 @@ use crate::store::purge;
 
 use super::{
     fixture::{ALICE, Server, World, intent, message, public_room, room_record},
-    received::{BOB, record, remote_of},
+    received::{BOB, record, related, remote_of},
 };
 
 async fn explain(server: &Server, event_id: &str) -> ExplainEventResponse {
@@ -81,9 +81,7 @@ async fn story() -> Story {
     // Bob is banned, and sends as if he did not know.
     let ban = sets(&room, "m.room.member", BOB, json!({"membership": "ban"}));
     server.accepted(&world.write_room(&ban).await).await;
-    let still_here =
-        json!({"body": "still here", "m.relates_to": {"rel_type": "m.reference", "event_id": ours}});
-    let (soft_failed, json) = late.build(BOB, "m.room.message", None, still_here);
+    let (soft_failed, json) = late.build(BOB, "m.room.message", None, related("m.reference", &ours));
     let verdict = server.verdict(&world.write_room(&record(&room, &json)).await).await.expect("an answer");
     assert!(
         matches!(&verdict.outcome, Some(Outcome::Accepted(accepted)) if accepted.soft_failed),

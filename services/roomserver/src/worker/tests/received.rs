@@ -385,9 +385,22 @@ fn with_state(json: &Bytes, kind: Kind, state_before: Option<StateBefore>) -> Pd
     }
 }
 
-async fn timeline(server: &Server, room: &str, direction: Direction) -> Vec<(i64, String)> {
-    let (mut events, mut from) = (Vec::new(), None);
+/// Asks for pages from the first to the last: each is told where to start, and tells where to go on.
+async fn paged<T>(ask: impl AsyncFn(Option<i64>) -> (Vec<T>, Option<i64>)) -> Vec<T> {
+    let (mut all, mut from) = (Vec::new(), None);
     loop {
+        let (page, next) = ask(from).await;
+        all.extend(page);
+        if next.is_none() {
+            return all;
+        }
+        from = next;
+    }
+}
+
+/// The timeline, two events at a time.
+async fn timeline(server: &Server, room: &str, direction: Direction) -> Vec<(i64, String)> {
+    paged(async |from| {
         let request = ListTimelineRequest {
             room_id: room.to_owned(),
             viewer: ALICE.to_owned(),
@@ -398,12 +411,10 @@ async fn timeline(server: &Server, room: &str, direction: Direction) -> Vec<(i64
         };
         let page = RoomQueryServiceClient::new(server.channel.clone()).list_timeline(request).await;
         let page = page.expect("answers").into_inner();
-        events.extend(page.events.into_iter().map(|event| (event.position, event.event_id)));
-        if page.next.is_none() {
-            return events;
-        }
-        from = page.next;
-    }
+        let events = page.events.into_iter().map(|event| (event.position, event.event_id));
+        (events.collect(), page.next)
+    })
+    .await
 }
 
 /// What was fetched from before the join is paged through like the rest, in the order of the event graph.
@@ -477,14 +488,13 @@ async fn history_from_before_the_join_is_paged() {
     server.stop().await;
 }
 
-fn related(rel_type: &str, event_id: &str) -> Value {
+pub(super) fn related(rel_type: &str, event_id: &str) -> Value {
     json!({"body": "related", "m.relates_to": {"rel_type": rel_type, "event_id": event_id}})
 }
 
 /// What relates to an event, two at a time.
 async fn relations(server: &Server, room: &str, event_id: &str, direction: Direction) -> Vec<String> {
-    let (mut events, mut from) = (Vec::new(), None);
-    loop {
+    paged(async |from| {
         let request = ListRelationsRequest {
             room_id: room.to_owned(),
             viewer: ALICE.to_owned(),
@@ -496,19 +506,16 @@ async fn relations(server: &Server, room: &str, event_id: &str, direction: Direc
         };
         let page = RoomHistoryServiceClient::new(server.channel.clone()).list_relations(request).await;
         let page = page.expect("answers").into_inner();
-        events.extend(page.events.into_iter().map(|event| event.event_id));
-        if page.next.is_none() {
-            return events;
-        }
-        from = page.next;
-    }
+        (page.events.into_iter().map(|event| event.event_id).collect(), page.next)
+    })
+    .await
 }
 
 /// Roots of threads, one at a time, each with the latest reply and their count.
 async fn threads(server: &Server, room: &str) -> Vec<(String, String, u64)> {
-    let (mut told, mut from) = (Vec::new(), None);
-    let mut history = RoomHistoryServiceClient::new(server.channel.clone());
-    loop {
+    paged(async |from| {
+        let mut history = RoomHistoryServiceClient::new(server.channel.clone());
+        let mut told = Vec::new();
         let request = ListThreadsRequest {
             room_id: room.to_owned(),
             viewer: ALICE.to_owned(),
@@ -528,11 +535,9 @@ async fn threads(server: &Server, room: &str) -> Vec<(String, String, u64)> {
             let thread = found[0].thread.clone().expect("a thread");
             told.push((root.event_id, thread.latest.expect("a reply").event_id, thread.count));
         }
-        if page.next.is_none() {
-            return told;
-        }
-        from = page.next;
-    }
+        (told, page.next)
+    })
+    .await
 }
 
 /// A room that everybody here has left is joined again, and much has changed meanwhile.
