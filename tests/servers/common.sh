@@ -19,7 +19,10 @@ bin=${PLEXUS_BIN_DIR:?}
 # Makes the database and plexus.toml, if they are not there; what comes on the input is added to it.
 configure() {
   [[ ! -e plexus.toml ]] || return 0
-  createdb "$INSTANCE"
+  # The input is read before anything is started that could read it instead.
+  local rest
+  rest=$(cat)
+  createdb "$INSTANCE" </dev/null
   {
     cat <<TOML
 [server]
@@ -43,7 +46,7 @@ argon2_iterations = 1
 enabled = false
 
 TOML
-    cat
+    printf '%s\n' "$rest"
   } >plexus.toml.new
   mv plexus.toml.new plexus.toml
 }
