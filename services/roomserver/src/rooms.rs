@@ -52,6 +52,7 @@ pub(crate) use self::{
     outcome::{
         AliasRow, Applied, DecisionRow, EventRow, FactRow, MemberRow, NodeRow, Outcome, Output, ParkedRow,
         PurgeRow, ReceiptRow, RedactionRow, RoomRow, RoomStateRow, Rows, SnapshotChunkRow, StateResetRow,
+        ToldFact, ToldMember, ToldRows,
     },
     parked::{ParkedEntries, ParkedEntry},
     room::{Latest, Room, RoomParts},

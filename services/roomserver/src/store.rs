@@ -10,6 +10,7 @@ pub(crate) mod pool;
 pub(crate) mod purge;
 pub(crate) mod reads;
 pub(crate) mod schema;
+pub(crate) mod snapshots;
 pub(crate) mod statement;
 pub(crate) mod users;
 

@@ -180,6 +180,7 @@ pub(super) fn empty(identity: Identity) -> Inner {
         forked: false,
         has_gaps: false,
         oldest_position: 0,
+        snapshot: None,
         filling: None,
         hot: Arc::default(),
     }

@@ -1,6 +1,6 @@
 //! Entries of the current state that are read for many rooms at once: what a room is, and which rooms a space has.
 
-use super::{event::StoredEvent, outcome::FactRow, place::Entry, work::Work};
+use super::{outcome::FactRow, place::Entry, work::Work};
 
 /// Types of entries with an empty state key.
 const TYPES: [&str; 9] = [
@@ -21,18 +21,6 @@ pub(crate) fn is_fact(event_type: &str, state_key: &str) -> bool {
 }
 
 impl Work<'_> {
-    /// Writes a state event of a room that is being joined, so that the join itself does not have to look for it.
-    pub(super) fn tell_fact(&mut self, event: &StoredEvent, state_key: &str) {
-        if is_fact(&event.event_type, state_key) {
-            self.rows.facts.push(FactRow {
-                room_nid: self.room.identity.nid,
-                event_type: event.event_type.clone(),
-                state_key: state_key.to_owned(),
-                nid: Some(event.nid),
-            });
-        }
-    }
-
     /// Writes an entry of the current state that changes. What the record tells of the change is written from the record.
     pub(super) fn change_fact(&mut self, entry: &Entry) {
         if is_fact(&entry.event_type, &entry.state_key) {

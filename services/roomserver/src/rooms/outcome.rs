@@ -79,6 +79,8 @@ pub(crate) struct Rows {
     pub(crate) members: Vec<MemberRow>,
     /// Entries for `current_facts`, in order, that no output record tells.
     pub(crate) facts: Vec<FactRow>,
+    /// What a snapshot tells of members and facts: it counts when the room's row names the snapshot.
+    pub(crate) told: Option<ToldRows>,
     /// Users whose `current_members.forgotten` becomes true.
     pub(crate) forgotten: Vec<(RoomNid, OwnedUserId)>,
     /// Rows for `redactions` (upserts: `applied` may change from false to true).
@@ -208,6 +210,41 @@ pub(crate) struct StateResetRow {
     pub(crate) detected_ts: i64,
 }
 
+/// Rows of `room_members` and `room_facts` under the token of a snapshot, for a room that is only being joined.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ToldRows {
+    /// Room.
+    pub(crate) room_nid: RoomNid,
+    /// Names the snapshot.
+    pub(crate) token: Token,
+    /// Members, in order.
+    pub(crate) members: Vec<ToldMember>,
+    /// Facts, in order.
+    pub(crate) facts: Vec<ToldFact>,
+}
+
+/// A member that a snapshot tells.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ToldMember {
+    /// User.
+    pub(crate) user_id: OwnedUserId,
+    /// Membership.
+    pub(crate) membership: String,
+    /// The member event.
+    pub(crate) event_nid: EventNid,
+}
+
+/// A fact that a snapshot tells.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ToldFact {
+    /// Event type.
+    pub(crate) event_type: String,
+    /// State key.
+    pub(crate) state_key: String,
+    /// The event that holds it.
+    pub(crate) nid: EventNid,
+}
+
 /// A row of `current_facts`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct FactRow {
@@ -258,6 +295,8 @@ pub(crate) struct RoomRow {
     pub(crate) has_gaps: bool,
     /// Position of the oldest event before the timeline: negative, or 0.
     pub(crate) oldest_position: i64,
+    /// The snapshot whose rows of members and facts count; `None` if the room was made here.
+    pub(crate) snapshot: Option<Token>,
 }
 
 /// A row of `events`, and its JSON.

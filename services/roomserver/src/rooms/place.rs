@@ -224,11 +224,7 @@ fn to_front(work: &mut Work<'_>, mut event: StoredEvent, new: New, at: At2<'_>) 
         work.arriving = Some(Arc::new(event.clone()));
         let (front, current) =
             if alone { (front, after.clone()) } else { work.resolve_front(front, &event, &after)? };
-        let delta = if rewritten && work.room.latest.is_empty() {
-            first_state(work, &event, &current)?
-        } else {
-            change_current(work, &event, (current, &after), rewritten)?
-        };
+        let delta = change_current(work, &event, (current, &after), rewritten)?;
         work.room.latest = front;
         work.arriving = None;
         delta
@@ -330,35 +326,6 @@ fn change_current(
         work.note_state(entry.key, entry.after);
     }
     Ok(delta)
-}
-
-/// The state of a room that this server joins. Its members were written with the chunks that told them.
-fn first_state(work: &mut Work<'_>, event: &StoredEvent, current: &State) -> Result<StateDelta, Stop> {
-    work.room.members = current.members.clone();
-    work.room.other = current.other.clone();
-    // Whatever was looked at before was looked at in a room without a state.
-    work.room.hot = Arc::default();
-    let seq = event.seq.unwrap_or(0);
-    let Some(state_key) = &event.state_key else { return Ok(StateDelta::default()) };
-    let parsed = parse(event)?;
-    if event.event_type == MEMBER {
-        let was = match event.replaces_nid {
-            Some(nid) => {
-                let replaced = work.event(nid);
-                work.settle()?;
-                replaced.map(|replaced| parse(&replaced)).transpose()?
-            }
-            None => None,
-        };
-        members::change(work, state_key, was.as_ref(), Some(&parsed), seq)?;
-    }
-    let change = StateChange {
-        r#type: event.event_type.clone(),
-        state_key: state_key.clone(),
-        event_id: event.event_id.to_string(),
-        replaces_event_id: String::new(),
-    };
-    Ok(StateDelta { changes: vec![change], truncated: false })
 }
 
 /// An entry of the current state that changes.

@@ -304,8 +304,14 @@ fn check_and_place(
         None => standing,
     };
     if let (Standing::OnlyFront, true, Some(told)) = (final_standing, was_incipient, &told) {
+        // From here on the room is what the snapshot tells; the event changes that like any other state.
         work.room.joined_members = told.joined;
         work.room.invited_members = told.invited;
+        work.room.members = told.state.members.clone();
+        work.room.other = told.state.other.clone();
+        work.room.snapshot = Some(told.token);
+        // Whatever was looked at before was looked at in a room without a state.
+        work.room.hot = Arc::default();
     }
     let nid = match &known {
         Some(known) => known.nid,
@@ -328,6 +334,12 @@ fn check_and_place(
     };
     let placed =
         place::place(work, draft, Place { standing: final_standing, before: before.clone(), prevs: &prevs })?;
+    // While the room is only being joined, its chunks tell which rows of members and facts there are to be deleted.
+    if let Some(told) = &told
+        && !work.room.latest.is_empty()
+    {
+        work.rows.snapshots_used.push((work.room.identity.nid, told.token));
+    }
     if !matches!(final_standing, Standing::Rejected | Standing::SoftFailed) {
         note_gaps(work, &placed, &cited.missing_prevs);
         redaction::arrive(work, &placed, &before)?;

@@ -11,6 +11,7 @@ use super::{
     ids::{EventNid, NodeNid, RoomNid},
     outcome::RoomRow,
     parked::Parked,
+    snapshot::Token,
     trie::Trie,
 };
 
@@ -66,6 +67,8 @@ pub(crate) struct RoomParts {
     pub(crate) has_gaps: bool,
     /// Position of the oldest event before the timeline: negative, or 0.
     pub(crate) oldest_position: i64,
+    /// The snapshot by which this server joined; `None` if the room was made here, or is only being joined.
+    pub(crate) snapshot: Option<Token>,
 }
 
 /// A room; cheap to clone. The room after an input is another value.
@@ -90,6 +93,7 @@ pub(super) struct Inner {
     pub(super) forked: bool,
     pub(super) has_gaps: bool,
     pub(super) oldest_position: i64,
+    pub(super) snapshot: Option<Token>,
     /// The input that last put events before the timeline, and `oldest_position` before it.
     pub(super) filling: Option<(Bytes, i64)>,
     pub(super) hot: Arc<Hot>,
@@ -135,6 +139,7 @@ impl Room {
             forked: parts.forked,
             has_gaps: parts.has_gaps,
             oldest_position: parts.oldest_position,
+            snapshot: parts.snapshot,
             filling: None,
             hot: Arc::default(),
         };
@@ -193,6 +198,7 @@ impl Inner {
             forked: self.forked,
             has_gaps: self.has_gaps,
             oldest_position: self.oldest_position,
+            snapshot: self.snapshot,
         }
     }
 }

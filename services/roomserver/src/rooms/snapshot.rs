@@ -18,9 +18,10 @@ use super::{
     apply::{Env, RoomInput},
     create,
     event::{StoredEvent, flags},
+    facts::is_fact,
     ids::{Counters, EventNid, NodeNid},
     intent::chain,
-    outcome::{MemberRow, Outcome, SnapshotChunkRow, accepted},
+    outcome::{Outcome, SnapshotChunkRow, ToldFact, ToldMember, ToldRows, accepted},
     receive::{self, Incoming, bad_state, invalid},
     room::{Identity, Room},
     source::Source,
@@ -66,6 +67,7 @@ enum Kind {
 
 /// A snapshot, put together.
 pub(super) struct Told {
+    pub(super) token: Token,
     pub(super) state: State,
     pub(super) joined: i32,
     pub(super) invited: i32,
@@ -156,6 +158,8 @@ pub(super) fn apply(mut work: Work<'_>, chunk: &SnapshotChunk) -> Result<Outcome
     }
     let mut encoded = Vec::with_capacity(ids.len() * ENTRY_BYTES);
     let is_incipient = work.room.latest.is_empty();
+    let mut told =
+        ToldRows { room_nid: work.room.identity.nid, token, members: Vec::new(), facts: Vec::new() };
     for id in &ids {
         let Some(event) = known.get(id) else {
             return Err(bad_state(&format!("the state event {id} is not known")));
@@ -166,15 +170,13 @@ pub(super) fn apply(mut work: Work<'_>, chunk: &SnapshotChunk) -> Result<Outcome
         };
         let kind = kind_of(&event)?;
         if is_incipient && kind != Kind::Refused {
-            work.tell_fact(&event, &state_key);
-            if event.event_type == MEMBER {
-                tell_member(&mut work, &event, &state_key)?;
-            }
+            tell(&mut told, &event, &state_key)?;
         }
         encoded.push(kind as u8);
         encoded.extend_from_slice(&key_of(&event.event_type, &state_key).0.to_be_bytes());
         encoded.extend_from_slice(&event.nid.0.to_be_bytes());
     }
+    work.rows.told = is_incipient.then_some(told);
     let encoded = bytes(encoded);
     if chunk.last {
         let mut chunks = chunks(&mut work, token)?;
@@ -185,7 +187,7 @@ pub(super) fn apply(mut work: Work<'_>, chunk: &SnapshotChunk) -> Result<Outcome
                 "chunks of the snapshot are missing, or there are more behind the last one",
             ));
         }
-        let sum = put_together(&mut work, &chunks)?;
+        let sum = put_together(&mut work, token, &chunks)?;
         keep(&mut work, token, SUM, bytes(sum.encode()));
     }
     keep(&mut work, token, index, encoded);
@@ -252,17 +254,19 @@ fn kind_of(event: &StoredEvent) -> Result<Kind, Stop> {
     })
 }
 
-/// Writes a member of a room that is being joined, so that the join itself does not have to write all of them.
-fn tell_member(work: &mut Work<'_>, event: &StoredEvent, user: &str) -> Result<(), Stop> {
-    let Ok(user_id) = UserId::parse(user) else { return Ok(()) };
-    let membership = parse(event)?.membership.unwrap_or_default();
-    work.rows.members.push(MemberRow {
-        room_nid: work.room.identity.nid,
-        user_id,
-        membership,
-        event_nid: event.nid,
-        seq: 0,
-    });
+/// Notes what a state event tells of members and facts, so that the join does not have to write all of them. Nobody sees
+/// it before: the join names the snapshot in the row of the room, and then it counts.
+fn tell(told: &mut ToldRows, event: &StoredEvent, state_key: &str) -> Result<(), Stop> {
+    if is_fact(&event.event_type, state_key) {
+        let event_type = event.event_type.clone();
+        told.facts.push(ToldFact { event_type, state_key: state_key.to_owned(), nid: event.nid });
+    }
+    if event.event_type == MEMBER
+        && let Ok(user_id) = UserId::parse(state_key)
+    {
+        let membership = parse(event)?.membership.unwrap_or_default();
+        told.members.push(ToldMember { user_id, membership, event_nid: event.nid });
+    }
     Ok(())
 }
 
@@ -285,7 +289,7 @@ impl Sum {
         encoded
     }
 
-    fn decode(mut encoded: &[u8]) -> Option<Self> {
+    fn decode(token: Token, mut encoded: &[u8]) -> Option<Self> {
         if encoded.len() != SUM_BYTES {
             return None;
         }
@@ -293,7 +297,7 @@ impl Sum {
         let (joined, invited) = (encoded.get_i32(), encoded.get_i32());
         let mut trie = || Trie::stored(NodeNid::from_column(encoded.get_i64()));
         let state = State { members: trie(), other: trie() };
-        Some(Self { chunks, entries, told: Told { state, joined, invited } })
+        Some(Self { chunks, entries, told: Told { token, state, joined, invited } })
     }
 }
 
@@ -313,15 +317,14 @@ pub(super) fn read(work: &mut Work<'_>, told: &StateBefore) -> Result<Told, Stop
     let token = token_of(&told.snapshot_token)?;
     let chunks = chunks(work, token)?;
     let sum = match chunks.get(&SUM) {
-        Some(sum) => {
-            Sum::decode(sum).ok_or_else(|| Stop::Poison("the sum of the snapshot is damaged".to_owned()))?
-        }
+        Some(sum) => Sum::decode(token, sum)
+            .ok_or_else(|| Stop::Poison("the sum of the snapshot is damaged".to_owned()))?,
         None => {
             let in_order = chunks.keys().zip(0_i32..).all(|(chunk, index)| *chunk == index);
             if !in_order {
                 return Err(bad_state("chunks of the snapshot are missing"));
             }
-            put_together(work, &chunks)?
+            put_together(work, token, &chunks)?
         }
     };
     if sum.chunks != told.chunks {
@@ -330,12 +333,11 @@ pub(super) fn read(work: &mut Work<'_>, told: &StateBefore) -> Result<Told, Stop
     if sum.entries != told.events {
         return Err(bad_state("the snapshot has another number of events than was announced"));
     }
-    work.rows.snapshots_used.push((work.room.identity.nid, token));
     Ok(sum.told)
 }
 
 /// Builds the tries of a snapshot.
-fn put_together(work: &mut Work<'_>, chunks: &BTreeMap<i32, Bytes>) -> Result<Sum, Stop> {
+fn put_together(work: &mut Work<'_>, token: Token, chunks: &BTreeMap<i32, Bytes>) -> Result<Sum, Stop> {
     let (mut members, mut other): (BTreeMap<Key, EventNid>, BTreeMap<Key, EventNid>) = Default::default();
     let (mut entries, mut joined, mut invited) = (0_u32, 0, 0);
     for mut rest in chunks.values().map(Bytes::as_ref) {
@@ -358,7 +360,7 @@ fn put_together(work: &mut Work<'_>, chunks: &BTreeMap<i32, Bytes>) -> Result<Su
     let made = new.nodes;
     work.keep_nodes(made);
     let chunks = u32::try_from(chunks.len()).unwrap_or(u32::MAX);
-    Ok(Sum { chunks, entries, told: Told { state: State { members, other }, joined, invited } })
+    Ok(Sum { chunks, entries, told: Told { token, state: State { members, other }, joined, invited } })
 }
 
 fn token_of(token: &[u8]) -> Result<Token, Stop> {

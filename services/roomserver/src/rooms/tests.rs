@@ -91,6 +91,8 @@ pub(super) struct Tables {
     pub(super) parked: BTreeMap<ParkedNid, ParkedRow>,
     pub(super) gaps: Vec<(OwnedEventId, EventNid)>,
     pub(super) chunks: BTreeMap<(RoomNid, Token, i32), bytes::Bytes>,
+    /// What snapshots tell of members, by the room and the snapshot.
+    pub(super) told: BTreeMap<(OwnedRoomId, Token), BTreeMap<OwnedUserId, String>>,
     pub(super) decisions: HashMap<OwnedEventId, (&'static str, String)>,
     pub(super) room_states: BTreeMap<i64, (i64, i64)>,
     pub(super) resets: Vec<StateResetRow>,
@@ -227,6 +229,7 @@ impl World {
             forked: row.forked,
             has_gaps: row.has_gaps,
             oldest_position: row.oldest_position,
+            snapshot: row.snapshot,
         };
         Some(Room::from_parts(parts).unwrap())
     }
@@ -371,8 +374,21 @@ impl World {
         for output in &outputs {
             assert_eq!(output.record.seq, u64::try_from(output.seq).unwrap());
         }
+        if let Some(told) = rows.told.take() {
+            let key = (room.room_id().to_owned(), told.token);
+            let members = told.members.into_iter().map(|member| (member.user_id, member.membership));
+            self.tables.told.entry(key).or_default().extend(members);
+        }
         if let Some(row) = rows.room.take() {
             assert_eq!(rows.room_is_new, !self.tables.rooms.contains_key(&row.room_id));
+            let was = self.tables.rooms.get(&row.room_id).and_then(|row| row.snapshot);
+            if let Some(token) = row.snapshot.filter(|token| was != Some(*token)) {
+                assert!(was.is_none(), "a room is joined by one snapshot");
+                let told = self.tables.told.get(&(row.room_id.clone(), token)).cloned().unwrap_or_default();
+                self.tables.members.extend(
+                    told.into_iter().map(|(user, told)| ((row.room_id.clone(), user), (told, false))),
+                );
+            }
             self.tables.rooms.insert(row.room_id.clone(), row);
         }
         for row in std::mem::take(&mut rows.events) {

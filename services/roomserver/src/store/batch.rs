@@ -62,6 +62,9 @@ pub(crate) enum CommitError {
     /// Another instance has taken over a partition of the batch.
     #[error("a partition of the batch has another owner by now")]
     Stale,
+    /// Somebody has joined a room meanwhile that was only being joined.
+    #[error("a room of the batch is not only being joined any more")]
+    Joined,
     /// The database failed; whether the batch was committed is not known unless the error is deterministic.
     #[error("failed to write the batch")]
     Store(#[from] StoreError),
@@ -128,6 +131,7 @@ impl Batch {
         if !self.bulk_fences.is_empty() {
             shared::fence_bulk(&mut pipeline, &self.bulk_fences);
         }
+        let incipient = self.rooms.check_incipient(&mut pipeline);
         self.rooms.write(&mut pipeline);
         self.facts.write(&mut pipeline);
         self.users.write(&mut pipeline);
@@ -137,8 +141,13 @@ impl Batch {
         let counts = pipeline.finish().await?;
         // The first is BEGIN, then come the fences.
         let fences = [self.fences.len(), self.bulk_fences.len()].into_iter().filter(|rows| *rows > 0);
-        if counts.iter().skip(1).zip(fences).any(|(touched, rows)| *touched != rows) {
+        let mut counts = counts.into_iter().skip(1);
+        if fences.zip(&mut counts).any(|(rows, touched)| touched != rows) {
             return Err(CommitError::Stale);
+        }
+        // What was written in vain before this goes with the transaction.
+        if incipient > 0 && counts.next() != Some(incipient) {
+            return Err(CommitError::Joined);
         }
         let mut commit = Pipeline::new(conn);
         commit.command("commit", "COMMIT");

@@ -5,7 +5,7 @@ use std::{collections::HashMap, marker::PhantomData, sync::Arc};
 
 use bytes::Bytes;
 use diesel::{
-    ExpressionMethods as _, JoinOnDsl as _, QueryDsl as _, TextExpressionMethods as _,
+    ExpressionMethods as _, JoinOnDsl as _, QueryDsl as _,
     sql_types::{Array, Binary, Int8, Text},
 };
 use diesel_async::{AsyncPgConnection, RunQueryDsl as _};
@@ -15,12 +15,12 @@ use ruma::{EventId, OwnedEventId, OwnedRoomAliasId, OwnedRoomId, OwnedUserId, Ro
 
 use super::{
     StoreError, nodes,
-    schema::{aliases, current_members, event_json, events, rooms, state_node},
+    schema::{aliases, event_json, events, rooms, state_node},
     statement::query,
 };
 use crate::rooms::{
     AliasTarget, EventNid, JOINED_LOCAL_LIMIT, Latest, Node, NodeNid, ReceiptKey, RoomNid, RoomParts,
-    StoredEvent, flags,
+    StoredEvent, Token, flags,
 };
 
 mod chains;
@@ -47,6 +47,20 @@ query! {
     "SELECT v.room_id, v.user_id, m.membership FROM unnest(",
     ") AS v(room_id, user_id) JOIN rooms AS r ON r.room_id = v.room_id \
      JOIN current_members AS m ON m.room_nid = r.room_nid AND m.user_id = v.user_id"
+}
+
+query! {
+    /// Users whose ID ends in a pattern who are joined to a room.
+    FindJoinedLocal {
+        room_nid: Int8 => i64,
+        pattern: Text => &'a str,
+        most: Int8 => i64,
+    } -> (Text,),
+    "WITH wanted AS (SELECT * FROM (VALUES (",
+    ")) AS v(room_nid, pattern, most)) \
+     SELECT m.user_id FROM wanted AS w JOIN current_members AS m ON m.room_nid = w.room_nid \
+     WHERE m.membership = 'join' AND m.user_id LIKE w.pattern ORDER BY m.user_id \
+     LIMIT (SELECT most FROM wanted)"
 }
 
 query! {
@@ -91,7 +105,7 @@ pub(crate) async fn find_rooms(
 ) -> Result<Vec<RoomParts>, StoreError> {
     type Row = (
         (i64, String, i16, String, i64, Vec<i64>, i64, i64, i64, i64, i32, i32, bool),
-        (i32, bool, bool, i64),
+        (i32, bool, bool, i64, Vec<u8>),
     );
     if ids.is_empty() {
         return Ok(Vec::new());
@@ -115,7 +129,7 @@ pub(crate) async fn find_rooms(
                 rooms::invited_members,
                 rooms::published,
             ),
-            (rooms::parked, rooms::forked, rooms::has_gaps, rooms::oldest_position),
+            (rooms::parked, rooms::forked, rooms::has_gaps, rooms::oldest_position, rooms::snapshot),
         ))
         .load(&mut conn)
         .await
@@ -123,7 +137,7 @@ pub(crate) async fn find_rooms(
     let wanted: Vec<i64> = rows.iter().flat_map(|(row, _)| row.5.iter().copied().chain([row.4])).collect();
     let latest = find_latest(conn, &wanted).await?;
     rows.into_iter()
-        .map(|(row, (parked, forked, has_gaps, oldest_position))| {
+        .map(|(row, (parked, forked, has_gaps, oldest_position, snapshot))| {
             let extremities = row
                 .5
                 .iter()
@@ -151,6 +165,12 @@ pub(crate) async fn find_rooms(
                 forked,
                 has_gaps,
                 oldest_position,
+                snapshot: match snapshot.as_slice() {
+                    [] => None,
+                    token => {
+                        Some(Token::try_from(token).map_err(|error| corrupt("snapshot of a room", &error))?)
+                    }
+                },
             })
         })
         .collect()
@@ -366,18 +386,16 @@ pub(crate) async fn find_joined_local(
 ) -> Result<Vec<OwnedUserId>, StoreError> {
     // `_` and `%` of LIKE cannot be part of a server name, and `\` neither.
     let pattern = format!("%:{server_name}");
-    let rows: Vec<String> = current_members::table
-        .filter(current_members::room_nid.eq(room.0))
-        .filter(current_members::membership.eq("join"))
-        .filter(current_members::user_id.like(pattern))
-        .order(current_members::user_id)
-        .limit(JOINED_LOCAL_LIMIT)
-        .select(current_members::user_id)
-        .load(&mut conn)
-        .await
-        .map_err(StoreError::query("loads.joined_local"))?;
+    let statement = FindJoinedLocal {
+        room_nid: room.0,
+        pattern: &pattern,
+        most: JOINED_LOCAL_LIMIT,
+        lifetime: PhantomData,
+    };
+    let rows: Vec<(String,)> =
+        statement.load(&mut conn).await.map_err(StoreError::query(FindJoinedLocal::NAME))?;
     rows.into_iter()
-        .map(|user| OwnedUserId::try_from(user).map_err(|error| corrupt("user ID", &error)))
+        .map(|(user,)| OwnedUserId::try_from(user).map_err(|error| corrupt("user ID", &error)))
         .collect()
 }
 

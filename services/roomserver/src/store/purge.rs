@@ -38,7 +38,7 @@ const PAUSE: Duration = Duration::from_millis(20);
 /// Tables whose rows go by room, but for those that went with the room's own row. Events are looked for once with an
 /// index, and once without: outliers are in none.
 const TABLES: [&str; 12] = [
-    "current_facts",
+    "room_facts",
     "receipts",
     "event_relations",
     "threads",

@@ -61,28 +61,6 @@ diesel::table! {
 }
 
 diesel::table! {
-    current_facts (room_nid, type_, state_key) {
-        room_nid -> Int8,
-        #[sql_name = "type"]
-        type_ -> Text,
-        state_key -> Text,
-        event_nid -> Int8,
-    }
-}
-
-diesel::table! {
-    current_members (room_nid, user_id) {
-        room_nid -> Int8,
-        user_id -> Text,
-        membership -> Text,
-        event_nid -> Int8,
-        seq -> Int8,
-        forgotten -> Bool,
-        since_seq -> Int8,
-    }
-}
-
-diesel::table! {
     dead_letters (id) {
         id -> Int8,
         topic -> Text,
@@ -266,6 +244,30 @@ diesel::table! {
 }
 
 diesel::table! {
+    room_facts (room_nid, snapshot, type_, state_key) {
+        room_nid -> Int8,
+        #[sql_name = "type"]
+        type_ -> Text,
+        state_key -> Text,
+        event_nid -> Int8,
+        snapshot -> Bytea,
+    }
+}
+
+diesel::table! {
+    room_members (room_nid, snapshot, user_id) {
+        room_nid -> Int8,
+        user_id -> Text,
+        membership -> Text,
+        event_nid -> Int8,
+        seq -> Int8,
+        forgotten -> Bool,
+        since_seq -> Int8,
+        snapshot -> Bytea,
+    }
+}
+
+diesel::table! {
     room_states (room_nid, seq) {
         room_nid -> Int8,
         seq -> Int8,
@@ -304,6 +306,7 @@ diesel::table! {
         forked -> Bool,
         has_gaps -> Bool,
         oldest_position -> Int8,
+        snapshot -> Bytea,
     }
 }
 
@@ -371,10 +374,8 @@ diesel::allow_tables_to_appear_in_same_query!(
     account_data,
     accounts,
     aliases,
-    current_facts,
     backward_refs,
     bulk_lanes,
-    current_members,
     dead_letters,
     decisions,
     devices,
@@ -392,6 +393,8 @@ diesel::allow_tables_to_appear_in_same_query!(
     redactions,
     refresh_tokens,
     reports,
+    room_facts,
+    room_members,
     room_states,
     rooms,
     snapshot_chunks,

@@ -209,9 +209,6 @@ impl Engine {
         };
         measure(&inputs, &done.decided);
         metrics::counter!(names::DEAD_LETTERS).increment(done.dead_letters);
-        for room in done.batch.facts.changed("m.room.guest_access") {
-            self.guest_access.note(room);
-        }
         let mut decided = done.decided;
         for (number, after) in done.touched {
             let Some(partition) = self.partitions.get_mut(&number) else { continue };
@@ -266,6 +263,7 @@ async fn attempt(
         Ok(done) => (Some(conn), Ended::Committed(Box::new(done))),
         // The connection is inside of a transaction: it is dropped, which ends it.
         Err(CommitError::Stale) => (None, Ended::Stale),
+        Err(CommitError::Joined) => (None, Ended::InTurn),
         Err(CommitError::Store(failure)) if is_refused(&failure) => {
             debug!(reason = %failure, "a batch of the bulk lane was refused");
             match conn.batch_execute("ROLLBACK; SELECT 1").await {

@@ -117,6 +117,7 @@ mod tests {
             forked: false,
             has_gaps: false,
             oldest_position: 0,
+            snapshot: None,
         };
         (room_id, Some(Room::from_parts(parts).unwrap()))
     }

@@ -399,6 +399,11 @@ impl Engine {
             Ok(()) => self.conn = Some(conn),
             // The connection is inside of a transaction: it is dropped, which ends it.
             Err(CommitError::Stale) => return Ok(Step::Stale),
+            // Only this lane joins rooms: what the database holds is not what we know of it.
+            Err(CommitError::Joined) => {
+                let what = "a room that is only being joined".to_owned();
+                return self.after_failure(conn, StoreError::Corrupt { what }).await;
+            }
             Err(CommitError::Store(failure)) => return self.after_failure(conn, failure).await,
         }
         metrics::histogram!(names::COMMIT_DURATION).record(committing.elapsed());

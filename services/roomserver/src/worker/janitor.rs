@@ -20,7 +20,7 @@ use crate::{
     store::{
         StoreError, pool,
         purge::{self, Finished},
-        reads,
+        reads, snapshots,
     },
 };
 
@@ -36,10 +36,6 @@ const STEP: usize = 2_000;
 /// Deletes verdicts that are too old.
 const DELETE: &str = "DELETE FROM verdicts WHERE ctid = ANY(ARRAY( \
     SELECT ctid FROM verdicts WHERE created_ts < $1 AND partition = ANY($2) LIMIT 2000))";
-
-/// Deletes snapshots that were not used.
-const DELETE_SNAPSHOTS: &str = "DELETE FROM snapshot_chunks AS s USING rooms AS r \
-    WHERE s.room_nid = r.room_nid AND s.created_ts < $1 AND r.partition = ANY($2)";
 
 /// Runs until told to stop.
 pub(super) async fn run(app: App, shutdown: Shutdown) {
@@ -57,8 +53,11 @@ pub(super) async fn run(app: App, shutdown: Shutdown) {
         if !is_round {
             continue;
         }
-        if let Err(failure) = expire_received(&app).await {
-            debug!(reason = %chain(&failure), "old snapshots and parked events stay for now");
+        if let Err(failure) = expire_snapshots(&app, &shutdown).await {
+            debug!(reason = %chain(&failure), "old snapshots stay for now");
+        }
+        if let Err(failure) = expire_parked(&app).await {
+            debug!(reason = %chain(&failure), "events stay parked for now");
         }
         loop {
             match expire(&app).await {
@@ -111,21 +110,23 @@ async fn expire(app: &App) -> Result<usize, StoreError> {
         .map_err(StoreError::query("verdicts.expire"))
 }
 
-/// Deletes snapshots of our partitions that are too old, and has events given up that have been parked for as long. Their
-/// rooms decide that themselves, by an input: nothing but inputs changes rooms.
-async fn expire_received(app: &App) -> Result<(), StoreError> {
+/// Deletes snapshots of our partitions that are too old, and what those told of members and facts that do not count.
+async fn expire_snapshots(app: &App, shutdown: &Shutdown) -> Result<(), StoreError> {
+    let before = now_ms().saturating_sub(i64::try_from(KEEP.as_millis()).unwrap_or(i64::MAX));
+    let mut conn = connect(app).await?;
+    let stop = || shutdown.is_requested();
+    snapshots::expire(&mut conn, &app.board.owned(), before, snapshots::STEP, stop).await
+}
+
+/// Has events given up that have been parked for too long. Their rooms decide that themselves, by an input: nothing but
+/// inputs changes rooms.
+async fn expire_parked(app: &App) -> Result<(), StoreError> {
     let partitions = app.board.owned();
     if partitions.is_empty() {
         return Ok(());
     }
     let before = now_ms().saturating_sub(i64::try_from(KEEP.as_millis()).unwrap_or(i64::MAX));
-    let mut conn = pool::get(&app.pool).await?;
-    diesel::sql_query(DELETE_SNAPSHOTS)
-        .bind::<Int8, _>(before)
-        .bind::<Array<Int2>, _>(&partitions)
-        .execute(&mut conn)
-        .await
-        .map_err(StoreError::query("snapshots.expire"))?;
+    let conn = pool::get(&app.pool).await?;
     let rooms = reads::rooms::list_with_old_parked(&conn, &before, &partitions).await?;
     drop(conn);
     for (room_id,) in rooms {

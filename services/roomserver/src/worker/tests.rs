@@ -1,5 +1,6 @@
 //! The worker on a real Postgres and the in-process log.
 
+mod abandoned;
 mod aside;
 mod chains;
 mod fixture;

@@ -261,8 +261,8 @@ impl Room {
         if let Some(state_key) = state_key {
             // More than the worker keeps there; readers ask for what they know.
             diesel::sql_query(
-                "INSERT INTO current_facts VALUES ($1, $2, $3, $4) \
-                 ON CONFLICT (room_nid, type, state_key) DO UPDATE SET event_nid = $4",
+                "INSERT INTO room_facts VALUES ($1, $2, $3, $4) \
+                 ON CONFLICT (room_nid, snapshot, type, state_key) DO UPDATE SET event_nid = $4",
             )
             .bind::<BigInt, _>(self.nid)
             .bind::<Text, _>(event_type)
@@ -358,8 +358,8 @@ impl Room {
             let membership = content["membership"].as_str().expect("a membership");
             memberships.insert(user.to_owned(), Membership::parse(membership));
             diesel::sql_query(
-                "INSERT INTO current_members (room_nid, user_id, membership, event_nid, seq) \
-                 VALUES ($1, $2, $3, $4, $5) ON CONFLICT (room_nid, user_id) DO UPDATE \
+                "INSERT INTO room_members (room_nid, user_id, membership, event_nid, seq) \
+                 VALUES ($1, $2, $3, $4, $5) ON CONFLICT (room_nid, snapshot, user_id) DO UPDATE \
                  SET membership = $3, event_nid = $4, seq = $5, forgotten = false",
             )
             .bind::<BigInt, _>(self.nid)

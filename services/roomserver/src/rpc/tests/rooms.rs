@@ -51,7 +51,7 @@ async fn rooms_and_memberships_are_described() {
         ((room.room_id.clone(), "invite".to_owned()), (other.room_id.clone(), "leave".to_owned()));
     assert_eq!(list(&fixture, &[], false).await, [invited.clone(), left.clone()]);
     assert_eq!(list(&fixture, &["invite", "join"], false).await, std::slice::from_ref(&invited));
-    fixture.sql("UPDATE current_members SET forgotten = true WHERE membership = 'leave'").await;
+    fixture.sql("UPDATE room_members SET forgotten = true WHERE membership = 'leave'").await;
     assert_eq!(list(&fixture, &[], false).await, std::slice::from_ref(&invited));
     assert_eq!(list(&fixture, &[], true).await, [invited, left]);
 

@@ -175,7 +175,7 @@ async fn who_has_left_sees_the_state_of_their_leave() {
     assert_eq!(reason(peek(Point::AfterEventId(later)).await), ErrorReason::Forbidden);
     assert_eq!(reason(peek(Point::AfterEventId("$unknown".to_owned())).await), ErrorReason::Forbidden);
     assert_eq!(reason(peek(Point::AtSeq(0)).await), ErrorReason::Forbidden);
-    fixture.sql("UPDATE current_members SET forgotten = true WHERE user_id = '@bob:example.org'").await;
+    fixture.sql("UPDATE room_members SET forgotten = true WHERE user_id = '@bob:example.org'").await;
     assert_eq!(reason(outsider(&fixture, BOB).await), ErrorReason::Forbidden);
     let content = json!({"history_visibility": "world_readable"});
     room.state(&mut fixture, ALICE, "m.room.history_visibility", "", content).await;

@@ -103,12 +103,12 @@ statement! {
         event_id: Array<Text> => Vec<&'a str>,
         event_nid: Array<Nullable<Int8>> => Vec<Option<i64>>,
     }
-    "INSERT INTO current_facts (room_nid, type, state_key, event_nid) \
-     SELECT v.room_nid, v.type, v.state_key, coalesce(v.event_nid, e.event_nid) FROM unnest(",
+    "INSERT INTO room_facts (room_nid, snapshot, type, state_key, event_nid) \
+     SELECT v.room_nid, r.snapshot, v.type, v.state_key, coalesce(v.event_nid, e.event_nid) FROM unnest(",
     ") AS v(room_nid, type, state_key, event_id, event_nid) \
-     LEFT JOIN events e ON v.event_nid IS NULL AND e.event_id = v.event_id \
+     JOIN rooms r ON r.room_nid = v.room_nid LEFT JOIN events e ON v.event_nid IS NULL AND e.event_id = v.event_id \
      WHERE v.event_nid IS NOT NULL OR e.event_nid IS NOT NULL \
-     ON CONFLICT (room_nid, type, state_key) DO UPDATE SET event_nid = excluded.event_nid"
+     ON CONFLICT (room_nid, snapshot, type, state_key) DO UPDATE SET event_nid = excluded.event_nid"
 }
 
 statement! {
@@ -118,7 +118,7 @@ statement! {
         event_type: Array<Text> => Vec<&'a str>,
         state_key: Array<Text> => Vec<&'a str>,
     }
-    "DELETE FROM current_facts f USING unnest(",
-    ") AS v(room_nid, type, state_key) \
-     WHERE f.room_nid = v.room_nid AND f.type = v.type AND f.state_key = v.state_key"
+    "DELETE FROM room_facts f USING unnest(",
+    ") AS v(room_nid, type, state_key) JOIN rooms r ON r.room_nid = v.room_nid \
+     WHERE f.room_nid = v.room_nid AND f.snapshot = r.snapshot AND f.type = v.type AND f.state_key = v.state_key"
 }

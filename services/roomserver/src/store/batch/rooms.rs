@@ -11,7 +11,10 @@ use diesel::sql_types::{Array, Binary, Bool, Int2, Int4, Int8, Nullable, Text};
 use indexmap::IndexMap;
 use ruma::{OwnedEventId, OwnedRoomAliasId, OwnedUserId};
 
-use self::received::{Received, ReceivedRows};
+use self::{
+    received::{Received, ReceivedRows},
+    told::Told,
+};
 use super::{Pipeline, receipts::RoomReceipts, relations};
 use crate::{
     rooms::{
@@ -23,6 +26,7 @@ use crate::{
 
 mod purge;
 mod received;
+mod told;
 
 /// Rows of rooms, merged over the inputs of a batch.
 #[derive(Default)]
@@ -33,6 +37,7 @@ pub(crate) struct RoomRows {
     rewritten: IndexMap<EventNid, Arc<StoredEvent>>,
     nodes: Vec<NodeRow>,
     members: IndexMap<(RoomNid, OwnedUserId), Membership>,
+    told: Told,
     forgotten: IndexMap<(RoomNid, OwnedUserId), ()>,
     redactions: IndexMap<(OwnedEventId, EventNid), RedactionRow>,
     aliases_set: BTreeMap<OwnedRoomAliasId, AliasRow>,
@@ -70,6 +75,7 @@ impl RoomRows {
             nodes,
             members,
             facts: _,
+            told,
             forgotten,
             redactions,
             aliases_set,
@@ -91,6 +97,7 @@ impl RoomRows {
             state_resets,
         } = rows;
         self.purged.extend(purged);
+        self.told.merge(told);
         for row in placed {
             match self.event_index.get(&row.event.nid).and_then(|index| self.events.get_mut(*index)) {
                 Some(known) => *known = row,
@@ -171,9 +178,17 @@ impl RoomRows {
         !self.purged.is_empty()
     }
 
+    /// Checks that rooms are still only being joined of which chunks tell what counts with the join; returns how many
+    /// rows that touches if they are. Goes ahead of all other statements that touch the rooms.
+    pub(super) fn check_incipient(&self, pipeline: &mut Pipeline<'_>) -> usize {
+        let is_new = |room| self.rooms.get(&room).is_some_and(|(_, new)| *new);
+        self.told.check(pipeline, is_new)
+    }
+
     /// Writes them.
     pub(super) fn write(&self, pipeline: &mut Pipeline<'_>) {
         self.write_rooms(pipeline);
+        self.told.write(pipeline);
         self.write_events(pipeline);
         relations::write_new(pipeline, self.events.iter().chain(self.placed.values()));
         self.write_rewritten(pipeline);
@@ -225,6 +240,7 @@ impl RoomRows {
                     forked: new.iter().map(|row| row.forked).collect(),
                     has_gaps: new.iter().map(|row| row.has_gaps).collect(),
                     oldest_position: new.iter().map(|row| row.oldest_position).collect(),
+                    snapshot: new.iter().map(|row| snapshot(row)).collect(),
                     lifetime: PhantomData,
                 },
             );
@@ -248,6 +264,7 @@ impl RoomRows {
                     forked: changed.iter().map(|row| row.forked).collect(),
                     has_gaps: changed.iter().map(|row| row.has_gaps).collect(),
                     oldest_position: changed.iter().map(|row| row.oldest_position).collect(),
+                    snapshot: changed.iter().map(|row| snapshot(row)).collect(),
                     lifetime: PhantomData,
                 },
             );
@@ -424,6 +441,11 @@ impl PlaceEvents<'_> {
     }
 }
 
+/// The column of the snapshot by which a room was joined.
+fn snapshot(row: &RoomRow) -> &[u8] {
+    row.snapshot.as_ref().map_or(&[], |token| token.as_slice())
+}
+
 /// An array as text: arrays of arrays have to be rectangular in Postgres, so `unnest` cannot take them.
 fn array(nids: &[EventNid]) -> String {
     let mut text = String::with_capacity(2 + nids.len() * 20);
@@ -459,14 +481,15 @@ statement! {
         forked: Array<Bool> => Vec<bool>,
         has_gaps: Array<Bool> => Vec<bool>,
         oldest_position: Array<Int8> => Vec<i64>,
+        snapshot: Array<Binary> => Vec<&'a [u8]>,
     }
     "INSERT INTO rooms (room_nid, room_id, partition, version, create_nid, latest_nids, members_root, other_root, \
-     depth, last_seq, joined_members, invited_members, published, parked, forked, has_gaps, oldest_position) \
-     SELECT room_nid, room_id, partition, version, create_nid, latest_nids::bigint[], members_root, other_root, \
-     depth, last_seq, joined_members, invited_members, published, parked, forked, has_gaps, oldest_position \
-     FROM unnest(",
+     depth, last_seq, joined_members, invited_members, published, parked, forked, has_gaps, oldest_position, \
+     snapshot) SELECT room_nid, room_id, partition, version, create_nid, latest_nids::bigint[], members_root, other_root, \
+     depth, last_seq, joined_members, invited_members, published, parked, forked, has_gaps, oldest_position, \
+     snapshot FROM unnest(",
     ") AS v(room_nid, room_id, partition, version, create_nid, latest_nids, members_root, other_root, \
-     depth, last_seq, joined_members, invited_members, published, parked, forked, has_gaps, oldest_position)"
+     depth, last_seq, joined_members, invited_members, published, parked, forked, has_gaps, oldest_position, snapshot)"
 }
 
 statement! {
@@ -485,13 +508,14 @@ statement! {
         forked: Array<Bool> => Vec<bool>,
         has_gaps: Array<Bool> => Vec<bool>,
         oldest_position: Array<Int8> => Vec<i64>,
+        snapshot: Array<Binary> => Vec<&'a [u8]>,
     }
     "UPDATE rooms AS r SET latest_nids = v.latest_nids::bigint[], members_root = v.members_root, \
      other_root = v.other_root, depth = v.depth, last_seq = v.last_seq, joined_members = v.joined_members, \
      invited_members = v.invited_members, published = v.published, parked = v.parked, forked = v.forked, \
-     has_gaps = v.has_gaps, oldest_position = v.oldest_position FROM unnest(",
+     has_gaps = v.has_gaps, oldest_position = v.oldest_position, snapshot = v.snapshot FROM unnest(",
     ") AS v(room_nid, latest_nids, members_root, other_root, depth, last_seq, joined_members, invited_members, \
-     published, parked, forked, has_gaps, oldest_position) WHERE r.room_nid = v.room_nid"
+     published, parked, forked, has_gaps, oldest_position, snapshot) WHERE r.room_nid = v.room_nid"
 }
 
 statement! {
@@ -602,12 +626,13 @@ statement! {
         began: Array<Int8> => Vec<i64>,
         seen: Array<Bool> => Vec<bool>,
     }
-    "INSERT INTO current_members (room_nid, user_id, membership, event_nid, seq, forgotten, since_seq) \
-     SELECT v.room_nid, v.user_id, v.membership, v.event_nid, v.seq, v.forgotten, \
+    "INSERT INTO room_members (room_nid, snapshot, user_id, membership, event_nid, seq, forgotten, since_seq) \
+     SELECT v.room_nid, r.snapshot, v.user_id, v.membership, v.event_nid, v.seq, v.forgotten, \
      CASE WHEN m.membership = v.membership AND NOT v.seen THEN m.since_seq ELSE v.began END FROM unnest(",
     ") AS v(room_nid, user_id, membership, event_nid, seq, forgotten, began, seen) \
-     LEFT JOIN current_members AS m ON m.room_nid = v.room_nid AND m.user_id = v.user_id \
-     ON CONFLICT (room_nid, user_id) DO UPDATE SET membership = excluded.membership, \
+     JOIN rooms AS r ON r.room_nid = v.room_nid LEFT JOIN room_members AS m \
+     ON m.room_nid = v.room_nid AND m.snapshot = r.snapshot AND m.user_id = v.user_id \
+     ON CONFLICT (room_nid, snapshot, user_id) DO UPDATE SET membership = excluded.membership, \
      event_nid = excluded.event_nid, seq = excluded.seq, forgotten = excluded.forgotten, \
      since_seq = excluded.since_seq"
 }
@@ -618,8 +643,9 @@ statement! {
         room_nid: Array<Int8> => Vec<i64>,
         user_id: Array<Text> => Vec<&'a str>,
     }
-    "UPDATE current_members AS m SET forgotten = true FROM unnest(",
-    ") AS v(room_nid, user_id) WHERE m.room_nid = v.room_nid AND m.user_id = v.user_id"
+    "UPDATE room_members AS m SET forgotten = true FROM unnest(",
+    ") AS v(room_nid, user_id) JOIN rooms AS r ON r.room_nid = v.room_nid \
+     WHERE m.room_nid = v.room_nid AND m.snapshot = r.snapshot AND m.user_id = v.user_id"
 }
 
 statement! {

@@ -366,8 +366,8 @@ async fn room_is_deleted_with_everything_of_it() {
         "rooms",
         "events",
         "state_node",
-        "current_members",
-        "current_facts",
+        "room_members",
+        "room_facts",
         "redactions",
         "room_states",
         "parked",
@@ -420,7 +420,7 @@ async fn all_gone(world: &World) {
 #[tokio::test]
 async fn deletion_that_was_cut_off_is_gone_on_with() {
     const LEFT: &str = "SELECT (SELECT count(*) FROM events) + (SELECT count(*) FROM event_json) \
-         + (SELECT count(*) FROM state_node) + (SELECT count(*) FROM current_facts) \
+         + (SELECT count(*) FROM state_node) + (SELECT count(*) FROM room_facts) \
          + (SELECT count(*) FROM redactions) + (SELECT count(*) FROM decisions)";
     let Story { world, server, room, .. } = story().await;
     for n in 0..20 {
@@ -431,7 +431,7 @@ async fn deletion_that_was_cut_off_is_gone_on_with() {
     server.stop().await;
     // What makes the room known goes with the commit, the rest bit by bit.
     let purged = format!(
-        "DELETE FROM rooms; DELETE FROM current_members; INSERT INTO purged_rooms VALUES ({room_nid}, '{room}', {partition}, 0)"
+        "DELETE FROM rooms; DELETE FROM room_members; INSERT INTO purged_rooms VALUES ({room_nid}, '{room}', {partition}, 0)"
     );
     world.sql(&purged).await;
     let mut left = world.number(LEFT).await;

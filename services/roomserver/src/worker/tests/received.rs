@@ -585,6 +585,6 @@ async fn large_change_of_state_is_kept_and_told() {
     server.stop().await;
 }
 
-fn graph(server: &Server) -> RoomGraphServiceClient<plexus_service::RpcChannel> {
+pub(super) fn graph(server: &Server) -> RoomGraphServiceClient<plexus_service::RpcChannel> {
     RoomGraphServiceClient::new(server.channel.clone())
 }

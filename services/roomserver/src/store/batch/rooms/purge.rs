@@ -24,10 +24,7 @@ pub(super) fn write(pipeline: &mut Pipeline<'_>, rows: &[PurgeRow]) {
         },
     );
     pipeline.add(DeleteRooms::NAME, DeleteRooms { room_nid: room_nid(), lifetime: PhantomData });
-    pipeline.add(
-        DeleteCurrentMembers::NAME,
-        DeleteCurrentMembers { room_nid: room_nid(), lifetime: PhantomData },
-    );
+    pipeline.add(DeleteMembers::NAME, DeleteMembers { room_nid: room_nid(), lifetime: PhantomData });
     let room_id = rows.iter().map(|row| row.room_id.as_str()).collect();
     pipeline.add(DeleteRoomAliases::NAME, DeleteRoomAliases { room_id, lifetime: PhantomData });
 }
@@ -53,10 +50,10 @@ statement! {
 
 statement! {
     /// Deletes who is in rooms.
-    DeleteCurrentMembers {
+    DeleteMembers {
         room_nid: Array<Int8> => Vec<i64>,
     }
-    "DELETE FROM current_members WHERE room_nid = ANY(", ")"
+    "DELETE FROM room_members WHERE room_nid = ANY(", ")"
 }
 
 statement! {

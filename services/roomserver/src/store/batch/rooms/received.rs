@@ -359,13 +359,17 @@ statement! {
 }
 
 statement! {
-    /// Removes snapshots that were used.
+    /// Removes snapshots that were used. One under which rows of members or facts lie that do not count stays until those
+    /// are deleted: nothing else tells that they are there.
     DeleteSnapshots {
         room_nid: Array<Int8> => Vec<i64>,
         token: Array<Binary> => Vec<&'a [u8]>,
     }
     "DELETE FROM snapshot_chunks AS s USING unnest(",
-    ") AS v(room_nid, token) WHERE s.room_nid = v.room_nid AND s.token = v.token"
+    ") AS v(room_nid, token) JOIN rooms AS r ON r.room_nid = v.room_nid \
+     WHERE s.room_nid = v.room_nid AND s.token = v.token AND (r.snapshot = s.token OR NOT EXISTS ( \
+         SELECT FROM room_members AS m WHERE m.room_nid = v.room_nid AND m.snapshot = v.token \
+     ) AND NOT EXISTS (SELECT FROM room_facts AS f WHERE f.room_nid = v.room_nid AND f.snapshot = v.token))"
 }
 
 statement! {
