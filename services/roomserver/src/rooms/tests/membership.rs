@@ -1,7 +1,7 @@
-use plexus_proto::common::v1::ErrorReason;
+use plexus_proto::{common::v1::ErrorReason, log::v1::input_room_event::Body};
 use serde_json::json;
 
-use super::{ALICE, BOB, CAROL, World};
+use super::{ALICE, BOB, CAROL, World, new_room};
 
 #[test]
 fn counts_and_members_follow() {
@@ -82,6 +82,53 @@ fn restricted_room_lets_in_members_of_the_other_room() {
         let join = world.member(&room, CAROL, CAROL, "join").event_id();
         assert_eq!(world.json(&join)["content"], json!({ "membership": "join" }));
     }
+}
+
+#[test]
+fn nobody_says_themselves_who_vouches_for_them() {
+    for version in ["8", "9", "10", "11", "12"] {
+        let mut world = World::new();
+        let lobby = world.creates(version, json!({ "join_rule": "public" }));
+        let allow = json!([{ "type": "m.room_membership", "room_id": lobby }]);
+        let rules: &[&str] = match version {
+            "8" | "9" => &["restricted"],
+            _ => &["restricted", "knock_restricted"],
+        };
+        for rule in rules {
+            let room = world.creates(version, json!({ "join_rule": rule, "allow": allow }));
+            for (user, voucher) in [(BOB, ALICE), (BOB, BOB), (BOB, "@stranger:b.example")] {
+                let content = json!({ "membership": "join", "join_authorised_via_users_server": voucher });
+                let answer = world.set(&room, user, ("m.room.member", user), content);
+                assert_eq!(answer.refused(), ErrorReason::Forbidden, "version {version}, {voucher}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_voucher_is_named_in_the_first_join_alone() {
+    let mut world = World::new();
+    let lobby = world.creates("11", json!({ "join_rule": "public" }));
+    let rule =
+        json!({ "join_rule": "restricted", "allow": [{ "type": "m.room_membership", "room_id": lobby }] });
+    let room = world.creates("11", rule);
+    world.member(&lobby, BOB, BOB, "join").event_id();
+    let named = |voucher: &str, membership: &str| json!({ "membership": membership, "join_authorised_via_users_server": voucher, "displayname": voucher });
+    let join = world.set(&room, BOB, ("m.room.member", BOB), named("@stranger:b.example", "join")).event_id();
+    assert_eq!(world.json(&join)["content"]["join_authorised_via_users_server"], json!(ALICE));
+    for (sender, user, membership) in [(BOB, BOB, "join"), (ALICE, CAROL, "invite"), (BOB, BOB, "leave")] {
+        let next = world.set(&room, sender, ("m.room.member", user), named(ALICE, membership)).event_id();
+        let content = json!({ "membership": membership, "displayname": ALICE });
+        assert_eq!(world.json(&next)["content"], content);
+    }
+    // Nor does a batch that makes a room, or a room of a version that knows no vouching.
+    let (old, mut batch) = new_room("7", ALICE, json!({ "join_rule": "public" }));
+    batch.intents[0].content = named(BOB, "join").to_string().into_bytes().into();
+    world.submit(&old, Body::Batch(batch)).event_id();
+    let events = world.tables.events.values();
+    let stored = events.filter(|row| row.event.event_type == "m.room.member");
+    let named = stored.filter(|row| String::from_utf8_lossy(&row.event.json).contains("join_authorised_via"));
+    assert_eq!(named.count(), 1);
 }
 
 #[test]

@@ -23,6 +23,7 @@ tests![
     a_malformed_room_id_is_refused,
     a_member_of_the_other_room_joins_a_restricted_room,
     somebody_else_does_not_join_a_restricted_room,
+    nobody_says_themselves_who_authorises_them,
     a_body_is_not_needed,
     members_hear_of_it,
     the_one_who_joins_gets_the_state,
@@ -135,6 +136,23 @@ async fn somebody_else_does_not_join_a_restricted_room(server: Server) {
     let other = alice.creates_room().await;
     let room = alice.creates_room().state("m.room.join_rules", restricted(&other)).await;
     bob.joins(&room).await.refused(403, "M_FORBIDDEN");
+}
+
+/// Which member of the room authorises a join is for the server to find out.
+async fn nobody_says_themselves_who_authorises_them(server: Server) {
+    let (alice, bob) = server.pair().await;
+    for version in ["8", "10", "11"] {
+        let other = alice.creates_room().await;
+        let room = alice
+            .creates_room()
+            .with("room_version", json!(version))
+            .state("m.room.join_rules", restricted(&other))
+            .await;
+        let content = json!({ "membership": "join", "join_authorised_via_users_server": alice.id });
+        bob.joins(&room).json(content.clone()).await.refused(403, "M_FORBIDDEN");
+        bob.sets_state(&room, "m.room.member", &bob.id, content).await.refused(403, "M_FORBIDDEN");
+        alice.reads_state(&room, "m.room.member", &bob.id).await.refused(404, "M_NOT_FOUND");
+    }
 }
 
 async fn a_body_is_not_needed(server: Server) {
