@@ -4,13 +4,14 @@ use std::{env, fs, path::PathBuf};
 
 use prost::Message as _;
 
-const FILES: [&str; 12] = [
+const FILES: [&str; 13] = [
     "plexus/common/v1/common.proto",
     "plexus/log/v1/input_room.proto",
     "plexus/log/v1/output_room.proto",
     "plexus/log/v1/user.proto",
     "plexus/log/v1/ephemeral.proto",
     "plexus/input/v1/input.proto",
+    "plexus/reader/v1/cursor.proto",
     "plexus/room/v1/graph.proto",
     "plexus/room/v1/history.proto",
     "plexus/room/v1/query.proto",

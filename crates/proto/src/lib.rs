@@ -34,6 +34,14 @@ pub mod input {
     }
 }
 
+/// Cursors of readers of the output logs.
+pub mod reader {
+    /// Version 1.
+    pub mod v1 {
+        tonic::include_proto!("plexus.reader.v1");
+    }
+}
+
 /// Reading rooms.
 pub mod room {
     /// Version 1.
@@ -62,8 +70,9 @@ pub mod operator {
 pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
 
 /// Full names of the services that a room server serves to other services.
-pub const ROOM_SERVER_SERVICES: [&str; 10] = [
+pub const ROOM_SERVER_SERVICES: [&str; 11] = [
     input::v1::input_service_server::SERVICE_NAME,
+    reader::v1::reader_cursor_service_server::SERVICE_NAME,
     room::v1::room_directory_service_server::SERVICE_NAME,
     room::v1::room_graph_service_server::SERVICE_NAME,
     room::v1::room_history_service_server::SERVICE_NAME,

@@ -15,6 +15,8 @@ use figment::{
 };
 use serde::{Deserialize, Serialize};
 
+pub use self::retention::RetentionConfig;
+
 /// The whole configuration.
 #[derive(Debug, Clone, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
@@ -30,6 +32,9 @@ pub struct Config {
     /// The database of the room server.
     #[serde(default)]
     pub postgres: PostgresConfig,
+    /// How long the room server keeps what is needed for a while only.
+    #[serde(default)]
+    pub retention: RetentionConfig,
     /// The room server.
     #[serde(default)]
     pub roomserver: RoomserverConfig,
@@ -453,5 +458,6 @@ impl Config {
 }
 
 mod check;
+mod retention;
 #[cfg(test)]
 mod tests;

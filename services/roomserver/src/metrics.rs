@@ -20,6 +20,8 @@ pub(crate) const OWNED_PARTITIONS: &str = "plexus_roomserver_owned_partitions";
 pub(crate) const PUBLISH_QUEUE: &str = "plexus_roomserver_publish_queue_records";
 /// Output records published.
 pub(crate) const PUBLISHED: &str = "plexus_roomserver_published_total";
+/// Output records deleted because nobody needs them any more, by topic.
+pub(crate) const TRIMMED: &str = "plexus_roomserver_trimmed_records_total";
 /// Batches that had to be given up: the database was away, or another instance had taken over.
 pub(crate) const ABORTED_BATCHES: &str = "plexus_roomserver_aborted_batches_total";
 
@@ -40,6 +42,7 @@ pub(crate) fn describe() {
     describe_gauge!(OWNED_PARTITIONS, Unit::Count, "Partitions owned by this instance");
     describe_gauge!(PUBLISH_QUEUE, Unit::Count, "Output records that wait to be published");
     describe_counter!(PUBLISHED, Unit::Count, "Output records published");
+    describe_counter!(TRIMMED, Unit::Count, "Output records deleted because nobody needs them any more");
     describe_counter!(STATE_RESETS, Unit::Count, "State entries lost although no event says so");
     describe_gauge!(
         SESSION_HOLDERS,

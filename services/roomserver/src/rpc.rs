@@ -9,6 +9,7 @@ mod history;
 pub(crate) mod input;
 mod operator;
 mod output_range;
+mod reader_cursors;
 mod room_admin;
 pub(crate) mod room_stream;
 pub(crate) mod rooms;
@@ -36,6 +37,7 @@ pub(crate) fn routes(app: &App) -> Routes {
     routes.add_service(graph::service(app));
     routes.add_service(users::service(app));
     routes.add_service(sessions::service(app));
+    routes.add_service(reader_cursors::service(app));
     routes.routes()
 }
 

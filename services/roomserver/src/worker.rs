@@ -18,6 +18,7 @@ mod janitor;
 mod ownership;
 mod partition;
 mod publisher;
+mod retention;
 #[cfg(test)]
 mod tests;
 mod work;

@@ -14,7 +14,7 @@ pub fn reason_error(reason: ErrorReason, message: &str) -> MatrixError {
     use ErrorReason as Reason;
     let (status, errcode) = match reason {
         // The message tells of our insides.
-        Reason::Unspecified | Reason::DeadLettered => {
+        Reason::Unspecified | Reason::DeadLettered | Reason::OutOfRange => {
             tracing::error!(?reason, message, "another service failed at a request");
             return MatrixError::internal();
         }

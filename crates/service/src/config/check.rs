@@ -32,6 +32,7 @@ pub(super) fn check(config: &Config) -> Result<(), String> {
     if config.postgres.max_connections == 0 {
         return Err("`max_connections` in [postgres] must be at least 1".to_owned());
     }
+    config.retention.check()?;
     if config.clientapi.max_body_bytes < 128 * 1024 {
         return Err(
             "`max_body_bytes` in [clientapi] must be at least 131072, or legal events do not fit".to_owned()

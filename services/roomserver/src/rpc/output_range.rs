@@ -5,9 +5,13 @@ use std::collections::VecDeque;
 
 use diesel_async::AsyncPgConnection;
 use futures::{Stream, stream};
-use plexus_proto::log::v1::{OutputRoomEvent, OutputUserEvent};
+use plexus_proto::{
+    common::v1::ErrorReason,
+    log::v1::{OutputRoomEvent, OutputUserEvent},
+};
+use plexus_service::refusal::refusal;
 use prost::Message;
-use tonic::Status;
+use tonic::{Code, Status};
 use tracing::error;
 
 use super::{
@@ -16,13 +20,17 @@ use super::{
 };
 use crate::{
     app::App,
-    store::{StoreError, output, pool},
+    store::{
+        StoreError,
+        output::{self, OutputLog},
+        pool, reads,
+    },
 };
 
 /// A record of an output log.
 pub(super) trait OutputRecord: Message + Sized + 'static {
-    /// The table that holds it.
-    const TABLE: &'static str;
+    /// The log of which it is.
+    const LOG: OutputLog;
     /// Its sequence number in the partition.
     fn seq(&self) -> u64;
     /// Reads a page, in order.
@@ -36,7 +44,7 @@ pub(super) trait OutputRecord: Message + Sized + 'static {
 }
 
 impl OutputRecord for OutputRoomEvent {
-    const TABLE: &'static str = "output_log";
+    const LOG: OutputLog = OutputLog::Rooms;
     fn seq(&self) -> u64 {
         self.seq
     }
@@ -52,7 +60,7 @@ impl OutputRecord for OutputRoomEvent {
 }
 
 impl OutputRecord for OutputUserEvent {
-    const TABLE: &'static str = "user_output_log";
+    const LOG: OutputLog = OutputLog::Users;
     fn seq(&self) -> u64 {
         self.seq
     }
@@ -67,7 +75,8 @@ impl OutputRecord for OutputUserEvent {
     }
 }
 
-/// The records of a partition after one `seq` and up to another, in chunks fit for an answer. A hole fails the stream.
+/// The records of a partition after one `seq` and up to another, in chunks fit for an answer. A range that begins
+/// before what is left of the log is refused; a hole fails the stream.
 pub(super) fn chunks<R: OutputRecord>(
     app: &App,
     partition: i16,
@@ -108,11 +117,21 @@ impl<R: OutputRecord> Range<R> {
         let records = R::list(&mut conn, self.partition, self.after, self.to, limit)
             .await
             .map_err(|error| failed(&error))?;
+        if records.first().is_none_or(|first| first.seq() != unsigned(self.after) + 1) {
+            // Asked afterwards: what was there when the records were read may have gone since, never come back.
+            let floor = reads::heads::find_floor(&conn, R::LOG.topic(), &self.partition)
+                .await
+                .map_err(|error| failed(&error))?;
+            if floor.first().is_some_and(|(floor,)| *floor > self.after) {
+                let message = "records of the range are gone";
+                return Err(refusal(Code::OutOfRange, ErrorReason::OutOfRange, message));
+            }
+        }
         for record in records {
             // What was committed has no holes; readers rely on it.
             if record.seq() != unsigned(self.after) + 1 {
                 error!(
-                    table = R::TABLE,
+                    table = R::LOG.table(),
                     partition = self.partition,
                     after = self.after,
                     found = record.seq(),

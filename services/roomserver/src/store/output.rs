@@ -1,8 +1,11 @@
 //! `output_log` and `user_output_log`: what was committed, in order, for republishing and for readers that lag.
+//!
+//! What was published goes after a while: see [`super::output_retention`].
 
 use bytes::Bytes;
 use diesel::{ExpressionMethods as _, JoinOnDsl as _, NullableExpressionMethods as _, QueryDsl as _};
 use diesel_async::{AsyncPgConnection, RunQueryDsl as _};
+use plexus_log::{OutputRoom, OutputUser, Topic as _};
 use plexus_proto::log::v1::{OutputRoomEvent, OutputUserEvent, Purged, output_room_event::Body};
 use prost::Message as _;
 
@@ -10,6 +13,36 @@ use super::{
     StoreError,
     schema::{event_json, output_log, user_output_log},
 };
+
+/// An output log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum OutputLog {
+    /// `OutputRoomEvent`.
+    Rooms,
+    /// `OutputUserEvent`.
+    Users,
+}
+
+impl OutputLog {
+    /// Both.
+    pub(crate) const ALL: [Self; 2] = [Self::Rooms, Self::Users];
+
+    /// Its topic, by which tables name it.
+    pub(crate) fn topic(self) -> &'static str {
+        match self {
+            Self::Rooms => OutputRoom::SPEC.name,
+            Self::Users => OutputUser::SPEC.name,
+        }
+    }
+
+    /// The table of its records.
+    pub(crate) fn table(self) -> &'static str {
+        match self {
+            Self::Rooms => "output_log",
+            Self::Users => "user_output_log",
+        }
+    }
+}
 
 /// Encodes a record without the JSON of its event, which is kept in `event_json`.
 pub(crate) fn encode_without_json(record: &mut OutputRoomEvent) -> Bytes {

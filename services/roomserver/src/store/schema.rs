@@ -150,11 +150,20 @@ diesel::table! {
 }
 
 diesel::table! {
+    output_floors (log, partition) {
+        log -> Text,
+        partition -> Int2,
+        seq -> Int8,
+    }
+}
+
+diesel::table! {
     output_log (partition, seq) {
         partition -> Int2,
         seq -> Int8,
         event_nid -> Nullable<Int8>,
         body -> Bytea,
+        written_ts -> Int8,
     }
 }
 
@@ -209,6 +218,16 @@ diesel::table! {
         room_id -> Text,
         partition -> Int2,
         purged_ts -> Int8,
+    }
+}
+
+diesel::table! {
+    reader_cursors (log, partition, reader) {
+        reader -> Text,
+        log -> Text,
+        partition -> Int2,
+        seq -> Int8,
+        updated_ts -> Int8,
     }
 }
 
@@ -355,6 +374,7 @@ diesel::table! {
         partition -> Int2,
         seq -> Int8,
         body -> Bytea,
+        written_ts -> Int8,
     }
 }
 
@@ -383,12 +403,14 @@ diesel::allow_tables_to_appear_in_same_query!(
     event_relations,
     events,
     filters,
+    output_floors,
     output_log,
     parked,
     parked_on,
     partition_state,
     profiles,
     purged_rooms,
+    reader_cursors,
     receipts,
     redactions,
     refresh_tokens,

@@ -1,10 +1,8 @@
-//! Slow chores: what is left of rooms that were deleted goes; verdicts that nobody will ask for any more go, a few at a
-//! time, and so do snapshots that were never used; rooms are asked to give up events that have been parked for too long.
+//! Slow chores: what is left of rooms that were deleted goes; what the logs leave behind goes, and so do snapshots that
+//! were never used; rooms are asked to give up events that have been parked for too long.
 
 use std::time::Duration;
 
-use diesel::sql_types::{Array, Int2, Int8};
-use diesel_async::RunQueryDsl as _;
 use plexus_log::InputRoom;
 use plexus_proto::log::v1::{ExpireParked, RoomControl, input_room_event::Body, room_control::Action};
 use plexus_service::Shutdown;
@@ -14,6 +12,7 @@ use tracing::{debug, info};
 use super::{
     engine::{chain, connect, now_ms},
     inputs::room_input,
+    retention,
 };
 use crate::{
     app::App,
@@ -24,22 +23,19 @@ use crate::{
     },
 };
 
-/// How long verdicts are kept.
+/// How long snapshots that were not used are kept, and parked events.
 const KEEP: Duration = Duration::from_secs(24 * 60 * 60);
 /// Pause between two rounds.
 const PAUSE: Duration = Duration::from_secs(60);
-/// Pause between two steps of a round.
-const STEP_PAUSE: Duration = Duration::from_millis(200);
-/// Rows deleted in one step.
-const STEP: usize = 2_000;
-
-/// Deletes verdicts that are too old.
-const DELETE: &str = "DELETE FROM verdicts WHERE ctid = ANY(ARRAY( \
-    SELECT ctid FROM verdicts WHERE created_ts < $1 AND partition = ANY($2) LIMIT 2000))";
+/// Least pause between two rounds.
+const LEAST_PAUSE: Duration = Duration::from_secs(1);
 
 /// Runs until told to stop.
 pub(super) async fn run(app: App, shutdown: Shutdown) {
-    let mut rounds = tokio::time::interval_at(tokio::time::Instant::now() + PAUSE, PAUSE);
+    // Whatever is kept for less than a usual pause is looked at more often.
+    let window = Duration::from_secs(app.config.retention.output_log_s);
+    let pause = PAUSE.min(window).max(LEAST_PAUSE);
+    let mut rounds = tokio::time::interval_at(tokio::time::Instant::now() + pause, pause);
     rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         let is_round = tokio::select! {
@@ -59,18 +55,8 @@ pub(super) async fn run(app: App, shutdown: Shutdown) {
         if let Err(failure) = expire_parked(&app).await {
             debug!(reason = %chain(&failure), "events stay parked for now");
         }
-        loop {
-            match expire(&app).await {
-                Ok(deleted) if deleted >= STEP => tokio::time::sleep(STEP_PAUSE).await,
-                Ok(_) => break,
-                Err(failure) => {
-                    debug!(reason = %chain(&failure), "old verdicts stay for now");
-                    break;
-                }
-            }
-            if shutdown.is_requested() {
-                return;
-            }
+        if let Err(failure) = retention::round(&app, &shutdown).await {
+            debug!(reason = %chain(&failure), "what the logs leave behind stays for now");
         }
     }
 }
@@ -91,23 +77,6 @@ async fn finish_purges(app: &App, shutdown: &Shutdown) -> Result<(), StoreError>
         info!(room.nid = room_nid, "a deleted room is gone");
     }
     Ok(())
-}
-
-/// Deletes some verdicts of our partitions that are too old; returns how many.
-async fn expire(app: &App) -> Result<usize, StoreError> {
-    let partitions = app.board.owned();
-    if partitions.is_empty() {
-        return Ok(0);
-    }
-    let keep = i64::try_from(KEEP.as_millis()).unwrap_or(i64::MAX);
-    let before = now_ms().saturating_sub(keep);
-    let mut conn = pool::get(&app.pool).await?;
-    diesel::sql_query(DELETE)
-        .bind::<Int8, _>(before)
-        .bind::<Array<Int2>, _>(partitions)
-        .execute(&mut conn)
-        .await
-        .map_err(StoreError::query("verdicts.expire"))
 }
 
 /// Deletes snapshots of our partitions that are too old, and what those told of members and facts that do not count.

@@ -12,6 +12,7 @@ mod ownership;
 mod received;
 mod relations;
 mod restricted;
+mod retention;
 mod sends;
 mod sessions;
 mod users;

@@ -120,7 +120,8 @@ statement! {
         event_nid: Array<Nullable<Int8>> => Vec<Option<i64>>,
         body: Array<Binary> => Vec<&'a [u8]>,
     }
-    "INSERT INTO output_log (partition, seq, event_nid, body) SELECT * FROM unnest(", ")"
+    "INSERT INTO output_log (partition, seq, event_nid, body, written_ts) \
+     SELECT v.*, (extract(epoch FROM now()) * 1000)::bigint FROM unnest(", ") AS v"
 }
 
 statement! {
@@ -130,7 +131,8 @@ statement! {
         seq: Array<Int8> => Vec<i64>,
         body: Array<Binary> => Vec<&'a [u8]>,
     }
-    "INSERT INTO user_output_log (partition, seq, body) SELECT * FROM unnest(", ")"
+    "INSERT INTO user_output_log (partition, seq, body, written_ts) \
+     SELECT v.*, (extract(epoch FROM now()) * 1000)::bigint FROM unnest(", ") AS v"
 }
 
 statement! {

@@ -82,10 +82,16 @@ impl World {
     }
 
     pub(super) async fn start_at(&self, advertise: &str) -> Server {
+        self.start_with(advertise, json!({})).await
+    }
+
+    /// Starts a room server that keeps records of the output logs for a while only.
+    pub(super) async fn start_with(&self, advertise: &str, retention: serde_json::Value) -> Server {
         let config: Config = serde_json::from_value(json!({
             "server": {"name": "example.org", "signing_key": self.key},
             "roomserver": {"advertise": advertise},
             "postgres": {"url": self.url, "max_connections": 4},
+            "retention": retention,
         }))
         .expect("configuration holds");
         let shutdown = Shutdown::new();
@@ -118,6 +124,19 @@ impl World {
         while self.number(&waiting).await == 0 {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
+    }
+
+    /// Waits until a query returns a number.
+    pub(super) async fn until(&self, sql: &str, wanted: i64) {
+        let mut found = self.number(sql).await;
+        for _ in 0..1_000 {
+            if found == wanted {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            found = self.number(sql).await;
+        }
+        panic!("{sql} is {found}, not {wanted}");
     }
 
     /// The only number that a query returns.
