@@ -8,6 +8,8 @@ pub(crate) const DUPLICATES: &str = "plexus_sync_duplicate_records_total";
 pub(crate) const POISONED: &str = "plexus_sync_poisoned_records_total";
 /// Records read from the room server because the log lacked them, by topic.
 pub(crate) const FILLED: &str = "plexus_sync_filled_records_total";
+/// Times that a partition's rooms or users were dropped because records of it are gone, by topic.
+pub(crate) const RELOADED: &str = "plexus_sync_reloaded_partitions_total";
 /// Rooms in memory.
 pub(crate) const ROOMS: &str = "plexus_sync_cached_rooms";
 /// Users in memory.
@@ -24,6 +26,7 @@ pub(crate) fn describe() {
     describe_counter!(DUPLICATES, "records dropped because they had been applied before");
     describe_counter!(POISONED, "records that could not be decoded or applied");
     describe_counter!(FILLED, "records read from the room server because the log lacked them");
+    describe_counter!(RELOADED, "partitions whose view was dropped because records are gone");
     describe_gauge!(ROOMS, "rooms in memory");
     describe_gauge!(USERS, "users in memory");
     describe_gauge!(WAITING, "requests that wait for news");

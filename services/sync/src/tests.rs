@@ -2,6 +2,7 @@
 
 mod filter;
 mod follow;
+mod gone;
 mod incremental;
 mod initial;
 mod live;

@@ -47,6 +47,11 @@ impl UpstreamError {
         }
     }
 
+    /// Whether records that were asked for are gone.
+    pub(crate) fn is_out_of_range(&self) -> bool {
+        self.reason() == Some(ErrorReason::OutOfRange)
+    }
+
     /// Whether the viewer may see nothing, or there is nothing to see.
     pub(crate) fn is_refusal(&self) -> bool {
         matches!(

@@ -82,6 +82,13 @@ impl View {
         self.users.get(id).map(|user| Arc::clone(&user))
     }
 
+    /// All rooms of a partition that somebody here has to do with.
+    pub(crate) fn rooms_of_partition(&self, partition: u32) -> Vec<Arc<Room>> {
+        let partition = usize::try_from(partition).unwrap_or(usize::MAX);
+        let of_partition = self.rooms.iter().filter(|room| room.partition == partition);
+        of_partition.map(|room| Arc::clone(&room)).collect()
+    }
+
     /// All users who have synced here lately.
     pub(crate) fn users_in_memory(&self) -> Vec<Arc<User>> {
         self.users.iter().map(|user| Arc::clone(&user)).collect()

@@ -1,8 +1,9 @@
 //! The loop around one output log: in order, without holes, without repeats.
 //!
 //! A record is applied when its `seq` follows the last one of its partition. One that is not greater was applied before
-//! and is dropped; a hole before it is filled from the room server. If that cannot fill it, somebody lost a committed
-//! record: the follower stops the process loudly rather than showing clients a room with a hole in it.
+//! and is dropped; a hole before it is filled from the room server. If the records are gone there, too, what is in memory
+//! of the partition is dropped, and loaded again by whoever asks for it. If they should be there and are not, somebody
+//! lost a committed record: the follower stops the process loudly rather than showing clients a room with a hole in it.
 
 use std::{future::Future, time::Duration};
 
@@ -44,6 +45,8 @@ pub(crate) trait Feed: Send + Sync + 'static {
     ) -> impl Future<Output = Result<Self::Prepared, UpstreamError>> + Send;
     /// Applies a record. A record that makes no sense is logged and left out; it never panics.
     fn apply(&mut self, record: Record<Self>, prepared: Self::Prepared);
+    /// Drops whatever is in memory of a partition: it lacks records up to `seq`, which will never come.
+    fn drop_partition(&mut self, partition: u32, seq: u64);
     /// Wakes whom the records since the last call concern.
     fn wake(&mut self);
 }
@@ -250,6 +253,17 @@ impl<F: Feed> Follower<F> {
             match self.fill_once(partition, before, to).await {
                 Ok(()) => empty += 1,
                 Err(Failed::Failure(failure)) => return Err(failure),
+                Err(Failed::Upstream(failure)) if failure.is_out_of_range() => {
+                    warn!(
+                        topic,
+                        partition, to, "records are gone, dropping what is in memory of the partition"
+                    );
+                    metrics::counter!(names::RELOADED, "topic" => topic).increment(1);
+                    // Before the position moves: nobody may take what lacks the records for what includes them.
+                    self.feed.drop_partition(partition, to);
+                    self.feed.track().set(index(partition), to);
+                    return Ok(());
+                }
                 Err(Failed::Upstream(failure)) => {
                     warn!(topic, partition, error = %failure, "cannot read a range, trying again");
                 }

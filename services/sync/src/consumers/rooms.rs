@@ -161,6 +161,19 @@ impl Feed for Rooms {
         }
     }
 
+    fn drop_partition(&mut self, partition: u32, seq: u64) {
+        for room in self.view.rooms_of_partition(partition) {
+            room.heard_of(seq);
+            room.unload();
+            self.woken.room(room);
+        }
+        // Whoever was invited, joined or left meanwhile may be anybody.
+        for user in self.view.users_in_memory() {
+            user.unload();
+            self.woken.user(user);
+        }
+    }
+
     fn wake(&mut self) {
         self.woken.wake();
     }

@@ -92,6 +92,15 @@ impl Feed for Users {
         }
     }
 
+    fn drop_partition(&mut self, partition: u32, _: u64) {
+        let partition = usize::try_from(partition).unwrap_or(usize::MAX);
+        let users = self.view.users_in_memory();
+        for user in users.into_iter().filter(|user| user.partition == partition) {
+            user.unload();
+            self.woken.user(user);
+        }
+    }
+
     fn wake(&mut self) {
         self.woken.wake();
     }

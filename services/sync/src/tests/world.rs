@@ -39,6 +39,9 @@ pub(super) struct Facts {
     pub(super) receipts: BTreeMap<(String, String, String, String), (u64, Receipt)>,
     pub(super) user_seqs: HashMap<u32, u64>,
     pub(super) user_records: Vec<OutputUserEvent>,
+    /// Up to where the records of partitions were deleted.
+    pub(super) room_floors: HashMap<u32, u64>,
+    pub(super) user_floors: HashMap<u32, u64>,
     pub(super) account_data: BTreeMap<(String, String, String), (u64, Value)>,
     pub(super) filters: HashMap<(String, String), Value>,
     pub(super) tokens: HashMap<Vec<u8>, (String, String)>,
@@ -125,6 +128,14 @@ impl World {
         tokio::time::timeout(Duration::from_secs(5), readiness.ready()).await.expect("it becomes ready");
         let router = crate::router(service.clone());
         Replica { router, service, readiness, shutdown }
+    }
+
+    /// Deletes all records of both output logs, as a room server does after a while.
+    pub(super) fn trim(&self) {
+        let mut facts = self.facts.lock();
+        facts.room_records.clear();
+        facts.user_records.clear();
+        (facts.room_floors, facts.user_floors) = (facts.room_seqs.clone(), facts.user_seqs.clone());
     }
 
     /// Commits an event without writing it to the log.
@@ -264,24 +275,34 @@ impl World {
 
     /// Moves a receipt to an event of the room.
     pub(super) async fn receipt(&self, room: &str, user: &str, kind: &str, event_id: &str, thread: &str) {
-        let record = {
-            let mut facts = self.facts.lock();
-            let of = |stored: &&Stored| stored.event.event_id == event_id;
-            let event_seq = facts.events.iter().find(of).expect("the event is there").event.seq;
-            let receipt = Receipt {
-                user_id: user.to_owned(),
-                r#type: kind.to_owned(),
-                event_id: event_id.to_owned(),
-                thread_id: thread.to_owned(),
-                event_seq,
-                ts: 7,
-            };
-            let key = (room.to_owned(), user.to_owned(), kind.to_owned(), thread.to_owned());
-            let record = facts.put_out(room, Fact::Receipt(receipt.clone()));
-            facts.receipts.insert(key, (record.seq, receipt));
-            record
-        };
+        let record = self.commit_receipt(room, user, kind, event_id, thread);
         self.log.append::<OutputRoom>(&record).await.unwrap();
+    }
+
+    /// Commits a receipt without writing it to the log.
+    pub(super) fn commit_receipt(
+        &self,
+        room: &str,
+        user: &str,
+        kind: &str,
+        event_id: &str,
+        thread: &str,
+    ) -> OutputRoomEvent {
+        let mut facts = self.facts.lock();
+        let of = |stored: &&Stored| stored.event.event_id == event_id;
+        let event_seq = facts.events.iter().find(of).expect("the event is there").event.seq;
+        let receipt = Receipt {
+            user_id: user.to_owned(),
+            r#type: kind.to_owned(),
+            event_id: event_id.to_owned(),
+            thread_id: thread.to_owned(),
+            event_seq,
+            ts: 7,
+        };
+        let key = (room.to_owned(), user.to_owned(), kind.to_owned(), thread.to_owned());
+        let record = facts.put_out(room, Fact::Receipt(receipt.clone()));
+        facts.receipts.insert(key, (record.seq, receipt));
+        record
     }
 
     /// Has a user type for a while, or stop.
@@ -297,30 +318,39 @@ impl World {
     }
 
     pub(super) async fn set_account_data(&self, user: &str, room: &str, kind: &str, content: Value) {
-        let record = {
-            let mut facts = self.facts.lock();
-            let partition = partition_of(user);
-            let seq = facts.user_seqs.entry(partition).or_default();
-            *seq += 1;
-            let seq = *seq;
-            let key = (user.to_owned(), room.to_owned(), kind.to_owned());
-            facts.account_data.insert(key, (seq, content.clone()));
-            let record = OutputUserEvent {
-                version: 1,
-                seq,
-                user_id: user.to_owned(),
-                partition,
-                fact: Some(UserFact::AccountDataChanged(AccountDataChanged {
-                    room_id: room.to_owned(),
-                    r#type: kind.to_owned(),
-                    content: content.to_string().into(),
-                })),
-                ..OutputUserEvent::default()
-            };
-            facts.user_records.push(record.clone());
-            record
-        };
+        let record = self.commit_account_data(user, room, kind, content);
         self.log.append::<OutputUser>(&record).await.unwrap();
+    }
+
+    /// Commits account data without writing it to the log.
+    pub(super) fn commit_account_data(
+        &self,
+        user: &str,
+        room: &str,
+        kind: &str,
+        content: Value,
+    ) -> OutputUserEvent {
+        let mut facts = self.facts.lock();
+        let partition = partition_of(user);
+        let seq = facts.user_seqs.entry(partition).or_default();
+        *seq += 1;
+        let seq = *seq;
+        let key = (user.to_owned(), room.to_owned(), kind.to_owned());
+        facts.account_data.insert(key, (seq, content.clone()));
+        let record = OutputUserEvent {
+            version: 1,
+            seq,
+            user_id: user.to_owned(),
+            partition,
+            fact: Some(UserFact::AccountDataChanged(AccountDataChanged {
+                room_id: room.to_owned(),
+                r#type: kind.to_owned(),
+                content: content.to_string().into(),
+            })),
+            ..OutputUserEvent::default()
+        };
+        facts.user_records.push(record.clone());
+        record
     }
 
     /// Gives out an access token.

@@ -223,6 +223,11 @@ impl User {
         }
     }
 
+    /// Drops what is in memory, and what is being loaded: it lacks a fact.
+    pub(crate) fn unload(&self) {
+        *self.slot.lock() = Slot::Absent;
+    }
+
     fn is_loaded(&self) -> bool {
         matches!(&*self.slot.lock(), Slot::Loaded(_))
     }

@@ -41,6 +41,13 @@ fn heads(seqs: &HashMap<u32, u64>) -> Vec<PartitionHead> {
     (0..PARTITIONS).map(|partition| PartitionHead { partition, seq: seq(partition) }).collect()
 }
 
+fn check_floor(floors: &HashMap<u32, u64>, partition: u32, after: u64) -> Result<(), Status> {
+    if floors.get(&partition).is_some_and(|floor| *floor > after) {
+        return Err(refusal(Code::OutOfRange, ErrorReason::OutOfRange, "records of the range are gone"));
+    }
+    Ok(())
+}
+
 impl World {
     pub(super) fn routes(&self) -> tonic::service::Routes {
         tonic::service::Routes::new(RoomQueryServiceServer::new(self.clone()))
@@ -308,6 +315,7 @@ impl RoomStreamService for World {
         let request = request.into_inner();
         let to = if request.to_seq == 0 { u64::MAX } else { request.to_seq };
         let facts = self.facts.lock();
+        check_floor(&facts.room_floors, request.partition, request.after_seq)?;
         let records = facts.room_records.iter().filter(|record| {
             record.partition == request.partition && record.seq > request.after_seq && record.seq <= to
         });
@@ -443,6 +451,7 @@ impl UserStreamService for World {
         let request = request.into_inner();
         let to = if request.to_seq == 0 { u64::MAX } else { request.to_seq };
         let facts = self.facts.lock();
+        check_floor(&facts.user_floors, request.partition, request.after_seq)?;
         let records = facts.user_records.iter().filter(|record| {
             record.partition == request.partition && record.seq > request.after_seq && record.seq <= to
         });
