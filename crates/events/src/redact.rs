@@ -32,6 +32,27 @@ pub fn prune(event: &mut Object, rules: &RoomRules) -> Result<(), RedactError> {
         .map_err(|error| RedactError::Malformed(error.to_string()))
 }
 
+/// Returns an event as redaction leaves it, without a record of a redaction: nobody redacted it, it is only served so.
+///
+/// # Errors
+///
+/// Fails if the event is malformed.
+pub fn pruned(event: &[u8], rules: &RoomRules) -> Result<Vec<u8>, RedactError> {
+    match canonical::parse_object(event) {
+        Ok(mut event) => {
+            prune(&mut event, rules)?;
+            event.remove("unsigned");
+            Ok(canonical::object_to_vec(&event))
+        }
+        Err(error) if rules.rules.authorization.strict_canonical_json => Err(error.into()),
+        Err(_) => {
+            let mut event = lax::parse_object(event)?;
+            lax::prune(&mut event);
+            Ok(lax::without(&event, &["unsigned"]))
+        }
+    }
+}
+
 /// Redacts an event and records why: the redaction event goes into `unsigned.redacted_because`, as its server sent it,
 /// but with its `event_id`, which clients want there and can no longer be computed by whoever does not know the version.
 ///

@@ -78,18 +78,35 @@ impl Membership {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct MemberHistory {
     changes: Vec<(i64, Membership)>,
+    /// Times of the joins, with their `seq`.
+    joins: Vec<(i64, i64)>,
     last_join: Option<i64>,
     /// Memberships before and after events, from the state at them.
     exact: HashMap<i64, (Membership, Membership)>,
 }
 
 impl MemberHistory {
-    /// Takes the changes, in order of `seq`.
-    pub(crate) fn new(changes: impl IntoIterator<Item = (i64, Membership)>) -> Self {
-        let changes = changes.into_iter().collect::<Vec<_>>();
-        let last_join =
-            changes.iter().rev().find(|(_, membership)| *membership == Membership::Join).map(|(seq, _)| *seq);
-        Self { changes, last_join, exact: HashMap::new() }
+    /// Takes the changes, in order of `seq`, each with its time in milliseconds since the Unix epoch.
+    pub(crate) fn new(changes: impl IntoIterator<Item = (i64, Membership, i64)>) -> Self {
+        let (mut history, mut joins) = (Vec::new(), Vec::new());
+        for (seq, membership, time) in changes {
+            history.push((seq, membership));
+            if membership == Membership::Join {
+                joins.push((time, seq));
+            }
+        }
+        let last_join = joins.last().map(|(_, seq)| *seq);
+        Self { changes: history, joins, last_join, exact: HashMap::new() }
+    }
+
+    /// The `seq` of the last join that is not after a time.
+    fn last_join_until(&self, time: i64) -> Option<i64> {
+        self.joins.iter().filter(|(joined, _)| *joined <= time).map(|(_, seq)| *seq).max()
+    }
+
+    /// Whether the viewer ever was in the room before a time.
+    pub(crate) fn joined_before(&self, time: i64) -> bool {
+        self.last_join_until(time).is_some()
     }
 
     /// Takes the membership before and after an event from the state at it.
@@ -176,6 +193,17 @@ pub(crate) fn may_see_state(history: &MemberHistory, event: EventFacts) -> bool 
 /// Whether the event is for everybody who joined at any point after it.
 fn joined_later(history: &MemberHistory, event: EventFacts) -> bool {
     event.visibility == HistoryVisibility::Shared && history.last_join.is_some_and(|join| join > event.seq)
+}
+
+/// Whether a viewer is served the full text of an event whose sender asked at `erased_ts` to be erased: those who were in
+/// the room at the event, or came into it later but before the sender asked. Others get what redaction leaves of it.
+///
+/// It tells nothing of whether the viewer may see the event at all. A server stands as its users do.
+///
+/// [Spec](https://spec.matrix.org/v1.19/client-server-api/#post_matrixclientv3accountdeactivate)
+pub(crate) fn may_see_erased(history: &MemberHistory, seq: i64, erased_ts: i64) -> bool {
+    [history.before(seq), history.at(seq)].contains(&Membership::Join)
+        || history.last_join_until(erased_ts).is_some_and(|join| join > seq)
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 mod answer;
 mod context;
 mod ephemeral;
+mod erasure;
 pub(crate) mod events;
 mod fields;
 mod filter;

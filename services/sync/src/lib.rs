@@ -10,6 +10,7 @@
 mod clock;
 mod consumers;
 mod endpoint;
+mod erased;
 mod limits;
 mod metrics;
 mod positions;

@@ -1,5 +1,6 @@
 //! The service against a room server that is played by [`world`], and the in-process log.
 
+mod erasure;
 mod filter;
 mod follow;
 mod gone;

@@ -22,7 +22,7 @@ use plexus_service::{RpcChannel, refusal::reason_of};
 use ruma::{RoomId, UserId};
 use tonic::{Response, Status, Streaming};
 
-use crate::{limits, positions::Vector};
+use crate::{erased::Erased, limits, positions::Vector};
 
 /// A call to the room server that failed or was refused.
 #[derive(Debug, thiserror::Error)]
@@ -79,6 +79,8 @@ pub(crate) struct Upstream {
     room_stream: RoomStreamServiceClient<RpcChannel>,
     users: UserQueryServiceClient<RpcChannel>,
     user_stream: UserStreamServiceClient<RpcChannel>,
+    /// Who asked to be erased, as the answers tell.
+    pub(crate) erased: Erased,
 }
 
 /// Records of a range, in chunks.
@@ -105,6 +107,7 @@ impl Upstream {
                 .max_decoding_message_size(limits::MESSAGE),
             users: UserQueryServiceClient::new(channel.clone()).max_decoding_message_size(limits::MESSAGE),
             user_stream: UserStreamServiceClient::new(channel).max_decoding_message_size(limits::MESSAGE),
+            erased: Erased::default(),
         }
     }
 
@@ -153,7 +156,7 @@ impl Upstream {
             room_id: room_id.to_string(),
             timeline_limit: limits::SNAPSHOT_TIMELINE,
         };
-        within(NAME, async {
+        let snapshot = within(NAME, async {
             let mut chunks = client.stream_room_snapshot(request).await?.into_inner();
             let mut snapshot = Snapshot::default();
             while let Some(chunk) = chunks.message().await? {
@@ -170,7 +173,10 @@ impl Upstream {
             }
             Ok(snapshot)
         })
-        .await
+        .await?;
+        self.erased
+            .learn(snapshot.state.iter().chain(snapshot.timeline.iter().flat_map(|entry| &entry.event)));
+        Ok(snapshot)
     }
 
     pub(crate) async fn state_delta(
@@ -182,7 +188,7 @@ impl Upstream {
         const NAME: &str = "RoomStream.StreamStateDelta";
         let mut client = self.room_stream.clone();
         let request = room::StreamStateDeltaRequest { room_id: room_id.to_string(), from_seq, to_seq };
-        within(NAME, async {
+        let delta = within(NAME, async {
             let chunks = client.stream_state_delta(request).await?.into_inner();
             chunks
                 .try_fold(StateDelta::default(), |mut delta, chunk| async move {
@@ -192,7 +198,9 @@ impl Upstream {
                 })
                 .await
         })
-        .await
+        .await?;
+        self.erased.learn(&delta.changed);
+        Ok(delta)
     }
 
     /// Reads state entries as they are now, or were at a point.
@@ -214,6 +222,7 @@ impl Upstream {
             };
             found.extend(call("RoomQuery.GetState", client.get_state(request)).await?.events);
         }
+        self.erased.learn(&found);
         Ok(found)
     }
 
@@ -226,7 +235,7 @@ impl Upstream {
             at: Some(at(seq)),
             ..Default::default()
         };
-        within(NAME, async {
+        let events = within(NAME, async {
             let chunks = client.stream_state(request).await?.into_inner();
             chunks
                 .try_fold(Vec::new(), |mut events, chunk| async move {
@@ -235,7 +244,26 @@ impl Upstream {
                 })
                 .await
         })
-        .await
+        .await?;
+        self.erased.learn(&events);
+        Ok(events)
+    }
+
+    /// Lists those of the events that a user is served redacted, as they are served.
+    pub(crate) async fn copies(
+        &self,
+        user_id: &UserId,
+        event_ids: &[String],
+    ) -> Result<Vec<RoomEvent>, UpstreamError> {
+        let mut copies = Vec::new();
+        // The contract allows 1,000 events in one call.
+        for event_ids in event_ids.chunks(1_000) {
+            let mut client = self.rooms.clone();
+            let request =
+                room::ListCopiesRequest { viewer: user_id.to_string(), event_ids: event_ids.to_vec() };
+            copies.extend(call("RoomQuery.ListCopies", client.list_copies(request)).await?.copies);
+        }
+        Ok(copies)
     }
 
     pub(crate) async fn timeline(

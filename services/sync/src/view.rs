@@ -82,6 +82,11 @@ impl View {
         self.users.get(id).map(|user| Arc::clone(&user))
     }
 
+    /// All rooms that somebody here has to do with.
+    pub(crate) fn all_rooms(&self) -> Vec<Arc<Room>> {
+        self.rooms.iter().map(|room| Arc::clone(&room)).collect()
+    }
+
     /// All rooms of a partition that somebody here has to do with.
     pub(crate) fn rooms_of_partition(&self, partition: u32) -> Vec<Arc<Room>> {
         let partition = usize::try_from(partition).unwrap_or(usize::MAX);

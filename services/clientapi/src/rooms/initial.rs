@@ -8,7 +8,8 @@ use plexus_matrix_http::{
 };
 use plexus_proto::{
     room::v1::{
-        Direction, GetEventsRequest, ListRoomsForUserRequest, ListTimelineRequest, TimelineFilter, UserRoom,
+        Direction, GetEventsRequest, ListCopiesRequest, ListRoomsForUserRequest, ListTimelineRequest,
+        RoomEvent, TimelineFilter, UserRoom,
     },
     user::v1::{AccountData, GetUserSnapshotRequest},
 };
@@ -110,10 +111,22 @@ impl Rooms {
             room_id: room.room_id,
             ..GetEventsRequest::default()
         };
-        if let Some(invite) = ask(self.queries.clone().get_events(request)).await?.events.first() {
-            told["invite"] = value(format::shown::<Value>(invite, user)?.json())?;
+        if let Some(invite) = ask(self.queries.clone().get_events(request)).await?.events.pop() {
+            let invite = self.as_served(user, invite).await?;
+            told["invite"] = value(format::shown::<Value>(&invite, user)?.json())?;
         }
         Ok(told)
+    }
+
+    /// An event that was read without a viewer, as the user is served it: redacted if its sender asked to be erased.
+    async fn as_served(&self, user: &AuthedUser, event: RoomEvent) -> Result<RoomEvent, MatrixError> {
+        if event.erased_sender.is_empty() {
+            return Ok(event);
+        }
+        let request =
+            ListCopiesRequest { viewer: user.id.to_string(), event_ids: vec![event.event_id.clone()] };
+        let copy = ask(self.queries.clone().list_copies(request)).await?.copies.pop();
+        Ok(copy.unwrap_or(event))
     }
 
     async fn room_section(

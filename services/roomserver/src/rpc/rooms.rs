@@ -2,6 +2,7 @@
 
 mod access;
 mod encode;
+mod erasure;
 mod exact;
 mod filter;
 pub(super) mod find_event_by_time;
@@ -10,6 +11,7 @@ mod get_events;
 mod get_memberships;
 mod get_rooms;
 mod get_state;
+mod list_copies;
 pub(super) mod list_relations;
 mod list_rooms_for_user;
 pub(super) mod list_threads;
@@ -21,8 +23,9 @@ mod stream_state;
 use futures::stream::BoxStream;
 use plexus_proto::room::v1::{
     GetEventsRequest, GetEventsResponse, GetMembershipsRequest, GetMembershipsResponse, GetRoomsRequest,
-    GetRoomsResponse, GetStateRequest, GetStateResponse, ListRoomsForUserRequest, ListRoomsForUserResponse,
-    ListTimelineRequest, ListTimelineResponse, StreamStateRequest, StreamStateResponse,
+    GetRoomsResponse, GetStateRequest, GetStateResponse, ListCopiesRequest, ListCopiesResponse,
+    ListRoomsForUserRequest, ListRoomsForUserResponse, ListTimelineRequest, ListTimelineResponse,
+    StreamStateRequest, StreamStateResponse,
     room_query_service_server::{RoomQueryService, RoomQueryServiceServer},
 };
 use tonic::{Request, Response, Status};
@@ -90,6 +93,13 @@ impl RoomQueryService for Service {
         request: Request<ListRoomsForUserRequest>,
     ) -> Result<Response<ListRoomsForUserResponse>, Status> {
         list_rooms_for_user::answer(&self.app, request).await
+    }
+
+    async fn list_copies(
+        &self,
+        request: Request<ListCopiesRequest>,
+    ) -> Result<Response<ListCopiesResponse>, Status> {
+        list_copies::answer(&self.app, request).await
     }
 
     async fn get_memberships(

@@ -28,8 +28,8 @@ diesel::table! {
         guest -> Bool,
         admin -> Bool,
         deactivated -> Bool,
-        erased -> Bool,
         created_ts -> Int8,
+        erased_ts -> Nullable<Int8>,
     }
 }
 

@@ -86,7 +86,7 @@ async fn load_accounts(
     mut conn: &AsyncPgConnection,
     ids: &[&str],
 ) -> Result<Vec<(String, Account)>, StoreError> {
-    type Row = (String, Option<String>, bool, bool, bool, bool, i64);
+    type Row = (String, Option<String>, bool, bool, bool, Option<i64>, i64);
     let rows: Vec<Row> = accounts::table
         .filter(accounts::user_id.eq_any(ids))
         .select((
@@ -95,7 +95,7 @@ async fn load_accounts(
             accounts::guest,
             accounts::admin,
             accounts::deactivated,
-            accounts::erased,
+            accounts::erased_ts,
             accounts::created_ts,
         ))
         .load(&mut conn)
@@ -103,8 +103,8 @@ async fn load_accounts(
         .map_err(StoreError::query("users.accounts"))?;
     Ok(rows
         .into_iter()
-        .map(|(id, password_hash, guest, admin, deactivated, erased, created_ts)| {
-            (id, Account { password_hash, guest, admin, deactivated, erased, created_ts })
+        .map(|(id, password_hash, guest, admin, deactivated, erased_ts, created_ts)| {
+            (id, Account { password_hash, guest, admin, deactivated, erased_ts, created_ts })
         })
         .collect())
 }

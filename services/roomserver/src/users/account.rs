@@ -28,7 +28,7 @@ pub(super) fn register(work: &mut Work<'_>, command: &Register) -> Result<(), St
         guest: command.guest,
         admin: command.admin,
         deactivated: false,
-        erased: false,
+        erased_ts: None,
         created_ts: work.record.produced_ts,
     };
     work.put_account(account);
@@ -67,12 +67,14 @@ pub(super) fn deactivate(work: &mut Work<'_>, command: &Deactivate) -> Result<()
         return refuse(ErrorReason::NotFound, "there is no such account");
     };
     let mut account = account.clone();
-    if account.deactivated && (account.erased || !command.erase) {
+    if account.deactivated && (account.erased_ts.is_some() || !command.erase) {
         return Ok(());
     }
     account.password_hash = None;
     account.deactivated = true;
-    account.erased |= command.erase;
+    if command.erase {
+        account.erased_ts = account.erased_ts.or(Some(work.record.produced_ts));
+    }
     work.put_account(account);
     let all = work.user.devices.keys().cloned().collect();
     devices::remove(work, all);

@@ -39,8 +39,8 @@ pub(crate) struct Account {
     pub(crate) admin: bool,
     /// Whether it was deactivated.
     pub(crate) deactivated: bool,
-    /// Whether the user asked to be erased.
-    pub(crate) erased: bool,
+    /// When the user asked to be erased; unset if they did not.
+    pub(crate) erased_ts: Option<i64>,
     /// When it was created.
     pub(crate) created_ts: i64,
 }

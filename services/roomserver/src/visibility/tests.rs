@@ -30,7 +30,9 @@ fn history(memberships: &[Membership]) -> MemberHistory {
     let mut last = Membership::Leave;
     MemberHistory::new(memberships.iter().enumerate().filter_map(|(seq, membership)| {
         let changed = std::mem::replace(&mut last, *membership) != *membership;
-        changed.then_some((i64::try_from(seq).unwrap(), *membership))
+        // Time goes by ten milliseconds from one event to the next.
+        let seq = i64::try_from(seq).unwrap();
+        changed.then_some((seq, *membership, seq * 10))
     }))
 }
 
@@ -62,6 +64,26 @@ fn verdicts_equal_the_rules_for_all_short_histories() {
             }
         }
     }
+}
+
+#[test]
+fn who_was_there_or_came_before_the_erasure_sees_the_full_text() {
+    use Membership::{Invite, Join, Leave};
+    let sees =
+        |memberships: &[Membership], seq, erased_ts| may_see_erased(&history(memberships), seq, erased_ts);
+    // Was in the room at the event; whatever happened since.
+    assert!(sees(&[Join, Join, Leave, Leave], 1, 5));
+    assert!(sees(&[Leave, Join], 1, 0));
+    // Left by this event.
+    assert!(sees(&[Join, Leave], 1, 0));
+    // Came after the event: before the erasure, at its time, after it.
+    let late = [Leave, Leave, Join, Join];
+    assert_eq!([25, 20, 19].map(|erased_ts| sees(&late, 1, erased_ts)), [true, true, false]);
+    // An invite is not a join, and who was there before the event only did not see it.
+    assert!(!sees(&[Leave, Invite, Join], 1, 15));
+    assert!(!sees(&[Join, Leave, Leave, Join], 2, 25));
+    assert!(sees(&[Join, Leave, Leave, Join], 2, 35));
+    assert!(!sees(&[], 1, i64::MAX));
 }
 
 #[test]

@@ -65,6 +65,9 @@ impl Feed for Users {
             metrics::counter!(names::POISONED, "topic" => "OutputUserEvent").increment(1);
             return;
         };
+        if matches!(&record.fact, Some(Fact::Deactivated(gone)) if gone.erase) {
+            self.upstream.erased.add(&user_id);
+        }
         let Some(user) = self.view.find_user(&user_id) else {
             return;
         };
@@ -98,6 +101,10 @@ impl Feed for Users {
         for user in users.into_iter().filter(|user| user.partition == partition) {
             user.unload();
             self.woken.user(user);
+        }
+        // Who asked to be erased meanwhile is not known; rooms tell it when they are loaded.
+        for room in self.view.all_rooms() {
+            room.unload();
         }
     }
 

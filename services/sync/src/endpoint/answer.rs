@@ -17,7 +17,7 @@ use tracing::{error, warn};
 
 use super::{
     context::{Context, Problem, Told, data_event},
-    invited, joined,
+    erasure, invited, joined,
     lazy::{Device, Sent},
     left,
     params::Request,
@@ -125,6 +125,10 @@ async fn attempt(
             }
             Some(Err(ahead)) => target.rooms = ahead,
             Some(Ok(reading)) => {
+                if !erasure::learn(service, &reading.candidates, request.full_state).await? {
+                    warn!("log of users does not bring what the room server has committed");
+                    return Err(MatrixError::unavailable());
+                }
                 let context = Context {
                     service,
                     request,

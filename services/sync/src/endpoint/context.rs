@@ -74,6 +74,13 @@ impl<'a> Context<'a> {
         &self.request.user.id
     }
 
+    /// Who looks at events, and when.
+    pub(crate) fn viewer(&self) -> Viewer<'_> {
+        let user = &self.request.user;
+        let erased = &self.service.upstream.erased;
+        Viewer { erased, user_id: &user.id, device_id: &user.device_id, now: self.now }
+    }
+
     /// Position of the token in the room's partition; `None` without a token.
     pub(crate) fn since(&self, room: &Room) -> Option<u64> {
         let since = self.since.as_ref()?;
@@ -102,9 +109,7 @@ impl<'a> Context<'a> {
         let shown = if self.request.filter.federation_format {
             serde_json::from_slice::<Box<RawValue>>(&event.json).map(Arc::from)
         } else {
-            let user = &self.request.user;
-            let viewer = Viewer { user_id: &user.id, device_id: &user.device_id, now: self.now };
-            match event.show(room_id, membership, viewer, relations) {
+            match event.show(room_id, membership, self.viewer(), relations) {
                 Ok(shown) => Ok(shown),
                 Err(plexus_matrix_http::event::EventError::Malformed(failure)) => Err(failure),
             }

@@ -8,6 +8,7 @@ use tracing::error;
 
 use super::{
     context::{Context, Problem},
+    erasure,
     response::Events,
 };
 use crate::view::{Candidate, MEMBER};
@@ -32,7 +33,8 @@ pub(crate) async fn stripped_state(context: &Context<'_>, candidate: &Candidate)
         keys.push(key(MEMBER, candidate.now.sender.as_str()));
     }
     let room_id = &candidate.room.id;
-    let state = context.service.upstream.state_entries(room_id, keys, Some(candidate.now.seq)).await?;
+    let mut state = context.service.upstream.state_entries(room_id, keys, Some(candidate.now.seq)).await?;
+    erasure::serve_stored(context, &mut state).await?;
     let strip = |event: &plexus_proto::room::v1::RoomEvent| {
         stripped_event(&event.json)
             .inspect_err(|failure| {

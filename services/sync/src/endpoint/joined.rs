@@ -7,6 +7,7 @@ use plexus_proto::room::v1::StateKey;
 use super::{
     context::{Context, Problem, Told, data_event},
     ephemeral::ephemeral,
+    erasure,
     response::{Events, JoinedRoom, Summary},
     state::{self, Wanted},
     timeline,
@@ -38,9 +39,10 @@ pub(crate) async fn joined(
     if since.is_none() {
         members.push(context.user_id().to_owned());
     }
-    let state =
+    let mut state =
         state::collect(context, room, &Wanted { since, before: known, end, timeline: &timeline, members })
             .await?;
+    erasure::serve(context, &mut timeline, &mut state.events).await?;
     let events = context.show_state(&room.id, &state.events);
     let account_data = account_data(context, candidate);
     // What was told of an earlier stay is told anew.

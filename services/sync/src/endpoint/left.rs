@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use super::{
     context::{Context, Problem, Told},
+    erasure,
     joined::{account_data, own_member, was_joined},
     params::StateAfter,
     response::{LeftRoom, State},
@@ -64,6 +65,7 @@ pub(crate) async fn left(
             timeline.events.push(Seen { event: own, membership, related: false });
         }
     }
+    erasure::serve(context, &mut timeline, &mut state.events).await?;
     let events = context.show_state(&room.id, &state.events);
     let room = LeftRoom {
         state: State::new(events, context.request.state_after),

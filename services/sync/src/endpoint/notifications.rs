@@ -100,7 +100,12 @@ pub(crate) async fn handler(
     let more = found.len() > limit;
     found.truncate(limit);
     let next_token = found.last().filter(|_| more).map(|last| write_token(&last.place));
-    let viewer = Viewer { user_id: &user.id, device_id: &user.device_id, now: now_ms() };
+    let viewer = Viewer {
+        erased: &service.upstream.erased,
+        user_id: &user.id,
+        device_id: &user.device_id,
+        now: now_ms(),
+    };
     let relations = relations(&service, &reading, viewer, &found).await?;
     let show = |found: Found| {
         let room = &reading.candidates.get(found.room)?.room;

@@ -43,8 +43,7 @@ impl Relations {
                 rooms.push(EventsOfRoom { room_id, event_ids: event_ids.to_vec(), up_to: Some(end) });
             }
         }
-        let user = &context.request.user;
-        let viewer = Viewer { user_id: &user.id, device_id: &user.device_id, now: context.now };
+        let viewer = context.viewer();
         Ok(Self::of(context.service, viewer, &context.ignored, &rooms).await?)
     }
 

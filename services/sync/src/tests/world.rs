@@ -14,9 +14,9 @@ use plexus_log::{Log, OutputRoom, OutputUser, memory, partition_of};
 use plexus_matrix_http::{Authenticator, hash_token};
 use plexus_proto::{
     log::v1::{
-        AccountDataChanged, ClientTransaction, Ephemeral, Forgotten, HistoryVisibility, NewEvent,
-        OutputRoomEvent, OutputUserEvent, Purged, Receipt, StateChange, StateDelta, Typing, ephemeral,
-        output_room_event::Body as Fact, output_user_event::Fact as UserFact,
+        AccountDataChanged, ClientTransaction, Deactivated, Ephemeral, Forgotten, HistoryVisibility,
+        NewEvent, OutputRoomEvent, OutputUserEvent, Purged, Receipt, StateChange, StateDelta, Typing,
+        ephemeral, output_room_event::Body as Fact, output_user_event::Fact as UserFact,
     },
     room::v1::RoomEvent,
 };
@@ -351,6 +351,35 @@ impl World {
         };
         facts.user_records.push(record.clone());
         record
+    }
+
+    /// Has a user ask to be erased, without writing it to the log.
+    pub(super) fn commit_erasure(&self, user: &str) -> OutputUserEvent {
+        let mut facts = self.facts.lock();
+        let partition = partition_of(user);
+        let seq = facts.user_seqs.entry(partition).or_default();
+        *seq += 1;
+        let record = OutputUserEvent {
+            version: 1,
+            seq: *seq,
+            user_id: user.to_owned(),
+            partition,
+            fact: Some(UserFact::Deactivated(Deactivated { erase: true })),
+            ..OutputUserEvent::default()
+        };
+        facts.user_records.push(record.clone());
+        for stored in &mut facts.events {
+            let json: Value = serde_json::from_slice(&stored.event.json).unwrap();
+            if json["sender"] == user {
+                user.clone_into(&mut stored.event.erased_sender);
+            }
+        }
+        record
+    }
+
+    /// Writes what happened to a user to the log.
+    pub(super) async fn tell(&self, record: &OutputUserEvent) {
+        self.log.append::<OutputUser>(record).await.unwrap();
     }
 
     /// Gives out an access token.

@@ -15,6 +15,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::{MEMBER, Membership, POWER_LEVELS, RecordError};
+use crate::erased::Erased;
 
 const RELATES_TO: &[u8] = b"m.relates_to";
 
@@ -89,6 +90,8 @@ struct Shown {
 /// Who looks at an event, and when.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Viewer<'a> {
+    /// Who asked to be erased: what they said before is told by their own events alone.
+    pub(crate) erased: &'a Erased,
     pub(crate) user_id: &'a UserId,
     pub(crate) device_id: &'a DeviceId,
     /// In milliseconds since the Unix epoch.
@@ -301,11 +304,12 @@ impl Event {
             .txn
             .as_ref()
             .filter(|txn| viewer.user_id == self.sender && viewer.device_id.as_str() == txn.device_id);
+        let hides_replaced = self.replaces_event_of(viewer.erased);
         let cache = match (own, membership, relations) {
-            (None, None, None) => &self.in_state,
-            (None, Some(Membership::Join), None) => &self.in_timeline,
-            (Some(_), _, _) | (None, Some(_), _) | (None, None, Some(_)) => {
-                return self.render(room_id, membership, own, viewer.now, relations).map(Arc::from);
+            (None, None, None) if !hides_replaced => &self.in_state,
+            (None, Some(Membership::Join), None) if !hides_replaced => &self.in_timeline,
+            (Some(_), _, _) | (None, Some(_), _) | (None, None, _) => {
+                return self.render(room_id, membership, own, viewer, relations).map(Arc::from);
             }
         };
         if let Some(shown) = &*cache.lock()
@@ -313,9 +317,16 @@ impl Event {
         {
             return Ok(Arc::clone(&shown.json));
         }
-        let json: Arc<RawValue> = Arc::from(self.render(room_id, membership, None, viewer.now, None)?);
+        let json: Arc<RawValue> = Arc::from(self.render(room_id, membership, None, viewer, None)?);
         *cache.lock() = Some(Shown { at: viewer.now, json: Arc::clone(&json) });
         Ok(json)
+    }
+
+    /// Whether the event replaced one whose sender asked to be erased.
+    fn replaces_event_of(&self, erased: &Erased) -> bool {
+        let sender =
+            self.replaced.get().and_then(|replaced| <&UserId>::try_from(replaced.sender.as_str()).ok());
+        sender.is_some_and(|sender| erased.contains(sender))
     }
 
     fn render(
@@ -323,10 +334,11 @@ impl Event {
         room_id: &RoomId,
         membership: Option<Membership>,
         own: Option<&Transaction>,
-        now: i64,
+        viewer: Viewer<'_>,
         relations: Option<&RawValue>,
     ) -> Result<Box<RawValue>, EventError> {
         let replaced = self.replaced.get();
+        let told = replaced.filter(|_| !self.replaces_event_of(viewer.erased));
         let meta = EventMeta {
             event_id: self.id.as_str(),
             room_id: room_id.as_str(),
@@ -335,11 +347,9 @@ impl Event {
             replaces_event_id: replaced
                 .map(|replaced| replaced.event_id.as_str())
                 .or(self.replaced_id.as_deref()),
-            prev_content: replaced.and_then(|replaced| replaced.content.as_deref()),
-            prev_sender: replaced
-                .map(|replaced| replaced.sender.as_str())
-                .filter(|sender| !sender.is_empty()),
-            now_ms: Some(now),
+            prev_content: told.and_then(|replaced| replaced.content.as_deref()),
+            prev_sender: told.map(|replaced| replaced.sender.as_str()).filter(|sender| !sender.is_empty()),
+            now_ms: Some(viewer.now),
             relations,
         };
         client_event(&self.json, meta, EventFormat::Sync)

@@ -1,6 +1,7 @@
 //! Accounts, sessions, and what is kept with them.
 
 mod data;
+mod erasure;
 mod login;
 mod password;
 mod register;
@@ -9,5 +10,13 @@ mod whoami;
 use crate::harness::Test;
 
 pub(crate) fn tests() -> Vec<Test> {
-    [register::tests(), login::tests(), password::tests(), whoami::tests(), data::tests()].concat()
+    [
+        register::tests(),
+        login::tests(),
+        password::tests(),
+        erasure::tests(),
+        whoami::tests(),
+        data::tests(),
+    ]
+    .concat()
 }

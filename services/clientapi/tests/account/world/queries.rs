@@ -208,6 +208,13 @@ impl RoomQueryService for Queries {
         Ok(Response::new(room::ListRoomsForUserResponse { rooms: rooms.collect(), heads: Vec::new() }))
     }
 
+    async fn list_copies(
+        &self,
+        _: Request<room::ListCopiesRequest>,
+    ) -> Result<Response<room::ListCopiesResponse>, Status> {
+        Err(Status::unimplemented(""))
+    }
+
     async fn get_memberships(
         &self,
         _: Request<room::GetMembershipsRequest>,

@@ -119,6 +119,13 @@ impl RoomQueryService for Fake {
         Ok(Response::new(proto::ListRoomsForUserResponse { rooms, heads: Vec::new() }))
     }
 
+    async fn list_copies(
+        &self,
+        _: Request<proto::ListCopiesRequest>,
+    ) -> Result<Response<proto::ListCopiesResponse>, Status> {
+        Err(Status::unimplemented("this service does not ask"))
+    }
+
     async fn get_memberships(
         &self,
         request: Request<proto::GetMembershipsRequest>,

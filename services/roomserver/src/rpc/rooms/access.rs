@@ -163,7 +163,8 @@ pub(super) fn history_of<'a>(
     changes: impl IntoIterator<Item = &'a reads::members::ChangeRow>,
 ) -> MemberHistory {
     MemberHistory::new(changes.into_iter().map(|change| {
-        (change.seq, change.membership.as_deref().map_or(Membership::Leave, Membership::parse))
+        let membership = change.membership.as_deref().map_or(Membership::Leave, Membership::parse);
+        (change.seq, membership, change.ts)
     }))
 }
 

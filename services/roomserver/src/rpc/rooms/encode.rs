@@ -5,7 +5,7 @@ use plexus_proto::{common::v1::AsOf, room::v1::RoomEvent};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::access::View;
+use super::{access::View, erasure};
 use crate::{app::App, rpc::check::unsigned, store::reads::events::EventRow, visibility::MemberHistory};
 
 /// A user on whose behalf events are read.
@@ -24,15 +24,21 @@ pub(in crate::rpc) fn as_of(app: &App, view: &View) -> AsOf {
     AsOf { partition, seq: unsigned(view.room.head_seq), epoch }
 }
 
-/// An event for a service, or for a user.
-pub(super) fn event(row: EventRow, reader: Option<Reader<'_>>) -> RoomEvent {
+/// An event for a service, or for a user; `None` if it cannot be told without what the user must not see.
+pub(super) fn event(mut row: EventRow, reader: Option<Reader<'_>>) -> Option<RoomEvent> {
+    let json = erasure::take_json(&mut row, reader)?;
+    // What somebody said whom later readers are not to read is left to the event that said it.
+    if reader.is_some() && row.prev_erased_ts.is_some() {
+        row.prev_json = None;
+    }
+    let erased_sender = row.erased_ts.filter(|_| reader.is_none()).map(|_| row.sender.clone());
     let seq = row.seq.unwrap_or(0);
     let viewer_membership = reader.map_or("", |reader| reader.history.at(seq).as_str());
     // What other users' clients called their transactions is nobody's business.
     let own = reader.is_none_or(|reader| reader.user_id == row.sender);
-    RoomEvent {
+    Some(RoomEvent {
         event_id: row.event_id,
-        json: Bytes::from(row.json),
+        json,
         seq: unsigned(seq),
         room_id: row.room_id,
         txn_device_id: row.txn_device_id.filter(|_| own).unwrap_or_default(),
@@ -46,7 +52,8 @@ pub(super) fn event(row: EventRow, reader: Option<Reader<'_>>) -> RoomEvent {
             String::new()
         },
         position: seq,
-    }
+        erased_sender: erased_sender.unwrap_or_default(),
+    })
 }
 
 /// About how many bytes an event adds to a message.

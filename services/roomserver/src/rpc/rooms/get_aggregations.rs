@@ -3,7 +3,7 @@
 //! However many events of a room are asked for, the number of statements is the same: what relates to them, the events
 //! of it, and both once more for the latest events of threads.
 
-use std::collections::HashMap;
+use std::{borrow::Cow, collections::HashMap};
 
 use diesel_async::AsyncPgConnection;
 use futures::{StreamExt as _, TryStreamExt as _};
@@ -21,7 +21,7 @@ use tracing::instrument;
 use super::{
     LIMIT,
     access::{Facts, View, view},
-    encode,
+    encode, erasure,
 };
 use crate::{
     app::App,
@@ -117,8 +117,27 @@ async fn read(
     let EventsOfRoom { room_id, event_ids, up_to } = of_room;
     let view = view(app, conn, &room_id, viewer).await?;
     let up_to = up_to.map_or(i64::MAX, position).min(view.end().unwrap_or(i64::MAX));
-    let reader = Reader { conn, view: &view, viewer, ignored, up_to };
+    let silent = silent(conn, &view, &event_ids, ignored).await.map_err(|error| failed(&error))?;
+    let reader = Reader { conn, view: &view, viewer, ignored: &silent, up_to };
     reader.read(&event_ids).await.map_err(|error| failed(&error))
+}
+
+/// Users whose events do not count: those whom the viewer ignores, and those who asked to be erased before the viewer first
+/// came into the room. Of the latter's events, which are served redacted, the viewer learns no relations.
+async fn silent<'i>(
+    conn: &AsyncPgConnection,
+    view: &View,
+    event_ids: &[String],
+    ignored: &'i [String],
+) -> Result<Cow<'i, [String]>, StoreError> {
+    let Some(reader) = view.reader() else { return Ok(Cow::Borrowed(ignored)) };
+    let erased = relations::list_erased(conn, &view.room.room_nid, event_ids).await?;
+    let mut unheard =
+        erased.into_iter().filter(|(_, erased_ts)| !reader.history.joined_before(*erased_ts)).peekable();
+    if unheard.peek().is_none() {
+        return Ok(Cow::Borrowed(ignored));
+    }
+    Ok(unheard.map(|(user_id, _)| user_id).chain(ignored.iter().cloned()).collect())
 }
 
 /// What relations have made of events, as rows.
@@ -237,11 +256,13 @@ impl Events {
                 flags: row.flags,
                 visibility: row.visibility,
             };
-            if self.bytes >= ANSWER_BYTES || !reader.view.may_see(&facts) {
+            // What is served redacted relates to nothing.
+            let counts = reader.view.may_see(&facts) && !erasure::gets_copy(&row, reader.view.reader());
+            if self.bytes >= ANSWER_BYTES || !counts {
                 continue;
             }
             let nid = row.event_nid;
-            let event = encode::event(row, reader.view.reader());
+            let Some(event) = encode::event(row, reader.view.reader()) else { continue };
             self.bytes += encode::size(&event);
             self.by_nid.insert(nid, event);
         }

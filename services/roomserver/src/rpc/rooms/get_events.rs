@@ -54,7 +54,7 @@ pub(super) async fn answer(
         histories
     };
     let mut rows = rows.into_iter().map(|row| (row.event_id.clone(), row)).collect::<HashMap<_, _>>();
-    let events = event_ids.iter().filter_map(|event_id| rows.remove(event_id)).map(|row| {
+    let events = event_ids.iter().filter_map(|event_id| rows.remove(event_id)).filter_map(|row| {
         let reader = histories.get(&row.room_nid).map(|history| Reader { user_id: &viewer, history });
         encode::event(row, reader)
     });
@@ -62,7 +62,7 @@ pub(super) async fn answer(
 }
 
 /// The viewer's membership over time in the rooms of the events.
-async fn histories(
+pub(super) async fn histories(
     app: &App,
     conn: &AsyncPgConnection,
     viewer: &str,

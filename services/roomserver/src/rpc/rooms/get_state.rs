@@ -32,6 +32,7 @@ pub(super) async fn answer(
     let nids = nids.into_iter().flatten().collect::<Vec<_>>();
     let rows = reads::events::list(&conn, &true, &nids).await.map_err(|error| failed(&error))?;
     let mut rows = rows.into_iter().map(|row| (row.event_nid, row)).collect::<HashMap<_, _>>();
-    let events = nids.iter().filter_map(|nid| rows.remove(nid)).map(|row| encode::event(row, view.reader()));
+    let events =
+        nids.iter().filter_map(|nid| rows.remove(nid)).filter_map(|row| encode::event(row, view.reader()));
     Ok(Response::new(GetStateResponse { events: events.collect(), as_of: Some(encode::as_of(app, &view)) }))
 }

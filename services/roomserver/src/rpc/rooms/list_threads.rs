@@ -84,7 +84,7 @@ pub(in crate::rpc) async fn answer(
             break;
         }
         if let Some(row) = rows.remove(&root.event_nid) {
-            let event = encode::event(row, view.reader());
+            let Some(event) = encode::event(row, view.reader()) else { continue };
             bytes += encode::size(&event);
             roots.push(event);
         }

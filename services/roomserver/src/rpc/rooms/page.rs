@@ -7,7 +7,7 @@ use plexus_proto::room::v1::RoomEvent;
 
 use super::{
     access::{Facts, View},
-    encode,
+    encode, erasure,
     filter::Filter,
 };
 use crate::{
@@ -159,7 +159,7 @@ pub(super) async fn read(
         });
         let mut chosen = chosen.collect::<Vec<_>>();
         filter.retain_related(conn, &mut chosen).await?;
-        if let Some(next) = fill(conn, view, filter, span, limit, &mut page, &chosen).await? {
+        if let Some(next) = fill(conn, view, (source, filter), span, limit, &mut page, &chosen).await? {
             page.next = Some(next);
             return Ok(page);
         }
@@ -179,12 +179,13 @@ pub(super) async fn read(
 async fn fill(
     conn: &AsyncPgConnection,
     view: &View,
-    filter: &Filter,
+    (source, filter): (Source<'_>, &Filter),
     span: Span,
     limit: usize,
     page: &mut Page,
     mut chosen: &[ScanRow],
 ) -> Result<Option<i64>, StoreError> {
+    let relating = matches!(source, Source::Related(_));
     let mut at = None;
     while !chosen.is_empty() {
         if page.is_full(limit) {
@@ -202,8 +203,12 @@ async fn fill(
             }
             at = Some(span.past(scanned.seq));
             let Some(row) = rows.remove(&scanned.event_nid) else { continue };
-            if filter.wants_content(&row.json) {
-                let event = encode::event(row, view.reader());
+            // What is served redacted relates to nothing.
+            if relating && erasure::gets_copy(&row, view.reader()) {
+                continue;
+            }
+            let event = encode::event(row, view.reader());
+            if let Some(event) = event.filter(|event| filter.wants_content(&event.json)) {
                 page.bytes += encode::size(&event);
                 page.events.push(event);
             }

@@ -185,7 +185,7 @@ impl Chunks {
         drop(conn);
         rows.sort_unstable_by_key(|row| row.event_nid);
         rows.retain(|row| self.chosen.members.as_ref().is_none_or(|members| members.wants(row)));
-        self.ready.extend(rows.into_iter().map(|row| encode::event(row, self.view.reader())));
+        self.ready.extend(rows.into_iter().filter_map(|row| encode::event(row, self.view.reader())));
         Ok(())
     }
 }

@@ -20,7 +20,7 @@ async fn accounts() -> Fixture {
         .sql(
             "INSERT INTO accounts (user_id, password_hash, admin, created_ts) \
                VALUES ('@alice:example.org', 'phc', true, 5), ('@bare:example.org', NULL, false, 6); \
-             INSERT INTO accounts (user_id, deactivated, erased, created_ts) VALUES ('@gone:example.org', true, true, 7); \
+             INSERT INTO accounts (user_id, deactivated, erased_ts, created_ts) VALUES ('@gone:example.org', true, 7, 7); \
              INSERT INTO devices VALUES ('@alice:example.org', 'B', 'phone', 2), ('@alice:example.org', 'A', NULL, 1); \
              INSERT INTO access_tokens (token_hash, user_id, device_id, expires_ts) VALUES \
                (decode(repeat('01', 32), 'hex'), '@alice:example.org', 'A', 0), \

@@ -82,7 +82,7 @@ impl UserRows {
                 guest: rows().map(|row| row.guest).collect(),
                 admin: rows().map(|row| row.admin).collect(),
                 deactivated: rows().map(|row| row.deactivated).collect(),
-                erased: rows().map(|row| row.erased).collect(),
+                erased_ts: rows().map(|row| row.erased_ts).collect(),
                 created_ts: rows().map(|row| row.created_ts).collect(),
                 lifetime: PhantomData,
             },
@@ -261,13 +261,13 @@ statement! {
         guest: Array<Bool> => Vec<bool>,
         admin: Array<Bool> => Vec<bool>,
         deactivated: Array<Bool> => Vec<bool>,
-        erased: Array<Bool> => Vec<bool>,
+        erased_ts: Array<Nullable<Int8>> => Vec<Option<i64>>,
         created_ts: Array<Int8> => Vec<i64>,
     }
-    "INSERT INTO accounts (user_id, password_hash, guest, admin, deactivated, erased, created_ts) \
+    "INSERT INTO accounts (user_id, password_hash, guest, admin, deactivated, erased_ts, created_ts) \
      SELECT * FROM unnest(",
     ") ON CONFLICT (user_id) DO UPDATE SET password_hash = excluded.password_hash, guest = excluded.guest, \
-     admin = excluded.admin, deactivated = excluded.deactivated, erased = excluded.erased"
+     admin = excluded.admin, deactivated = excluded.deactivated, erased_ts = excluded.erased_ts"
 }
 
 statement! {

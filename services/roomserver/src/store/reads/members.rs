@@ -13,6 +13,8 @@ pub(crate) struct ChangeRow {
     pub(crate) room_nid: i64,
     pub(crate) seq: i64,
     pub(crate) membership: Option<String>,
+    /// `origin_server_ts` of the member event.
+    pub(crate) ts: i64,
 }
 
 // `lag` leaves out what only changed a display name or an avatar: some people do so all day.
@@ -22,12 +24,12 @@ macro_rules! history_statement {
         query! {
             $(#[$meta])*
             fn $name<'a>(user_id: str as Text, keys: $keys as $sql_type)
-                -> ChangeRow as (Int8, Int8, Nullable<Text>) = concat!(
-                "SELECT h.room_nid, h.seq, h.membership FROM ( \
-                   SELECT m.room_nid, m.seq, m.membership, \
+                -> ChangeRow as (Int8, Int8, Nullable<Text>, Int8) = concat!(
+                "SELECT h.room_nid, h.seq, h.membership, h.origin_server_ts FROM ( \
+                   SELECT m.room_nid, m.seq, m.membership, m.origin_server_ts, \
                      lag(m.membership) OVER (PARTITION BY m.room_nid ORDER BY m.seq) AS before \
                    FROM ( \
-                     SELECT e.room_nid, e.seq, convert_from(j.json, 'UTF8')::json #>> '{content,membership}' AS membership \
+                     SELECT e.room_nid, e.seq, e.origin_server_ts, convert_from(j.json, 'UTF8')::json #>> '{content,membership}' AS membership \
                      FROM events e JOIN rooms r ON r.room_nid = e.room_nid \
                      JOIN event_json j ON j.event_nid = e.event_nid \
                      WHERE e.type = 'm.room.member' AND e.state_key = ? AND e.seq IS NOT NULL AND e.flags & 7 = 0 \

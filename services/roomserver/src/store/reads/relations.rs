@@ -168,6 +168,14 @@ query! {
          ORDER BY t.id, e.seq";
 }
 
+query! {
+    /// Lists those who have related to events and asked to be erased, with the time when they did.
+    fn list_erased<'a>(room_nid: i64 as Int8, event_ids: [String] as Array<Text>) -> (String, i64) as (Text, Int8) =
+        "SELECT DISTINCT a.user_id, a.erased_ts FROM event_relations r \
+         JOIN accounts a ON a.user_id = r.sender AND a.erased_ts IS NOT NULL \
+         WHERE r.room_nid = ? AND r.relates_to_id = ANY(?)";
+}
+
 /// A thread.
 #[derive(Debug, Clone, Queryable)]
 pub(crate) struct ThreadRow {

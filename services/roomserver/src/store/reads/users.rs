@@ -82,7 +82,7 @@ query! {
     /// such account or it was erased.
     fn list_profile<'a>(user_id: str as Text) -> ProfileRow as (Nullable<Text>, Nullable<Binary>) =
         "SELECT p.field, p.value FROM accounts a LEFT JOIN profiles p ON p.user_id = a.user_id \
-         WHERE a.user_id = ? AND NOT a.erased";
+         WHERE a.user_id = ? AND a.erased_ts IS NULL";
 }
 
 query! {

@@ -249,6 +249,28 @@ impl RoomQueryService for World {
         Ok(Response::new(room::ListRoomsForUserResponse { rooms, heads: heads(&facts.room_seqs) }))
     }
 
+    async fn list_copies(
+        &self,
+        request: Request<room::ListCopiesRequest>,
+    ) -> Answer<room::ListCopiesResponse> {
+        let room::ListCopiesRequest { viewer, event_ids } = request.into_inner();
+        let facts = self.facts.lock();
+        let joined = |stored: &Stored| {
+            let member = facts.membership(&stored.event.room_id, &viewer, stored.event.seq);
+            member.is_some_and(|member| member.content["membership"] == "join")
+        };
+        let copies = facts.events.iter().filter(|stored| {
+            let erased = !stored.event.erased_sender.is_empty();
+            erased && event_ids.contains(&stored.event.event_id) && !joined(stored)
+        });
+        let copies = copies.map(|stored| {
+            let mut json: serde_json::Value = serde_json::from_slice(&stored.event.json).unwrap();
+            json["content"] = serde_json::json!({});
+            RoomEvent { json: json.to_string().into(), ..stored.event.clone() }
+        });
+        Ok(Response::new(room::ListCopiesResponse { copies: copies.collect() }))
+    }
+
     async fn get_memberships(
         &self,
         _: Request<room::GetMembershipsRequest>,
