@@ -37,6 +37,7 @@ mod states;
 mod tests;
 pub(crate) mod trie;
 mod txn;
+mod weight;
 mod work;
 
 #[expect(

@@ -181,6 +181,7 @@ pub(super) fn empty(identity: Identity) -> Inner {
         has_gaps: false,
         oldest_position: 0,
         snapshot: None,
+        state_bytes: 0,
         filling: None,
         hot: Arc::default(),
     }

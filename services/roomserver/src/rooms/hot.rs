@@ -38,7 +38,7 @@ pub(super) struct StateEvent {
     pub(super) seq: i64,
     pub(super) pdu: Pdu,
     /// Bytes of its JSON.
-    size: usize,
+    pub(super) size: usize,
     /// `membership` of a member event.
     pub(super) membership: Option<String>,
     /// What an `m.room.history_visibility` event sets.

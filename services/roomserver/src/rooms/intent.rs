@@ -113,6 +113,12 @@ pub(super) fn send(work: &mut Work<'_>, intent: &Intent) -> Result<Sent, Stop> {
         work.check(&pdu, &authors)
             .map_err(|stop| explain_member(stop, &intent.r#type, replaced.as_deref(), &pdu))?;
     }
+    if let Some(state_key) = state_key {
+        let membership = (intent.r#type == MEMBER).then(|| membership_of(&intent.content)).flatten();
+        let size = hashed.unsigned_json().len();
+        let key = (intent.r#type.as_str(), state_key);
+        work.check_weight(sender, key, membership.as_deref(), (replaced.as_deref(), size))?;
+    }
     let built = hashed.sign(&work.env.server_name, &work.env.signing_key).map_err(refuse_build)?;
     let draft = place::Draft {
         nid: work.counters.event(),
@@ -172,6 +178,15 @@ pub(super) fn local_user<'i>(work: &Work<'_>, user: &'i str) -> Result<&'i UserI
     } else {
         Err(Stop::Refuse(ErrorReason::InvalidParam, "the user is not one of this server".to_owned()))
     }
+}
+
+/// `membership` of a content.
+fn membership_of(content: &[u8]) -> Option<String> {
+    #[derive(serde::Deserialize)]
+    struct Content {
+        membership: Option<String>,
+    }
+    serde_json::from_slice::<Content>(content).ok()?.membership
 }
 
 fn is_unchanged(current: &StateEvent, sender: &UserId, content: &canonical::Object) -> bool {

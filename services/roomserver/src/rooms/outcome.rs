@@ -297,6 +297,8 @@ pub(crate) struct RoomRow {
     pub(crate) oldest_position: i64,
     /// The snapshot whose rows of members and facts count; `None` if the room was made here.
     pub(crate) snapshot: Option<Token>,
+    /// Bytes of the current state that local users sent, as far as they count.
+    pub(crate) state_bytes: i64,
 }
 
 /// A row of `events`, and its JSON.

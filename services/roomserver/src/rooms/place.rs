@@ -273,6 +273,7 @@ fn extend_line(
         if event.event_type == MEMBER {
             members::change(work, &state_key, replaced, Some(&parsed), seq)?;
         }
+        work.weigh(&event.event_type, replaced, Some(&parsed));
         work.set_state(&event.event_type, &state_key, parsed)?;
         delta.changes.push(StateChange {
             r#type: event.event_type.clone(),
@@ -310,6 +311,7 @@ fn change_current(
         if entry.event_type == MEMBER {
             members::change(work, &entry.state_key, entry.before.as_deref(), entry.after.as_deref(), seq)?;
         }
+        work.weigh(&entry.event_type, entry.before.as_deref(), entry.after.as_deref());
         if delta.truncated {
             work.change_fact(&entry);
         } else {

@@ -147,6 +147,23 @@ fn takes_effect(
     }
 }
 
+/// An entry of the current state takes less once it is redacted.
+fn lighten(
+    work: &mut Work<'_>,
+    target: &StoredEvent,
+    state_key: &str,
+    redacted: &StateEvent,
+) -> Result<(), Stop> {
+    let current = work.state_at(&At::Current, &target.event_type, state_key)?;
+    work.settle()?;
+    if let Some(current) = current.flatten()
+        && current.nid == target.nid
+    {
+        work.weigh(&target.event_type, Some(&current), Some(redacted));
+    }
+    Ok(())
+}
+
 /// Carries out a redaction whose event was just stored.
 pub(super) fn carry_out(work: &mut Work<'_>, plan: Plan, redaction: EventNid) -> Result<(), Stop> {
     work.rows.redactions.push(RedactionRow {
@@ -172,6 +189,7 @@ pub(super) fn carry_out(work: &mut Work<'_>, plan: Plan, redaction: EventNid) ->
         let parsed = StateEvent::parse(&redacted).map_err(|error| {
             Stop::Poison(format!("redacted event {} is malformed: {error}", redacted.nid))
         })?;
+        lighten(work, &target, state_key, &parsed)?;
         work.refresh_state(&redacted.event_type, state_key, parsed);
     }
     let record = Redacted {

@@ -69,6 +69,8 @@ pub(crate) struct RoomParts {
     pub(crate) oldest_position: i64,
     /// The snapshot by which this server joined; `None` if the room was made here, or is only being joined.
     pub(crate) snapshot: Option<Token>,
+    /// Bytes of the current state that local users sent, as far as they count.
+    pub(crate) state_bytes: i64,
 }
 
 /// A room; cheap to clone. The room after an input is another value.
@@ -94,6 +96,7 @@ pub(super) struct Inner {
     pub(super) has_gaps: bool,
     pub(super) oldest_position: i64,
     pub(super) snapshot: Option<Token>,
+    pub(super) state_bytes: i64,
     /// The input that last put events before the timeline, and `oldest_position` before it.
     pub(super) filling: Option<(Bytes, i64)>,
     pub(super) hot: Arc<Hot>,
@@ -140,6 +143,7 @@ impl Room {
             has_gaps: parts.has_gaps,
             oldest_position: parts.oldest_position,
             snapshot: parts.snapshot,
+            state_bytes: parts.state_bytes,
             filling: None,
             hot: Arc::default(),
         };
@@ -199,6 +203,7 @@ impl Inner {
             has_gaps: self.has_gaps,
             oldest_position: self.oldest_position,
             snapshot: self.snapshot,
+            state_bytes: self.state_bytes,
         }
     }
 }

@@ -39,6 +39,7 @@ mod receipts;
 mod received;
 mod redactions;
 mod replay;
+mod weight;
 
 pub(super) const ALICE: &str = "@alice:example.org";
 pub(super) const BOB: &str = "@bob:example.org";
@@ -230,6 +231,7 @@ impl World {
             has_gaps: row.has_gaps,
             oldest_position: row.oldest_position,
             snapshot: row.snapshot,
+            state_bytes: row.state_bytes,
         };
         Some(Room::from_parts(parts).unwrap())
     }

@@ -105,7 +105,7 @@ pub(crate) async fn find_rooms(
 ) -> Result<Vec<RoomParts>, StoreError> {
     type Row = (
         (i64, String, i16, String, i64, Vec<i64>, i64, i64, i64, i64, i32, i32, bool),
-        (i32, bool, bool, i64, Vec<u8>),
+        (i32, bool, bool, i64, Vec<u8>, i64),
     );
     if ids.is_empty() {
         return Ok(Vec::new());
@@ -129,7 +129,14 @@ pub(crate) async fn find_rooms(
                 rooms::invited_members,
                 rooms::published,
             ),
-            (rooms::parked, rooms::forked, rooms::has_gaps, rooms::oldest_position, rooms::snapshot),
+            (
+                rooms::parked,
+                rooms::forked,
+                rooms::has_gaps,
+                rooms::oldest_position,
+                rooms::snapshot,
+                rooms::state_bytes,
+            ),
         ))
         .load(&mut conn)
         .await
@@ -137,7 +144,7 @@ pub(crate) async fn find_rooms(
     let wanted: Vec<i64> = rows.iter().flat_map(|(row, _)| row.5.iter().copied().chain([row.4])).collect();
     let latest = find_latest(conn, &wanted).await?;
     rows.into_iter()
-        .map(|(row, (parked, forked, has_gaps, oldest_position, snapshot))| {
+        .map(|(row, (parked, forked, has_gaps, oldest_position, snapshot, state_bytes))| {
             let extremities = row
                 .5
                 .iter()
@@ -171,6 +178,7 @@ pub(crate) async fn find_rooms(
                         Some(Token::try_from(token).map_err(|error| corrupt("snapshot of a room", &error))?)
                     }
                 },
+                state_bytes,
             })
         })
         .collect()

@@ -326,6 +326,7 @@ diesel::table! {
         has_gaps -> Bool,
         oldest_position -> Int8,
         snapshot -> Bytea,
+        state_bytes -> Int8,
     }
 }
 

@@ -118,6 +118,7 @@ mod tests {
             has_gaps: false,
             oldest_position: 0,
             snapshot: None,
+            state_bytes: 0,
         };
         (room_id, Some(Room::from_parts(parts).unwrap()))
     }

@@ -10,13 +10,6 @@ mod whoami;
 use crate::harness::Test;
 
 pub(crate) fn tests() -> Vec<Test> {
-    [
-        register::tests(),
-        login::tests(),
-        password::tests(),
-        erasure::tests(),
-        whoami::tests(),
-        data::tests(),
-    ]
-    .concat()
+    [register::tests(), login::tests(), password::tests(), erasure::tests(), whoami::tests(), data::tests()]
+        .concat()
 }

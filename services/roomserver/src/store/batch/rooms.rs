@@ -241,6 +241,7 @@ impl RoomRows {
                     has_gaps: new.iter().map(|row| row.has_gaps).collect(),
                     oldest_position: new.iter().map(|row| row.oldest_position).collect(),
                     snapshot: new.iter().map(|row| snapshot(row)).collect(),
+                    state_bytes: new.iter().map(|row| row.state_bytes).collect(),
                     lifetime: PhantomData,
                 },
             );
@@ -265,6 +266,7 @@ impl RoomRows {
                     has_gaps: changed.iter().map(|row| row.has_gaps).collect(),
                     oldest_position: changed.iter().map(|row| row.oldest_position).collect(),
                     snapshot: changed.iter().map(|row| snapshot(row)).collect(),
+                    state_bytes: changed.iter().map(|row| row.state_bytes).collect(),
                     lifetime: PhantomData,
                 },
             );
@@ -482,14 +484,16 @@ statement! {
         has_gaps: Array<Bool> => Vec<bool>,
         oldest_position: Array<Int8> => Vec<i64>,
         snapshot: Array<Binary> => Vec<&'a [u8]>,
+        state_bytes: Array<Int8> => Vec<i64>,
     }
     "INSERT INTO rooms (room_nid, room_id, partition, version, create_nid, latest_nids, members_root, other_root, \
      depth, last_seq, joined_members, invited_members, published, parked, forked, has_gaps, oldest_position, \
-     snapshot) SELECT room_nid, room_id, partition, version, create_nid, latest_nids::bigint[], members_root, other_root, \
+     snapshot, state_bytes) SELECT room_nid, room_id, partition, version, create_nid, latest_nids::bigint[], members_root, other_root, \
      depth, last_seq, joined_members, invited_members, published, parked, forked, has_gaps, oldest_position, \
-     snapshot FROM unnest(",
+     snapshot, state_bytes FROM unnest(",
     ") AS v(room_nid, room_id, partition, version, create_nid, latest_nids, members_root, other_root, \
-     depth, last_seq, joined_members, invited_members, published, parked, forked, has_gaps, oldest_position, snapshot)"
+     depth, last_seq, joined_members, invited_members, published, parked, forked, has_gaps, oldest_position, snapshot, \
+     state_bytes)"
 }
 
 statement! {
@@ -509,13 +513,15 @@ statement! {
         has_gaps: Array<Bool> => Vec<bool>,
         oldest_position: Array<Int8> => Vec<i64>,
         snapshot: Array<Binary> => Vec<&'a [u8]>,
+        state_bytes: Array<Int8> => Vec<i64>,
     }
     "UPDATE rooms AS r SET latest_nids = v.latest_nids::bigint[], members_root = v.members_root, \
      other_root = v.other_root, depth = v.depth, last_seq = v.last_seq, joined_members = v.joined_members, \
      invited_members = v.invited_members, published = v.published, parked = v.parked, forked = v.forked, \
-     has_gaps = v.has_gaps, oldest_position = v.oldest_position, snapshot = v.snapshot FROM unnest(",
+     has_gaps = v.has_gaps, oldest_position = v.oldest_position, snapshot = v.snapshot, \
+     state_bytes = v.state_bytes FROM unnest(",
     ") AS v(room_nid, latest_nids, members_root, other_root, depth, last_seq, joined_members, invited_members, \
-     published, parked, forked, has_gaps, oldest_position, snapshot) WHERE r.room_nid = v.room_nid"
+     published, parked, forked, has_gaps, oldest_position, snapshot, state_bytes) WHERE r.room_nid = v.room_nid"
 }
 
 statement! {
