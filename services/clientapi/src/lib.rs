@@ -4,6 +4,7 @@
 //! It keeps nothing that must last. What it knows for a while (sessions of user-interactive authentication, nonces,
 //! rate limits) is bounded and may be lost.
 
+mod absent;
 mod account;
 mod admin;
 mod alias;

@@ -8,7 +8,7 @@ use axum::{
 };
 use plexus_matrix_http::apply_layers;
 
-use crate::{App, account, admin, config, device, discovery, filter, profile, push, session, tag};
+use crate::{App, absent, account, admin, config, device, discovery, filter, profile, push, session, tag};
 
 /// All routes of the client-server API that this service answers, with the layers of a listener around them.
 pub fn router(app: App) -> Router {
@@ -19,7 +19,7 @@ pub fn router(app: App) -> Router {
 /// The routes alone: for a process that serves other routes on the same listener, and puts
 /// [`apply_layers`] around all of them.
 pub fn routes(app: App) -> Router {
-    account_routes().merge(rooms::routes()).with_state(app)
+    account_routes().merge(rooms::routes()).merge(absent::routes()).with_state(app)
 }
 
 /// Under which versions of the API an endpoint is served.
