@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use axum::extract::FromRef;
+use plexus_events::RoomRules;
 use plexus_input::{Connect, InputWriter};
 use plexus_log::Log;
 use plexus_matrix_http::{Authenticator, RateLimiter};
@@ -44,7 +45,7 @@ pub enum AppError {
     #[error("`server.name` is not a valid server name")]
     ServerName(#[source] ruma::IdParseError),
     /// `server.default_room_version` is not one that new rooms may have.
-    #[error("`server.default_room_version` {0} is not one that is served: use 6 to 12")]
+    #[error("`server.default_room_version` {0} is not one that is served: use 3 to 12")]
     RoomVersion(String),
     /// The cost of hashing passwords does not work.
     #[error("`auth.argon2_memory_kib` and `auth.argon2_iterations` do not work")]
@@ -100,8 +101,6 @@ impl FromRef<App> for Authenticator {
 }
 
 fn default_room_version(version: &str) -> Result<RoomVersionId, AppError> {
-    crate::rooms::ROOM_VERSIONS
-        .into_iter()
-        .find(|served| served.as_str() == version)
-        .ok_or_else(|| AppError::RoomVersion(version.to_owned()))
+    let served = RoomRules::of(version).map_err(|_| AppError::RoomVersion(version.to_owned()))?;
+    Ok(served.id.clone())
 }

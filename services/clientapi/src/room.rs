@@ -8,3 +8,4 @@ pub(crate) mod get_room_event;
 pub(crate) mod get_summary;
 pub(crate) mod get_threads;
 pub(crate) mod upgrade_room;
+mod versioned;

@@ -46,7 +46,6 @@ use plexus_proto::{
 use plexus_service::RpcChannel;
 use ruma::{OwnedEventId, OwnedServerName, RoomId, RoomVersionId, ServerName};
 
-pub(crate) use create::ROOM_VERSIONS;
 pub(crate) use page_filter::PageFilter;
 pub(crate) use relations::{RelationsQuery, RelationsRequest};
 pub(crate) use state::StateFormat;

@@ -6,13 +6,14 @@ use plexus_matrix_http::{AuthedUser, Matrix, MatrixError};
 use ruma::api::client::room::create_room;
 use tracing::instrument;
 
+use super::versioned::Versioned;
 use crate::App;
 
 #[instrument(name = "http.client.create_room", skip_all)]
 pub(crate) async fn handler(
     State(app): State<App>,
     user: AuthedUser,
-    Matrix(request): Matrix<create_room::v3::Request>,
+    Versioned(request): Versioned<create_room::v3::Request>,
 ) -> Result<Matrix<create_room::v3::Response>, MatrixError> {
     user.not_guest()?;
     app.limits.check_room_creation(&user.id)?;

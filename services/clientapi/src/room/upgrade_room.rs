@@ -6,13 +6,14 @@ use plexus_matrix_http::{AuthedUser, Matrix, MatrixError};
 use ruma::api::client::room::upgrade_room::v3::{Request, Response};
 use tracing::instrument;
 
+use super::versioned::Versioned;
 use crate::App;
 
 #[instrument(name = "http.client.upgrade_room", skip_all, fields(room.id = %request.room_id))]
 pub(crate) async fn handler(
     State(app): State<App>,
     user: AuthedUser,
-    Matrix(request): Matrix<Request>,
+    Versioned(request): Versioned<Request>,
 ) -> Result<Matrix<Response>, MatrixError> {
     user.not_guest()?;
     app.limits.check_room_creation(&user.id)?;

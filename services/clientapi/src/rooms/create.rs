@@ -9,6 +9,7 @@ mod tests;
 
 use std::collections::{BTreeSet, HashMap};
 
+use plexus_events::RoomRules;
 use ruma::{
     OwnedUserId, RoomAliasId, RoomVersionId, UserId,
     api::client::room::create_room::v3::{Request, RoomPreset},
@@ -18,17 +19,6 @@ use serde_json::{Map, Value, json};
 
 use super::profile::Profile;
 use options::{CreationContent, InitialState};
-
-/// Room versions that new rooms may have.
-pub(crate) const ROOM_VERSIONS: [RoomVersionId; 7] = [
-    RoomVersionId::V6,
-    RoomVersionId::V7,
-    RoomVersionId::V8,
-    RoomVersionId::V9,
-    RoomVersionId::V10,
-    RoomVersionId::V11,
-    RoomVersionId::V12,
-];
 
 /// What a new room begins with.
 #[derive(Debug, PartialEq)]
@@ -67,6 +57,12 @@ pub(crate) enum PlanError {
     InvalidState(String),
 }
 
+/// The rules of a version that new rooms may have: any that is served.
+pub(crate) fn rules_of(version: &RoomVersionId) -> Result<AuthorizationRules, PlanError> {
+    let unsupported = |_| PlanError::UnsupportedVersion(version.clone());
+    Ok(RoomRules::of(version.as_str()).map_err(unsupported)?.rules.authorization.clone())
+}
+
 /// Plans a room. `profiles` holds those of the creator and of all who are invited; who has none is left out.
 pub(crate) fn plan(
     request: &Request,
@@ -75,10 +71,8 @@ pub(crate) fn plan(
     alias: Option<&RoomAliasId>,
     profiles: &HashMap<OwnedUserId, Profile>,
 ) -> Result<Plan, PlanError> {
-    if !ROOM_VERSIONS.contains(version) {
-        return Err(PlanError::UnsupportedVersion(version.clone()));
-    }
-    let rules = version.rules().ok_or_else(|| PlanError::UnsupportedVersion(version.clone()))?.authorization;
+    let rules = rules_of(version)?;
+    check_visibility(request)?;
     let preset = preset_of(request)?;
     let invited = invited(request);
     let trusted: &[OwnedUserId] = if preset == Preset::Trusted { &invited } else { &[] };
@@ -188,6 +182,18 @@ fn preset_of(request: &Request) -> Result<Preset, PlanError> {
         }),
         None if request.visibility == Visibility::Public => Ok(Preset::Public),
         None => Ok(Preset::Private),
+    }
+}
+
+/// Refuses a visibility that is none.
+fn check_visibility(request: &Request) -> Result<(), PlanError> {
+    use ruma::api::client::room::Visibility;
+    match &request.visibility {
+        Visibility::Public | Visibility::Private => Ok(()),
+        other => Err(PlanError::Malformed {
+            field: "visibility",
+            reason: format!("{} is neither public nor private", other.as_str()),
+        }),
     }
 }
 

@@ -17,8 +17,8 @@ use ruma::{
 use serde_json::{Map, Value, json};
 
 use super::{
-    ROOM_VERSIONS, Rooms, ask, broken_answer,
-    create::{PlanError, StateEvent},
+    Rooms, ask, broken_answer,
+    create::{StateEvent, rules_of},
     create_room::intents,
     profile::membership_content,
     read::{EventParts, StateQuery, state_key as key},
@@ -74,8 +74,7 @@ impl Rooms {
         version: &RoomVersionId,
         additional_creators: &[OwnedUserId],
     ) -> Result<OwnedRoomId, MatrixError> {
-        let rules = version.rules().filter(|_| ROOM_VERSIONS.contains(version));
-        let rules = rules.ok_or_else(|| PlanError::UnsupportedVersion(version.clone()))?.authorization;
+        let rules = rules_of(version)?;
         let old = self.old_room(user, room_id).await?;
         // Before there is a new room; the verdict on the tombstone is what counts.
         let may_end = Levels { content: old.levels.as_ref(), creators: &old.creators(), rules: &old.rules }

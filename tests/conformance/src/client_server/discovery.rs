@@ -3,13 +3,18 @@
 
 use serde_json::json;
 
-use crate::{server::Server, wire::Json as _};
+use crate::{actor::Room, server::Server, wire::Json as _};
 
 tests![
     versions_are_told_to_anybody,
     versions_are_told_to_users,
     capabilities_tell_room_versions,
     rooms_have_the_default_version,
+    every_stable_version_that_is_told_can_be_had,
+    there_are_no_networks_beside_matrix,
+    relays_for_calls_are_an_object,
+    a_new_user_has_no_pushers,
+    a_new_user_has_no_other_identifiers,
     capabilities_need_a_token,
     well_known_tells_the_base_url_if_there_is_one,
 ];
@@ -35,7 +40,7 @@ async fn capabilities_tell_room_versions(server: Server) {
     let versions = answer.at("/capabilities/m.room_versions");
     let default = versions.text("/default");
     assert_eq!(versions["available"][&default], "stable", "{answer}");
-    for version in ["6", "9", "10", "11", "12"] {
+    for version in ["3", "4", "5", "6", "9", "10", "11", "12"] {
         assert!(versions["available"].has(&format!("/{version}")), "no {version} in {answer}");
     }
     if answer["capabilities"].has("/m.change_password") {
@@ -65,4 +70,40 @@ async fn well_known_tells_the_base_url_if_there_is_one(server: Server) {
     let answer = answer.ok();
     assert!(answer.text("/m.homeserver/base_url").starts_with("http"), "{answer}");
     assert_ne!(answer, json!({}));
+}
+
+async fn every_stable_version_that_is_told_can_be_had(server: Server) {
+    let alice = server.user("alice").await;
+    let answer = alice.get("/capabilities").await.ok();
+    let available =
+        answer.at("/capabilities/m.room_versions/available").as_object().cloned().unwrap_or_default();
+    for (version, _) in available.into_iter().filter(|(_, stability)| *stability == "stable") {
+        let body = json!({ "room_version": version });
+        let room = Room(alice.post("/createRoom", body).await.ok().text("/room_id"));
+        let create = alice.reads_state(&room, "m.room.create", "").await.ok();
+        assert_eq!(create["room_version"].as_str().unwrap_or("1"), version);
+    }
+}
+
+async fn there_are_no_networks_beside_matrix(server: Server) {
+    let alice = server.user("alice").await;
+    assert_eq!(alice.get("/thirdparty/protocols").await.ok(), json!({}));
+    let answer = alice.get("/thirdparty/protocol/irc").await;
+    assert_eq!(answer.status, 404, "{answer}");
+    server.anybody().get("/thirdparty/protocols").await.refused(401, "M_MISSING_TOKEN");
+}
+
+async fn relays_for_calls_are_an_object(server: Server) {
+    let alice = server.user("alice").await;
+    assert!(alice.get("/voip/turnServer").await.ok().is_object());
+}
+
+async fn a_new_user_has_no_pushers(server: Server) {
+    let alice = server.user("alice").await;
+    assert_eq!(alice.get("/pushers").await.ok(), json!({ "pushers": [] }));
+}
+
+async fn a_new_user_has_no_other_identifiers(server: Server) {
+    let alice = server.user("alice").await;
+    assert_eq!(alice.get("/account/3pid").await.ok(), json!({ "threepids": [] }));
 }

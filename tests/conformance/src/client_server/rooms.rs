@@ -29,6 +29,7 @@ mod threads;
 mod timestamps;
 mod typing;
 mod upgrade;
+mod versions;
 mod visibility;
 
 use crate::harness::Test;
@@ -49,6 +50,7 @@ pub(crate) fn tests() -> Vec<Test> {
         members::tests(),
         state::tests(),
         power_levels::tests(),
+        versions::tests(),
         visibility::tests(),
         send::tests(),
         redact::tests(),

@@ -50,7 +50,7 @@ pub(super) fn content(
         },
     });
     let Value::Object(levels) = &mut levels else { unreachable!("the literal is an object") };
-    levels.extend(overrides(request)?);
+    levels.extend(overrides(request, rules)?);
     if privileged {
         refuse_creators(levels, creator, create)?;
         raise_tombstone(levels);
@@ -58,7 +58,7 @@ pub(super) fn content(
     Ok(Value::Object(std::mem::take(levels)))
 }
 
-fn overrides(request: &Request) -> Result<Map<String, Value>, PlanError> {
+fn overrides(request: &Request, rules: &AuthorizationRules) -> Result<Map<String, Value>, PlanError> {
     let malformed = |reason: String| PlanError::Malformed { field: "power_level_content_override", reason };
     let Some(raw) = &request.power_level_content_override else {
         return Ok(Map::new());
@@ -66,13 +66,18 @@ fn overrides(request: &Request) -> Result<Map<String, Value>, PlanError> {
     content::check(raw.json().get()).map_err(|error| malformed(error.to_string()))?;
     let levels: Map<String, Value> =
         serde_json::from_str(raw.json().get()).map_err(|error| malformed(error.to_string()))?;
+    let is_level = |value: &Value| match value {
+        // Until version 10, levels may be texts.
+        Value::String(text) => !rules.integer_power_levels && text.trim().parse::<i64>().is_ok(),
+        other => other.is_i64(),
+    };
     for (key, value) in &levels {
         let fits = match key.as_str() {
             "users" | "events" | "notifications" => {
-                value.as_object().is_some_and(|map| map.values().all(Value::is_i64))
+                value.as_object().is_some_and(|map| map.values().all(is_level))
             }
             "users_default" | "events_default" | "state_default" | "ban" | "kick" | "redact" | "invite" => {
-                value.is_i64()
+                is_level(value)
             }
             _ => true,
         };

@@ -30,7 +30,10 @@ tests![
     the_creator_and_the_version_are_not_overridden,
     the_version_is_the_one_that_was_asked_for,
     an_unknown_version_is_unsupported,
+    a_text_that_is_no_version_is_unsupported,
     a_version_that_is_not_text_is_refused,
+    a_visibility_that_is_none_is_refused,
+    levels_may_be_texts_until_version_9,
     power_levels_are_overridden,
     power_levels_that_are_malformed_are_refused,
     a_state_that_the_creator_may_not_set_is_invalid,
@@ -213,7 +216,7 @@ async fn the_creator_and_the_version_are_not_overridden(server: Server) {
 
 async fn the_version_is_the_one_that_was_asked_for(server: Server) {
     let alice = server.user("alice").await;
-    for version in ["6", "9", "10", "12"] {
+    for version in ["3", "4", "5", "6", "9", "10", "12"] {
         let room = alice.creates_room().with("room_version", json!(version)).await;
         assert_eq!(content(&alice, &room, "m.room.create").await["room_version"], version);
         alice.says(&room, "hello").await;
@@ -224,6 +227,40 @@ async fn an_unknown_version_is_unsupported(server: Server) {
     let alice = server.user("alice").await;
     let answer = alice.post("/createRoom", json!({ "room_version": "org.example.99" })).await;
     answer.refused(400, "M_UNSUPPORTED_ROOM_VERSION");
+}
+
+async fn a_text_that_is_no_version_is_unsupported(server: Server) {
+    let alice = server.user("alice").await;
+    for version in ["my_bad_version", "", &"1".repeat(33), "\u{1f375}"] {
+        let answer = alice.post("/createRoom", json!({ "room_version": version })).await;
+        answer.refused(400, "M_UNSUPPORTED_ROOM_VERSION");
+    }
+}
+
+async fn a_visibility_that_is_none_is_refused(server: Server) {
+    let alice = server.user("alice").await;
+    for visibility in [json!("nope"), json!(""), json!(1), json!([])] {
+        let answer = alice.post("/createRoom", json!({ "visibility": visibility })).await;
+        answer.refused_as(&[(400, "M_BAD_JSON"), (400, "M_INVALID_PARAM")]);
+    }
+}
+
+async fn levels_may_be_texts_until_version_9(server: Server) {
+    let (alice, bob) = server.pair().await;
+    let levels = json!({ "events_default": "25", "users": { &alice.id: "100" } });
+    for (version, status) in [("9", 200), ("10", 400)] {
+        let body = json!({
+            "room_version": version, "preset": "public_chat", "power_level_content_override": levels,
+        });
+        let answer = alice.post("/createRoom", body).await;
+        assert_eq!(answer.status, status, "{version}: {answer}");
+        if status == 200 {
+            let room = Room(answer.ok().text("/room_id"));
+            bob.joins(&room).await.ok();
+            let text = json!({ "msgtype": "m.text", "body": "hello" });
+            bob.sends(&room, "m.room.message", text).await.refused(403, "M_FORBIDDEN");
+        }
+    }
 }
 
 async fn a_version_that_is_not_text_is_refused(server: Server) {

@@ -121,7 +121,9 @@ async fn power_is_needed(server: Server) {
 async fn an_unknown_version_is_refused(server: Server) {
     let alice = server.user("alice").await;
     let room = alice.creates_room().await;
-    upgrades(&alice, &room, "no-such-version").await.refused(400, "M_UNSUPPORTED_ROOM_VERSION");
+    for version in ["no-such-version", "my_bad_version", "", &"1".repeat(33)] {
+        upgrades(&alice, &room, version).await.refused(400, "M_UNSUPPORTED_ROOM_VERSION");
+    }
     let missing = alice.post(path!("/rooms/{}/upgrade", room), json!({})).await;
     missing.refused_as(&[(400, "M_MISSING_PARAM"), (400, "M_BAD_JSON")]);
 }
