@@ -34,6 +34,39 @@ pub(crate) fn json_error(error: &serde_json::Error) -> MatrixError {
     }
 }
 
+/// Deepest nesting of a body. Parsers have the same limit, but for the parts of a body that are kept as they came.
+const MAX_DEPTH: usize = 128;
+
+/// Refuses JSON that is nested too deep for whoever reads it later.
+pub(crate) fn check_depth(json: &[u8]) -> Result<(), MatrixError> {
+    if depth(json) <= MAX_DEPTH {
+        return Ok(());
+    }
+    // This does not recurse, however deep it is.
+    serde_json::from_slice::<serde::de::IgnoredAny>(json).map_err(|error| json_error(&error))?;
+    Err(MatrixError::bad_json(format!("The request body is nested more than {MAX_DEPTH} deep")))
+}
+
+/// How deep a text is nested, if it is JSON.
+fn depth(json: &[u8]) -> usize {
+    let (mut depth, mut deepest) = (0_usize, 0);
+    let (mut quoted, mut escaped) = (false, false);
+    for byte in json {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if quoted => escaped = true,
+            b'"' => quoted = !quoted,
+            b'{' | b'[' if !quoted => {
+                depth += 1;
+                deepest = deepest.max(depth);
+            }
+            b'}' | b']' if !quoted => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+    }
+    deepest
+}
+
 /// Extracts a body that is a JSON object, as the client wrote it.
 ///
 /// For content that is stored or signed as it came: events, account data, filters.
@@ -48,6 +81,12 @@ impl JsonObject {
             return Err(MatrixError::bad_json("The request body must be a JSON object"));
         }
         Ok(Self(value))
+    }
+
+    /// Checks a body that a client sent.
+    pub fn from_body(bytes: &[u8]) -> Result<Self, MatrixError> {
+        check_depth(bytes)?;
+        Self::parse(bytes)
     }
 
     /// Makes one of whatever becomes a JSON object.
@@ -81,7 +120,7 @@ impl<S: Send + Sync> FromRequest<S> for JsonObject {
     type Rejection = MatrixError;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Self::Rejection> {
-        Self::parse(&read(request, state).await?)
+        Self::from_body(&read(request, state).await?)
     }
 }
 
@@ -102,5 +141,36 @@ impl<S: Send + Sync> FromRequest<S> for RawBody {
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Self::Rejection> {
         read(request, state).await.map(Self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nesting_is_counted_outside_of_texts() {
+        for (json, expected) in [
+            ("1", 0),
+            ("{}", 1),
+            (r#"{"a":[{"b":[]},{}]}"#, 4),
+            (r#"{"[[[[":"{{{{\"[[[["}"#, 1),
+            (r#"{"a":"\\","b":[1]}"#, 2),
+            ("[[[", 3),
+            ("]]]", 0),
+        ] {
+            assert_eq!(depth(json.as_bytes()), expected, "{json}");
+        }
+    }
+
+    #[test]
+    fn bodies_are_not_nested_too_deep() {
+        let nested = |depth: usize| format!(r#"{{"a":{}{}}}"#, "[".repeat(depth - 1), "]".repeat(depth - 1));
+        JsonObject::from_body(nested(MAX_DEPTH).as_bytes()).unwrap();
+        for depth in [MAX_DEPTH + 1, 100_000] {
+            assert!(JsonObject::from_body(nested(depth).as_bytes()).unwrap_err().is("M_BAD_JSON"));
+        }
+        let unfinished = format!(r#"{{"a":{}"#, "[".repeat(1_000));
+        assert!(JsonObject::from_body(unfinished.as_bytes()).unwrap_err().is("M_NOT_JSON"));
     }
 }

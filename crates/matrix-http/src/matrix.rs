@@ -39,6 +39,7 @@ where
             // Clients leave out bodies in which everything is optional; ruma forgives that for most endpoints only.
             bytes = bytes::Bytes::from_static(b"{}");
         }
+        body::check_depth(&bytes)?;
         let request = head.body(&bytes[..]).map_err(|_| MatrixError::unknown("The request is malformed"))?;
         let args: Vec<&str> = params.iter().map(|(_, value)| value).collect();
         T::try_from_http_request(request, &args).map(Self).map_err(|error| request_error(&error))

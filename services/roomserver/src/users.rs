@@ -7,6 +7,7 @@ mod account;
 mod apply;
 mod data;
 mod devices;
+mod json;
 mod profile;
 mod push_rules;
 mod reports;

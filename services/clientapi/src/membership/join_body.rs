@@ -49,7 +49,7 @@ impl JoinBody {
         if body.is_empty() {
             return Ok(Self::default());
         }
-        serde_json::from_str(JsonObject::parse(body)?.get())
+        serde_json::from_str(JsonObject::from_body(body)?.get())
             .map_err(|error| MatrixError::bad_json(format!("The request body does not fit: {error}")))
     }
 }

@@ -42,7 +42,7 @@ fn read_thread(body: &[u8]) -> Result<String, MatrixError> {
     if body.is_empty() {
         return Ok(String::new());
     }
-    let body = JsonObject::parse(body)?;
+    let body = JsonObject::from_body(body)?;
     let body: Body =
         serde_json::from_str(body.get()).map_err(|error| MatrixError::bad_json(error.to_string()))?;
     match body.thread_id {

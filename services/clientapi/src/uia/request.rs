@@ -31,7 +31,7 @@ impl InteractiveRequest {
         if body.is_empty() {
             return Ok(Self::default());
         }
-        let body = plexus_matrix_http::JsonObject::parse(body)?;
+        let body = plexus_matrix_http::JsonObject::from_body(body)?;
         let mut params: Map<String, Value> =
             serde_json::from_str(body.get()).map_err(|error| MatrixError::not_json(error.to_string()))?;
         let auth = match params.remove("auth") {

@@ -8,10 +8,10 @@ use plexus_proto::{
     log::v1::{AccountDataChanged, SetAccountData, SetFilter, output_user_event::Fact},
 };
 use ruma::RoomId;
-use serde::de::IgnoredAny;
 
 use super::{
     apply::{MAX_NAME_BYTES, Stop, Work, check_name, refuse},
+    json::Bounded,
     push_rules::PUSH_RULES,
     state::Change,
 };
@@ -91,7 +91,7 @@ fn check_object(what: &str, json: &[u8], max_bytes: usize) -> Result<(), Stop> {
     if json.len() > max_bytes {
         return refuse(ErrorReason::TooLarge, format!("{what} exceeds {max_bytes} bytes"));
     }
-    if serde_json::from_slice::<BTreeMap<String, IgnoredAny>>(json).is_err() {
+    if serde_json::from_slice::<BTreeMap<String, Bounded>>(json).is_err() {
         return refuse(ErrorReason::BadJson, format!("{what} is not a JSON object"));
     }
     Ok(())

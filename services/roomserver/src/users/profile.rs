@@ -5,10 +5,10 @@ use plexus_proto::{
     common::v1::ErrorReason,
     log::v1::{ProfileChanged, SetProfileField, output_user_event::Fact},
 };
-use serde::de::IgnoredAny;
 
 use super::{
     apply::{MAX_NAME_BYTES, Stop, Work, check_name, refuse},
+    json::Bounded,
     state::Change,
 };
 
@@ -38,7 +38,7 @@ pub(super) fn set(work: &mut Work<'_>, field: &str, value: Bytes) -> Result<(), 
     if value.len() > MAX_PROFILE_BYTES {
         return refuse(ErrorReason::TooLarge, format!("a profile has at most {MAX_PROFILE_BYTES} bytes"));
     }
-    if serde_json::from_slice::<IgnoredAny>(&value).is_err() {
+    if serde_json::from_slice::<Bounded>(&value).is_err() {
         return refuse(ErrorReason::BadJson, "the value of the profile field is not JSON");
     }
     let others = work.user.profile.iter().filter(|(name, _)| *name != field);

@@ -37,6 +37,11 @@ pub(super) fn set(work: &mut Work<'_>, command: &SetTag) -> Result<(), Stop> {
         let Ok(content) = serde_json::from_slice::<Map<String, Value>>(content) else {
             return refuse(ErrorReason::BadJson, "the tag is not a JSON object");
         };
+        if let Some(order) = content.get("order")
+            && !order.as_f64().is_some_and(|order| (0.0..=1.0).contains(&order))
+        {
+            return refuse(ErrorReason::BadJson, "the order of a tag is a number from 0 to 1");
+        }
         if !tags.contains_key(tag) && tags.len() >= MAX_TAGS {
             return refuse(ErrorReason::LimitExceeded, format!("a room has at most {MAX_TAGS} tags"));
         }

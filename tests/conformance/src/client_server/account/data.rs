@@ -16,6 +16,7 @@ tests![
     data_of_somebody_else_are_forbidden,
     data_of_somebody_else_are_not_set,
     data_that_are_not_an_object_are_refused,
+    data_are_not_nested_without_end,
     data_that_the_server_manages_are_not_set,
     a_malformed_room_is_refused,
     another_session_reads_the_data,
@@ -183,4 +184,22 @@ async fn the_same_filter_may_be_kept_twice(server: Server) {
         let path = path!("/user/{}/filter/{}", alice.id, answer.text("/filter_id"));
         assert_eq!(alice.get(path).await.ok(), filter);
     }
+}
+
+async fn data_are_not_nested_without_end(server: Server) {
+    let alice = server.user("alice").await;
+    let room = alice.creates_room().await;
+    let nested = format!(r#"{{"a":{}{}}}"#, "[".repeat(100_000), "]".repeat(100_000));
+    for path in [
+        path!("/user/{}/account_data/org.example.deep", alice.id),
+        path!("/user/{}/rooms/{}/account_data/org.example.deep", alice.id, room),
+        path!("/user/{}/rooms/{}/tags/u.deep", alice.id, room),
+        path!("/profile/{}/org.example.deep", alice.id),
+    ] {
+        let answer = alice.put(path, json!({})).raw(&nested).await;
+        assert_eq!(answer.status, 400, "{answer}");
+    }
+    let answer = alice.post(path!("/user/{}/filter", alice.id), json!({})).raw(&nested).await;
+    assert_eq!(answer.status, 400, "{answer}");
+    alice.syncs().await.ok();
 }

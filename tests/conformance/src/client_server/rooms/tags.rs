@@ -17,6 +17,7 @@ tests![
     tags_of_somebody_else_are_forbidden,
     a_tag_that_is_too_long_is_refused,
     removing_a_tag_that_is_not_there_does_nothing,
+    an_order_is_a_number_from_0_to_1,
 ];
 
 fn tags(user: &User, of: &User, room: &Room) -> Request {
@@ -95,4 +96,19 @@ async fn removing_a_tag_that_is_not_there_does_nothing(server: Server) {
     let alice = server.user("alice").await;
     let room = alice.creates_room().await;
     alice.delete(path!("/user/{}/rooms/{}/tags/{}", alice.id, room, "u.tea")).await.ok();
+}
+
+async fn an_order_is_a_number_from_0_to_1(server: Server) {
+    let alice = server.user("alice").await;
+    let room = alice.creates_room().await;
+    for order in
+        [json!("string"), json!("0.5"), json!(-0.1), json!(1.1), json!(null), json!([0.5]), json!(true)]
+    {
+        let answer = sets(&alice, &alice, &room, "u.tea", json!({ "order": order })).await;
+        answer.refused_as(&[(400, "M_BAD_JSON"), (400, "M_INVALID_PARAM")]);
+    }
+    assert_eq!(tags(&alice, &alice, &room).await.ok(), json!({ "tags": {} }));
+    for order in [json!(0), json!(1), json!(0.5)] {
+        sets(&alice, &alice, &room, "u.tea", json!({ "order": order })).await.ok();
+    }
 }
