@@ -27,6 +27,8 @@ pub(crate) struct NewAccount {
     pub(crate) guest: bool,
     /// Whether it is a server administrator.
     pub(crate) admin: bool,
+    /// Whether it is the account of a guest, who keeps it.
+    pub(crate) upgrades_guest: bool,
     /// First session, if wanted.
     pub(crate) session: Option<FirstSession>,
 }
@@ -69,6 +71,7 @@ pub(crate) async fn create(
         admin: account.admin,
         session,
         display_name: account.display_name,
+        upgrades_guest: account.upgrades_guest,
     };
     if let Some(user_id) = chosen {
         submit(app, &user_id, register).await?;

@@ -111,16 +111,15 @@ async fn register_user(
         app.limits.check_login(address.0)?;
     }
     // What cannot succeed is told before the client goes through the stages.
-    if let Some(name) = &early.username {
-        let user_id = usernames::new_user_id(name, &app.server_name)?;
-        super::check_available(app, &user_id).await?;
-    }
-    if early.guest_access_token.is_some() {
-        return Err(MatrixError::forbidden("Guests cannot keep their account here; register a new one"));
-    }
+    let upgrades_guest = check_name(app, &early).await?;
     let operation = Operation { endpoint: "register", user: None, flows: &flows };
     let params = uia::authenticate(app, operation, request).await?;
     let params: Params = uia::read_params(&params)?;
+    // The token may have come only now, or be no longer good.
+    let upgrades_guest = match params.guest_access_token.is_some() || upgrades_guest {
+        true => check_name(app, &params).await?,
+        false => false,
+    };
     let password = params
         .password
         .ok_or_else(|| MatrixError::missing_param("`password` is missing: without it nobody could log in"))?;
@@ -129,9 +128,36 @@ async fn register_user(
         device_name: params.initial_device_display_name,
         refreshable: params.refresh_token,
     });
-    let account =
-        NewAccount { username: params.username, password: Some(password), session, ..NewAccount::default() };
+    let account = NewAccount {
+        username: params.username,
+        password: Some(password),
+        session,
+        upgrades_guest,
+        ..NewAccount::default()
+    };
     create(app, account).await
+}
+
+/// Checks that the name can be had: it is nobody's, or that of the guest whose access token came along. Tells whether it
+/// is a guest's.
+async fn check_name(app: &App, params: &Params) -> Result<bool, MatrixError> {
+    let user_id =
+        params.username.as_ref().map(|name| usernames::new_user_id(name, &app.server_name)).transpose()?;
+    let Some(token) = &params.guest_access_token else {
+        if let Some(user_id) = &user_id {
+            super::check_available(app, user_id).await?;
+        }
+        return Ok(false);
+    };
+    let user_id =
+        user_id.ok_or_else(|| MatrixError::missing_param("`username` is missing: it is the guest's own"))?;
+    let refused = || MatrixError::forbidden("The username is not that of the guest whose access token it is");
+    match app.authenticator.authenticate(token).await {
+        Ok(guest) if guest.guest && guest.id == user_id => Ok(true),
+        Ok(_) => Err(refused()),
+        Err(error) if error.is("M_UNKNOWN_TOKEN") => Err(refused()),
+        Err(error) => Err(error),
+    }
 }
 
 /// What is asked of whoever registers, by configuration.

@@ -16,6 +16,7 @@ pub(crate) async fn handler(
     PathArgs((user_id, name)): PathArgs<(OwnedUserId, String)>,
 ) -> Result<JsonObject, MatrixError> {
     account::check_own(&user.id, &user_id)?;
+    user.not_guest()?;
     app.limits.check_other(&user.id)?;
     field::check_name(&name)?;
     set_profile_field::store(&app, &user, name, None, String::new()).await?;

@@ -19,6 +19,9 @@ pub(crate) async fn handler(
     body: JsonObject,
 ) -> Result<JsonObject, MatrixError> {
     account::check_own(&user.id, &user_id)?;
+    if name != "displayname" {
+        user.not_guest()?;
+    }
     app.limits.check_other(&user.id)?;
     field::check_name(&name)?;
     let mut body: Map<String, Value> =

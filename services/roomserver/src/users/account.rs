@@ -19,17 +19,25 @@ const MAX_HASH_BYTES: usize = 1024;
 
 /// Creates the account.
 pub(super) fn register(work: &mut Work<'_>, command: &Register) -> Result<(), Stop> {
-    if work.user.account.is_some() {
+    let known = work.user.account.as_ref();
+    let is_guest = known.is_some_and(|account| account.guest && !account.deactivated);
+    if command.upgrades_guest != is_guest || (known.is_some() && !is_guest) {
         return refuse(ErrorReason::UserInUse, "the user ID is taken");
     }
+    let created_ts = known.map_or(work.record.produced_ts, |account| account.created_ts);
     check_name("password_hash", &command.password_hash, MAX_HASH_BYTES)?;
+    if is_guest {
+        // Sessions know whether they are a guest's.
+        let all = work.user.devices.keys().cloned().collect();
+        devices::remove(work, all);
+    }
     let account = Account {
         password_hash: (!command.password_hash.is_empty()).then(|| command.password_hash.clone()),
         guest: command.guest,
         admin: command.admin,
         deactivated: false,
         erased_ts: None,
-        created_ts: work.record.produced_ts,
+        created_ts,
     };
     work.put_account(account);
     work.put_out(Fact::Registered(Registered { guest: command.guest }));

@@ -2,6 +2,7 @@
 
 mod data;
 mod erasure;
+mod guests;
 mod login;
 mod password;
 mod register;
@@ -10,6 +11,14 @@ mod whoami;
 use crate::harness::Test;
 
 pub(crate) fn tests() -> Vec<Test> {
-    [register::tests(), login::tests(), password::tests(), erasure::tests(), whoami::tests(), data::tests()]
-        .concat()
+    [
+        register::tests(),
+        login::tests(),
+        password::tests(),
+        erasure::tests(),
+        guests::tests(),
+        whoami::tests(),
+        data::tests(),
+    ]
+    .concat()
 }
