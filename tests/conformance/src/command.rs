@@ -1,5 +1,6 @@
 //! The command line.
 
+mod attack;
 mod coverage;
 mod mutants;
 mod run;
@@ -22,6 +23,8 @@ enum Command {
     Run(run::Options),
     /// Changes one thing at a time in what a server answers, and shows which tests notice.
     Mutants(mutants::Options),
+    /// Sends what nobody who means well would send, and sees whether the server stands it.
+    Attack(attack::Options),
     /// Prints what a server serves of the specification, and how many tests touch it.
     Coverage(coverage::Options),
     /// Prints the names of tests.
@@ -32,6 +35,7 @@ pub(crate) fn main() -> ExitCode {
     let result = match Arguments::parse().command {
         Command::Run(options) => run::run(&options),
         Command::Mutants(options) => mutants::run(&options),
+        Command::Attack(options) => attack::run(&options),
         Command::Coverage(options) => coverage::run(&options),
         Command::List(filter) => {
             for test in filter.tests() {

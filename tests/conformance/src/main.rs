@@ -9,6 +9,7 @@ mod wire;
 #[macro_use]
 mod harness;
 mod actor;
+mod attacks;
 mod client_server;
 mod command;
 mod mutants;

@@ -137,6 +137,11 @@ impl Request {
         self
     }
 
+    /// Makes the request; the answer may be any, also that the server failed.
+    pub(crate) async fn attempt(self) -> Answer {
+        self.send_any().await
+    }
+
     /// Makes the request. A limit of its rate is kept to, as clients must: no test is about it.
     async fn send(self) -> Answer {
         for _ in 0..PATIENCE {
@@ -151,6 +156,12 @@ impl Request {
     }
 
     async fn send_once(self) -> Answer {
+        let answer = self.send_any().await;
+        assert!(answer.status < 500, "a server must not fail, but {answer}");
+        answer
+    }
+
+    async fn send_any(self) -> Answer {
         let mut url = format!("{}{}", self.client.base, self.path);
         let mut shown = self.path.clone();
         for (index, (name, value)) in self.query.iter().enumerate() {
@@ -210,7 +221,6 @@ impl Request {
             }
         };
         self.client.transcript.add(exchange);
-        assert!(answer.status < 500, "a server must not fail, but {answer}");
         answer
     }
 }
