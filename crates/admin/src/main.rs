@@ -10,7 +10,7 @@ mod user;
 use std::{net::SocketAddr, path::PathBuf, process::ExitCode};
 
 use clap::{Parser, Subcommand};
-use plexus_service::{Config, RpcChannel};
+use plexus_service::{Config, RpcChannel, token};
 
 #[derive(Parser)]
 #[command(name = "plexus-admin", version, about = "Operates a Plexus homeserver")]
@@ -127,7 +127,7 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
 fn operator(config: &Config, url: Option<&str>) -> anyhow::Result<RpcChannel> {
     let configured = format!("http://{}", reachable(config.roomserver.operator_listen.address));
     let channel = RpcChannel::connect(url.unwrap_or(&configured))?;
-    Ok(channel.with_token(&config.rpc.token))
+    Ok(channel.with_token(&token::find("operator", &config.operator)?))
 }
 
 /// Where to reach a listener on this machine: one on all addresses is reached on loopback.

@@ -16,7 +16,7 @@ use plexus_proto::{
     log::v1::{InputRoomEvent, InputUserEvent, input_room_event, input_user_event},
 };
 use plexus_service::{
-    RpcChannel,
+    RpcChannel, Token,
     refusal::{metadata_of, reason_of},
 };
 use ruma::{RoomId, UserId};
@@ -40,8 +40,8 @@ pub enum Connect {
     InProcess,
     /// Over the network, at the addresses that room servers advertise.
     Network {
-        /// The token that services show each other; empty for none.
-        token: String,
+        /// What they are shown.
+        token: Token,
     },
 }
 

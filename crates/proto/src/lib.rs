@@ -70,7 +70,7 @@ pub mod operator {
 pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
 
 /// Full names of the services that a room server serves to other services.
-pub const ROOM_SERVER_SERVICES: [&str; 11] = [
+pub const ROOM_SERVER_SERVICES: &[&str] = &[
     input::v1::input_service_server::SERVICE_NAME,
     reader::v1::reader_cursor_service_server::SERVICE_NAME,
     room::v1::room_directory_service_server::SERVICE_NAME,
@@ -79,13 +79,14 @@ pub const ROOM_SERVER_SERVICES: [&str; 11] = [
     room::v1::room_query_service_server::SERVICE_NAME,
     room::v1::room_stream_service_server::SERVICE_NAME,
     room::v1::room_summary_service_server::SERVICE_NAME,
+    user::v1::credential_service_server::SERVICE_NAME,
     user::v1::session_service_server::SERVICE_NAME,
     user::v1::user_query_service_server::SERVICE_NAME,
     user::v1::user_stream_service_server::SERVICE_NAME,
 ];
 
 /// Full names of the services that a room server serves to operators.
-pub const OPERATOR_SERVICES: [&str; 3] = [
+pub const OPERATOR_SERVICES: &[&str] = &[
     operator::v1::explain_service_server::SERVICE_NAME,
     operator::v1::partition_service_server::SERVICE_NAME,
     operator::v1::room_admin_service_server::SERVICE_NAME,

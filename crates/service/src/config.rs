@@ -28,7 +28,10 @@ pub struct Config {
     pub log: LogConfig,
     /// Calls between services.
     #[serde(default)]
-    pub rpc: RpcConfig,
+    pub rpc: TokenConfig,
+    /// Calls of operators.
+    #[serde(default)]
+    pub operator: TokenConfig,
     /// The database of the room server.
     #[serde(default)]
     pub postgres: PostgresConfig,
@@ -105,12 +108,20 @@ impl LogConfig {
 )]
 pub struct NoBrokers;
 
-/// Calls between services.
-#[derive(Debug, Clone, Default, Deserialize, Serialize)]
+/// What callers show to those whom they call.
+#[derive(Clone, Default, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct RpcConfig {
-    /// Secret that services show each other. Without it gRPC listens on loopback only.
+pub struct TokenConfig {
+    /// The token; empty: it is in the file.
     pub token: String,
+    /// File with the token; who listens makes it if it does not exist. `rpc.token` or `operator.token` by default.
+    pub token_file: PathBuf,
+}
+
+impl std::fmt::Debug for TokenConfig {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("TokenConfig").field("token_file", &self.token_file).finish_non_exhaustive()
+    }
 }
 
 /// The database of the room server.
@@ -172,7 +183,7 @@ impl Listener {
 #[derive(Debug, Clone, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct RoomserverConfig {
-    /// gRPC: queries and verdicts, for the other services. Keep it on loopback or a private network.
+    /// gRPC: queries and verdicts, for the other services. `standalone` opens it only if it has brokers.
     pub listen: Listener,
     /// gRPC for operators, and `/metrics`, `/health/live` and `/health/ready` over HTTP on the port of `admin_http`.
     pub operator_listen: Listener,
@@ -440,6 +451,10 @@ impl Config {
             *path = folder.join(&*path);
         }
         self.server.signing_key = folder.join(&self.server.signing_key);
+        for (secret, name) in [(&mut self.rpc, "rpc.token"), (&mut self.operator, "operator.token")] {
+            let named = secret.token_file.as_os_str().is_empty();
+            secret.token_file = folder.join(if named { Path::new(name) } else { &secret.token_file });
+        }
     }
 
     fn listeners_mut(&mut self) -> [&mut Listener; 9] {

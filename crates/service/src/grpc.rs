@@ -1,6 +1,6 @@
 //! Serving gRPC: the services, with reflection and the standard health protocol beside them.
 
-mod token;
+mod guard;
 
 use std::net::SocketAddr;
 
@@ -8,10 +8,11 @@ use tonic::service::Routes;
 use tonic_health::{ServingStatus, server::HealthReporter};
 
 use crate::{
-    config::{Listener, RpcConfig},
+    config::Listener,
     http::{self, ServeError},
     ready::Readiness,
     run::Shutdown,
+    token::Token,
 };
 
 /// Largest message that services send and take; generated servers and clients are to be set to it.
@@ -32,24 +33,23 @@ pub enum GrpcError {
 ///
 /// `names` are the full names of the services in `routes` (`SERVICE_NAME` of the generated servers): reflection lists
 /// them, and health tells of each, and of the whole as "", whether the process is ready.
-/// If `rpc` has a token, callers must show it; only health and reflection are free.
+/// Callers must show the token, for health and reflection too, and speak gRPC over HTTP/2.
 pub async fn serve(
     listener_name: &'static str,
     listener: &Listener,
     routes: Routes,
     names: &[&'static str],
-    rpc: &RpcConfig,
+    token: &Token,
     readiness: &Readiness,
     shutdown: &Shutdown,
 ) -> Result<SocketAddr, GrpcError> {
     let (reporter, health) = tonic_health::server::health_reporter();
-    let guarded = token::guard(routes.into_axum_router(), rpc);
-    let free = Routes::new(health)
+    let router = routes
+        .add_service(health)
         .add_service(reflection(names).build_v1()?)
         .add_service(reflection(names).build_v1alpha()?)
         .into_axum_router();
-    // Only one of two merged routers may have a fallback: the guarded one keeps its "unimplemented".
-    let router = guarded.merge(free.reset_fallback());
+    let router = guard::guard(router, token);
     let address = http::serve(listener_name, listener, router, shutdown).await?;
     shutdown.spawn(report_health(reporter, names.to_vec(), readiness.clone(), shutdown.clone()));
     Ok(address)

@@ -13,8 +13,10 @@ pub mod refusal;
 pub mod rpc;
 pub mod run;
 pub mod telemetry;
+pub mod token;
 
 pub use config::Config;
 pub use ready::Readiness;
 pub use rpc::{RoomServers, RpcChannel};
 pub use run::Shutdown;
+pub use token::Token;

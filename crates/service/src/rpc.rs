@@ -13,7 +13,9 @@ use futures::future::BoxFuture;
 use tonic::{body::Body, codegen::Service};
 use tower::{ServiceExt as _, util::BoxCloneSyncService};
 
-pub use room_servers::RoomServers;
+pub use room_servers::{RoomServers, RoomServersError};
+
+use crate::Token;
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
@@ -61,14 +63,17 @@ impl RpcChannel {
         Ok(Self { inner, address: Arc::from(address), authorization: None })
     }
 
-    /// Shows the token of `[rpc]` with every call; an empty one is not shown.
+    /// Shows a token with every call.
     #[must_use]
-    pub fn with_token(mut self, token: &str) -> Self {
-        self.authorization = None;
-        if !token.is_empty() {
-            // The configuration refuses tokens that a header cannot hold.
-            self.authorization = http::HeaderValue::from_str(&format!("Bearer {token}")).ok();
-        }
+    pub fn with_token(mut self, token: &Token) -> Self {
+        // Tokens are visible ASCII, which a header can hold.
+        self.authorization = http::HeaderValue::from_str(&format!("Bearer {}", token.as_str()))
+            .inspect_err(|error| tracing::error!(%error, "a token fits into no header"))
+            .ok()
+            .map(|mut value| {
+                value.set_sensitive(true);
+                value
+            });
         self
     }
 

@@ -295,18 +295,22 @@ pub struct Services {
     pub processes: Vec<(String, Process)>,
     /// Where clients reach it.
     pub homeserver: Homeserver,
-    /// Where services and `grpcurl` reach the first room server, `host:port`.
+    /// Where the other services reach the first room server of a mesh, as a URL. Standalone does not listen there.
     pub grpc: String,
     operators: Vec<u16>,
     /// What all processes of a mesh but the room servers are configured with.
     common: String,
 }
 
+/// What services show each other.
+pub const RPC_TOKEN: &str = "of-the-services-of-a-test";
+
 fn settings(folder: &Path, needs: &Needs) -> String {
     format!(
         "[server]\nname = \"plexus.test\"\nsigning_key = \"{}\"\n\
          [log]\nbrokers = \"{}\"\ntopic_prefix = \"{}\"\nreplication = 1\n\
          [postgres]\nurl = \"{}\"\n\
+         [rpc]\ntoken = \"{RPC_TOKEN}\"\n\
          [registration]\nopen = true\nshared_secret = \"test secret\"\n\
          [auth]\nargon2_memory_kib = 64\nargon2_iterations = 1\n\
          [rate_limits]\nenabled = false\n",
@@ -357,7 +361,7 @@ impl Services {
             folder,
             processes,
             homeserver,
-            grpc: format!("127.0.0.1:{grpc}"),
+            grpc: format!("http://127.0.0.1:{grpc}"),
             operators: vec![operator],
             common: String::new(),
         };
@@ -397,7 +401,7 @@ impl Services {
             client: format!("http://127.0.0.1:{client}"),
             sync: format!("http://127.0.0.1:{sync}"),
         };
-        let grpc = format!("127.0.0.1:{}", ports[0][0]);
+        let grpc = format!("http://127.0.0.1:{}", ports[0][0]);
         let operators = ports.iter().map(|[_, operator, _]| *operator).collect();
         let mut services = Self { folder, processes, homeserver, grpc, operators, common };
         services.wait().await?;
@@ -473,6 +477,12 @@ impl Services {
     pub fn operator(&self, index: usize) -> Result<String> {
         let port = self.operators.get(index).context("there is no such room server")?;
         Ok(format!("http://127.0.0.1:{port}"))
+    }
+
+    /// What operators show it; the room servers of a folder make it in a file.
+    pub fn operator_token(&self) -> Result<String> {
+        let token = fs::read_to_string(self.folder.path().join("operator.token"))?;
+        Ok(token.trim().to_owned())
     }
 
     /// Folder of configurations and logs.

@@ -11,7 +11,7 @@ pub(crate) mod whoami;
 use plexus_matrix_http::MatrixError;
 use plexus_proto::{
     common::v1::ErrorReason,
-    user::v1::{GetAccountRequest, GetAccountResponse},
+    user::v1::{GetAccountRequest, GetAccountResponse, GetPasswordHashRequest, GetPasswordHashResponse},
 };
 use plexus_service::refusal::reason_of;
 use ruma::UserId;
@@ -24,6 +24,19 @@ pub(crate) use create::{FirstSession, NewAccount, create};
 pub(crate) async fn find(app: &App, user: &UserId) -> Result<Option<GetAccountResponse>, MatrixError> {
     let request = GetAccountRequest { user_id: user.to_string() };
     match app.users.clone().get_account(request).await {
+        Ok(response) => Ok(Some(response.into_inner())),
+        Err(status) if reason_of(&status) == Some(ErrorReason::NotFound) => Ok(None),
+        Err(status) => Err(status.into()),
+    }
+}
+
+/// Finds the password hash of an account: one call, whether there is such an account or not.
+pub(crate) async fn find_password_hash(
+    app: &App,
+    user: &UserId,
+) -> Result<Option<GetPasswordHashResponse>, MatrixError> {
+    let request = GetPasswordHashRequest { user_id: user.to_string() };
+    match app.credentials.clone().get_password_hash(request).await {
         Ok(response) => Ok(Some(response.into_inner())),
         Err(status) if reason_of(&status) == Some(ErrorReason::NotFound) => Ok(None),
         Err(status) => Err(status.into()),

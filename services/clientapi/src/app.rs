@@ -9,7 +9,9 @@ use plexus_log::Log;
 use plexus_matrix_http::{Authenticator, RateLimiter};
 use plexus_proto::{
     room::v1::room_query_service_client::RoomQueryServiceClient,
-    user::v1::user_query_service_client::UserQueryServiceClient,
+    user::v1::{
+        credential_service_client::CredentialServiceClient, user_query_service_client::UserQueryServiceClient,
+    },
 };
 use plexus_service::{Config, RpcChannel};
 use ruma::{OwnedServerName, RoomVersionId, ServerName};
@@ -62,6 +64,7 @@ pub struct App {
     pub(crate) rooms: Rooms,
     pub(crate) room_queries: RoomQueryServiceClient<RpcChannel>,
     pub(crate) users: UserQueryServiceClient<RpcChannel>,
+    pub(crate) credentials: CredentialServiceClient<RpcChannel>,
     pub(crate) authenticator: Authenticator,
     pub(crate) limits: RateLimiter,
     pub(crate) passwords: Passwords,
@@ -84,6 +87,7 @@ impl App {
             log,
             input,
             authenticator,
+            credentials: CredentialServiceClient::new(users.clone()),
             users: UserQueryServiceClient::new(users),
             limits: RateLimiter::new(&config.rate_limits),
             passwords,

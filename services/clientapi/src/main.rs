@@ -26,15 +26,14 @@ fn main() -> ExitCode {
             append_timeout: APPEND_TIMEOUT,
         });
         let log = log.await.context("cannot open the logs")?;
-        let rooms = RoomServers::connect(config)
-            .context("`endpoints` in [roomserver] must hold URLs of room servers")?;
+        let rooms = RoomServers::connect(config)?;
         let app = App::new(AppDeps {
             config: Arc::clone(config),
             log: log.clone(),
             users: rooms.any.clone(),
             rooms: rooms.any.clone(),
+            connect: Connect::Network { token: rooms.token.clone() },
             authenticator: Authenticator::leasing(rooms, &context.shutdown),
-            connect: Connect::Network { token: config.rpc.token.clone() },
         })?;
         let router = plexus_clientapi::router(app);
         http::serve("client", &config.clientapi.listen, router, &context.shutdown).await?;

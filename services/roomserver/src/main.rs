@@ -4,7 +4,7 @@ use std::{process::ExitCode, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use plexus_log::kafka::{self, KafkaConfig};
-use plexus_service::grpc;
+use plexus_service::{grpc, token};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -31,16 +31,23 @@ fn main() -> ExitCode {
         });
         let server = server.await?;
         let listeners = [
-            ("rpc", &config.roomserver.listen, server.routes(), &plexus_proto::ROOM_SERVER_SERVICES[..]),
+            (
+                "rpc",
+                &config.roomserver.listen,
+                server.routes(),
+                plexus_proto::ROOM_SERVER_SERVICES,
+                token::find_or_make("rpc", &config.rpc)?,
+            ),
             (
                 "operator",
                 &config.roomserver.operator_listen,
                 server.operator_routes(),
-                &plexus_proto::OPERATOR_SERVICES[..],
+                plexus_proto::OPERATOR_SERVICES,
+                token::find_or_make("operator", &config.operator)?,
             ),
         ];
-        for (name, listener, routes, services) in listeners {
-            grpc::serve(name, listener, routes, services, &config.rpc, &context.readiness, &context.shutdown)
+        for (name, listener, routes, services, token) in listeners {
+            grpc::serve(name, listener, routes, services, &token, &context.readiness, &context.shutdown)
                 .await?;
         }
         at_work.follow(&context.shutdown, move || {

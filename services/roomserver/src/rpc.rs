@@ -1,6 +1,7 @@
 //! gRPC: one file for each service or RPC; decode, one call, encode.
 
 mod check;
+mod credentials;
 mod directory;
 mod explain;
 mod freshness;
@@ -36,6 +37,7 @@ pub(crate) fn routes(app: &App) -> Routes {
     routes.add_service(directory::service(app));
     routes.add_service(graph::service(app));
     routes.add_service(users::service(app));
+    routes.add_service(credentials::service(app));
     routes.add_service(sessions::service(app));
     routes.add_service(reader_cursors::service(app));
     routes.routes()

@@ -1,7 +1,7 @@
 //! Every service in one process: wiring, and nothing else.
 //!
-//! The same code as in the mesh, with the log and the calls between services inside the process. The room server's gRPC
-//! is served too, for operators and `grpcurl`.
+//! The same code as in the mesh, with the log and the calls between services inside the process: only operators reach
+//! the room server's gRPC. With brokers it is one of several, and then serves the other services, too.
 
 use std::{sync::Arc, time::Duration};
 
@@ -16,7 +16,13 @@ use plexus_log::{
 };
 use plexus_matrix_http::Authenticator;
 use plexus_roomserver::RoomServer;
-use plexus_service::{Config, RpcChannel, Shutdown, config::LogConfig, grpc, http, run::Context};
+use plexus_service::{
+    Config, RpcChannel, Shutdown,
+    config::LogConfig,
+    grpc, http,
+    run::Context,
+    token::{self, TokenError},
+};
 use plexus_sync::SyncService;
 
 /// How long an append waits for its acknowledgement.
@@ -48,7 +54,7 @@ pub async fn start(context: Context) -> anyhow::Result<impl Future<Output = ()>>
         authenticator: Authenticator::new(channel.clone()),
         rooms: channel.clone(),
         users: channel,
-        connect: connect(config),
+        connect: connect(config)?,
     })?;
     let routes = Router::new().merge(plexus_clientapi::routes(app)).merge(plexus_sync::router(sync));
     let router = plexus_matrix_http::apply_layers(routes, config.clientapi.max_body_bytes);
@@ -82,12 +88,11 @@ async fn open_log(config: &LogConfig) -> Result<Log, plexus_log::LogError> {
 }
 
 /// With the log in this process, its room server owns everything. With brokers there may be others.
-fn connect(config: &Config) -> Connect {
+fn connect(config: &Config) -> Result<Connect, TokenError> {
     if config.log.brokers.is_empty() {
-        Connect::InProcess
-    } else {
-        Connect::Network { token: config.rpc.token.clone() }
+        return Ok(Connect::InProcess);
     }
+    Ok(Connect::Network { token: token::find_or_make("rpc", &config.rpc)? })
 }
 
 async fn start_rooms(context: &Context, log: &Log, back: &Shutdown) -> anyhow::Result<RoomServer> {
@@ -95,18 +100,19 @@ async fn start_rooms(context: &Context, log: &Log, back: &Shutdown) -> anyhow::R
     let deps =
         plexus_roomserver::Deps { config: Arc::clone(config), log: log.clone(), shutdown: back.clone() };
     let server = plexus_roomserver::start(deps).await?;
-    let listeners = [
-        ("rpc", &config.roomserver.listen, server.routes(), &plexus_proto::ROOM_SERVER_SERVICES[..]),
-        (
-            "operator",
-            &config.roomserver.operator_listen,
-            server.operator_routes(),
-            &plexus_proto::OPERATOR_SERVICES[..],
-        ),
-    ];
-    for (name, listener, routes, services) in listeners {
-        grpc::serve(name, listener, routes, services, &config.rpc, &context.readiness, &context.shutdown)
-            .await?;
+    let mut listeners = vec![(
+        "operator",
+        &config.roomserver.operator_listen,
+        server.operator_routes(),
+        plexus_proto::OPERATOR_SERVICES,
+        token::find_or_make("operator", &config.operator)?,
+    )];
+    if let Connect::Network { token } = connect(config)? {
+        let services = plexus_proto::ROOM_SERVER_SERVICES;
+        listeners.push(("rpc", &config.roomserver.listen, server.routes(), services, token));
+    }
+    for (name, listener, routes, services, token) in listeners {
+        grpc::serve(name, listener, routes, services, &token, &context.readiness, &context.shutdown).await?;
     }
     let probed = server.clone();
     context.readiness.part("room server").follow(&context.shutdown, move || {

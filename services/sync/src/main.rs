@@ -26,8 +26,7 @@ fn main() -> ExitCode {
         .await
         .context("cannot open the logs")?;
         log.create_topics().await.context("cannot create the topics")?;
-        let rooms = RoomServers::connect(config)
-            .context("`endpoints` in [roomserver] must hold URLs of room servers")?;
+        let rooms = RoomServers::connect(config)?;
         context.serve_admin(&config.sync.admin_http).await?;
         let sync = SyncService::start(
             log.clone(),

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use plexus_log::{Log, kafka};
+use plexus_service::{RpcChannel, Token};
 use plexus_testkit::server::{Broker, Needs, Postgres, Services};
 
 /// Prefix of the topics.
@@ -47,6 +48,12 @@ impl Stage {
             }
         };
         Ok(Self { services, broker, postgres })
+    }
+
+    /// A channel to a room server for what operators ask.
+    pub fn operator(&self, index: usize) -> Result<RpcChannel> {
+        let token = Token::new(&self.services.operator_token()?, "of a test")?;
+        Ok(RpcChannel::connect(&self.services.operator(index)?)?.with_token(&token))
     }
 
     /// Opens the logs of a mesh, as a service beside it would.

@@ -6,7 +6,10 @@ use anyhow::{Context as _, Result, bail, ensure};
 use plexus_events::{Draft, RoomRules, SigningKey, canonical};
 use plexus_log::{InputRoom, Log};
 use plexus_proto::log::v1::{InputRoomEvent, Pdu, input_room_event::Body, pdu::Kind};
-use plexus_testkit::actor::{User, escape};
+use plexus_testkit::{
+    actor::{User, escape},
+    server::Services,
+};
 use plexus_tests_mesh::stage::{Shape, Stage};
 use reqwest::Method;
 use ruma::{OwnedEventId, RoomId, UserId};
@@ -18,11 +21,13 @@ const CAROL: &str = "@carol:b.example";
 const VERSION: &str = "12";
 
 /// Runs `grpcurl`, which learns by reflection what it may ask.
-async fn grpcurl(operator: &str, method: &str, request: &Value) -> Result<Value> {
+async fn grpcurl(services: &Services, method: &str, request: &Value) -> Result<Value> {
     let program = std::env::var("PLEXUS_TEST_GRPCURL")
         .context("PLEXUS_TEST_GRPCURL is not set: run these tests by `tests/run mesh`")?;
+    let operator = services.operator(0)?;
     let address = operator.trim_start_matches("http://");
-    let arguments = ["-plaintext", "-d", &request.to_string(), address, method].map(ToOwned::to_owned);
+    let token = format!("authorization: Bearer {}", services.operator_token()?);
+    let arguments = ["-plaintext", "-H", &token, "-d", &request.to_string(), address, method];
     let output = Command::new(program).args(arguments).output().await?;
     let errors = String::from_utf8_lossy(&output.stderr);
     ensure!(output.status.success(), "grpcurl: {errors}");
@@ -30,11 +35,11 @@ async fn grpcurl(operator: &str, method: &str, request: &Value) -> Result<Value>
 }
 
 /// Asks until an event is known.
-async fn explained(operator: &str, event_id: &str) -> Result<Value> {
+async fn explained(services: &Services, event_id: &str) -> Result<Value> {
     let request = json!({ "event_id": event_id });
     let end = tokio::time::Instant::now() + Duration::from_secs(20);
     loop {
-        match grpcurl(operator, "plexus.operator.v1.ExplainService/ExplainEvent", &request).await {
+        match grpcurl(services, "plexus.operator.v1.ExplainService/ExplainEvent", &request).await {
             Ok(answer) => return Ok(answer),
             Err(error) if tokio::time::Instant::now() > end => {
                 bail!("{event_id} is not explained: {error:#}")
@@ -116,7 +121,7 @@ impl Other<'_> {
 #[tokio::test(flavor = "multi_thread")]
 async fn grpcurl_explains_what_became_of_events() -> Result<()> {
     let stage = Stage::start(Shape::Mesh(1)).await?;
-    let operator = stage.services.operator(0)?;
+    let services = &stage.services;
     let alice = User::register(&stage.services.homeserver, "alice").await?;
     let room = alice.create_room(&json!({ "preset": "public_chat", "room_version": VERSION })).await?;
     let key = SigningKey::from_seed("a_test", &[9; 32])?;
@@ -128,7 +133,7 @@ async fn grpcurl_explains_what_became_of_events() -> Result<()> {
     let joins = (BOB, "m.room.member", Some(BOB));
     let prev = [other.latest().await?];
     let join = other.send(joins, json!({"membership": "join"}), &[levels.clone(), rules], &prev).await?;
-    let accepted = explained(&operator, &join).await?;
+    let accepted = explained(services, &join).await?;
     assert_eq!(accepted["standing"], "EVENT_STANDING_ACCEPTED", "{accepted}");
     assert_eq!(accepted["roomId"], room.as_str(), "{accepted}");
     assert!(accepted["stateAfter"].is_object() && accepted["authEvents"].is_array(), "{accepted}");
@@ -137,7 +142,7 @@ async fn grpcurl_explains_what_became_of_events() -> Result<()> {
     let auth = [levels, join.clone()];
     let prev = std::slice::from_ref(&join);
     let uninvited = other.send(message(CAROL), json!({"body": "hi"}), &auth, prev).await?;
-    let rejected = explained(&operator, &uninvited).await?;
+    let rejected = explained(services, &uninvited).await?;
     assert_eq!(rejected["standing"], "EVENT_STANDING_REJECTED", "{rejected}");
     assert_eq!(rejected["stage"], "auth_events", "{rejected}");
     assert!(rejected["rule"].as_str().is_some_and(|rule| !rule.is_empty()), "{rejected}");
@@ -146,18 +151,18 @@ async fn grpcurl_explains_what_became_of_events() -> Result<()> {
     let ban = format!("/rooms/{}/ban", escape(&room));
     alice.call(Method::POST, &ban, Some(&json!({ "user_id": BOB }))).await?.ok()?;
     let late = other.send(message(BOB), json!({"body": "still here"}), &auth, prev).await?;
-    let soft_failed = explained(&operator, &late).await?;
+    let soft_failed = explained(services, &late).await?;
     assert_eq!(soft_failed["standing"], "EVENT_STANDING_SOFT_FAILED", "{soft_failed}");
     assert_eq!(soft_failed["stage"], "current_state", "{soft_failed}");
 
     let unknown = [OwnedEventId::try_from(format!("${}", "A".repeat(43)))?];
     let early = other.send(message(BOB), json!({"body": "before its time"}), &auth, &unknown).await?;
-    let parked = explained(&operator, &early).await?;
+    let parked = explained(services, &early).await?;
     assert_eq!(parked["standing"], "EVENT_STANDING_PARKED", "{parked}");
     assert!(parked.to_string().contains(unknown[0].as_str()), "it is told what it waits for: {parked}");
 
     let request = json!({ "event_id": unknown[0].as_str() });
-    let nothing = grpcurl(&operator, "plexus.operator.v1.ExplainService/ExplainEvent", &request).await;
+    let nothing = grpcurl(services, "plexus.operator.v1.ExplainService/ExplainEvent", &request).await;
     assert!(nothing.is_err_and(|error| error.to_string().contains("NotFound")));
     Ok(())
 }

@@ -5,7 +5,6 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 use plexus_log::{InputRoom, RawRecord, partition_of};
 use plexus_proto::operator::v1::{ListDeadLettersRequest, partition_service_client::PartitionServiceClient};
-use plexus_service::RpcChannel;
 use plexus_testkit::actor::{User, escape};
 use plexus_tests_mesh::stage::{Shape, Stage};
 use reqwest::{Client, Method};
@@ -203,7 +202,7 @@ async fn a_poisoned_record_ends_in_dead_letters() -> Result<()> {
     }
     alice.send(&room, "the partition goes on").await?;
 
-    let channel = RpcChannel::connect(&stage.services.operator(0)?)?;
+    let channel = stage.operator(0)?;
     let request = ListDeadLettersRequest { limit: 10 };
     let letters =
         PartitionServiceClient::new(channel).list_dead_letters(request).await?.into_inner().dead_letters;

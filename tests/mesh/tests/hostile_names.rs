@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use plexus_proto::operator::v1::{ListDeadLettersRequest, partition_service_client::PartitionServiceClient};
-use plexus_service::RpcChannel;
 use plexus_testkit::actor::{User, escape};
 use plexus_tests_mesh::stage::{Shape, Stage};
 use reqwest::{Client, Method};
@@ -188,7 +187,7 @@ impl Attack {
 
     /// The server goes on, and nothing that was sent has ended as a dead letter.
     async fn end(mut self) -> Result<()> {
-        let channel = RpcChannel::connect(&self.stage.services.operator(0)?)?;
+        let channel = self.stage.operator(0)?;
         let request = ListDeadLettersRequest { limit: 10 };
         let letters = PartitionServiceClient::new(channel).list_dead_letters(request).await?.into_inner();
         ensure!(letters.dead_letters.is_empty(), "dead letters: {:?}", letters.dead_letters);

@@ -3,8 +3,7 @@
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result, ensure};
-use plexus_proto::room::v1::{GetRoomsRequest, room_query_service_client::RoomQueryServiceClient};
-use plexus_service::RpcChannel;
+use plexus_proto::operator::v1::{ListExtremitiesRequest, room_admin_service_client::RoomAdminServiceClient};
 use plexus_testkit::actor::{User, escape};
 use plexus_tests_mesh::{
     ledger::{Crowd, Ledger, Reader, read_by_messages},
@@ -45,13 +44,9 @@ async fn graph_is_a_line(stage: &Stage, user: &User, room: &str) -> Result<()> {
         let prev_events = event["prev_events"].as_array().context("no prev_events in federation format")?;
         ensure!(prev_events.len() == 1, "a fork before {event}");
     }
-    let channel = RpcChannel::connect(&format!("http://{}", stage.services.grpc))?;
-    let request = GetRoomsRequest { room_ids: vec![room.to_owned()], at_least: None };
-    let rooms = RoomQueryServiceClient::new(channel).get_rooms(request).await?.into_inner().rooms;
-    ensure!(
-        rooms.len() == 1 && rooms[0].latest_event_ids.len() == 1,
-        "more than one forward extremity: {rooms:?}"
-    );
+    let request = ListExtremitiesRequest { room_id: room.to_owned() };
+    let ends = RoomAdminServiceClient::new(stage.operator(0)?).list_extremities(request).await?.into_inner();
+    ensure!(ends.forward.len() == 1, "more than one forward extremity: {:?}", ends.forward);
     Ok(())
 }
 

@@ -10,7 +10,6 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 use plexus_proto::operator::v1::{ListPartitionsRequest, partition_service_client::PartitionServiceClient};
-use plexus_service::RpcChannel;
 use plexus_tests_mesh::{
     ledger::{Crowd, Ledger, Reader, read_by_messages},
     stage::{Shape, Stage},
@@ -19,10 +18,11 @@ use plexus_tests_mesh::{
 const TAKE_OVER: Duration = Duration::from_secs(10);
 
 /// How many partitions each owner has, as the first room server's operator interface tells.
-async fn owners(operator: &str) -> Result<std::collections::BTreeMap<String, usize>> {
-    let channel = RpcChannel::connect(operator)?;
-    let answer =
-        PartitionServiceClient::new(channel).list_partitions(ListPartitionsRequest {}).await?.into_inner();
+async fn owners(stage: &Stage) -> Result<std::collections::BTreeMap<String, usize>> {
+    let answer = PartitionServiceClient::new(stage.operator(0)?)
+        .list_partitions(ListPartitionsRequest {})
+        .await?
+        .into_inner();
     let mut owners = std::collections::BTreeMap::new();
     for partition in answer.partitions {
         *owners.entry(partition.owner).or_default() += 1;
@@ -33,7 +33,7 @@ async fn owners(operator: &str) -> Result<std::collections::BTreeMap<String, usi
 async fn wait_until_shared(stage: &Stage) -> Result<()> {
     let end = Instant::now() + Duration::from_secs(30);
     loop {
-        let owners = owners(&stage.services.operator(0)?).await?;
+        let owners = owners(stage).await?;
         if owners.len() == 2 && !owners.contains_key("") && owners.values().all(|count| *count >= 16) {
             return Ok(());
         }

@@ -13,22 +13,6 @@ pub(super) fn check(config: &Config) -> Result<(), String> {
             return Err(format!("`max_connections` of `{key}` must be at least 1"));
         }
     }
-    if !config.rpc.token.chars().all(|character| character.is_ascii_graphic()) {
-        return Err("`token` in [rpc] may hold only visible ASCII characters, and no spaces".to_owned());
-    }
-    let rpc = [
-        ("roomserver.listen", &config.roomserver.listen),
-        ("roomserver.operator_listen", &config.roomserver.operator_listen),
-    ];
-    for (key, listener) in rpc {
-        if !listener.address.ip().is_loopback() && config.rpc.token.is_empty() {
-            let address = listener.address;
-            return Err(format!(
-                "`{key}` is {address}, which others can reach: set `token` in [rpc] to a long random text on all \
-                 services, or listen on 127.0.0.1"
-            ));
-        }
-    }
     if config.postgres.max_connections == 0 {
         return Err("`max_connections` in [postgres] must be at least 1".to_owned());
     }

@@ -36,8 +36,14 @@ fn the_example_shows_every_key_with_its_default() {
     keys("", &toml::from_str(&text).unwrap(), &mut shown);
     let defaults = load("[server]\nname = \"example.org\"").unwrap();
     let mut defaults = toml::Value::try_from(defaults).unwrap();
-    // The one path was made relative to the file.
-    defaults["server"]["signing_key"] = toml::Value::String("signing.key".to_owned());
+    // Paths were made relative to the file.
+    for (table, key, name) in [
+        ("server", "signing_key", "signing.key"),
+        ("rpc", "token_file", "rpc.token"),
+        ("operator", "token_file", "operator.token"),
+    ] {
+        defaults[table][key] = toml::Value::String(name.to_owned());
+    }
     let mut expected = BTreeSet::new();
     keys("", &defaults, &mut expected);
     assert_eq!(shown, expected);
@@ -66,11 +72,13 @@ fn a_missing_file_says_where_to_start() {
 }
 
 #[test]
-fn grpc_that_others_can_reach_needs_a_token() {
-    let open = "[server]\nname = \"a\"\n[roomserver.listen]\naddress = \"0.0.0.0:8700\"\n";
-    let error = load(open).unwrap_err();
-    assert!(error.to_string().contains("token"), "{error}");
-    load(&format!("{open}[rpc]\ntoken = \"secret\"")).unwrap();
+fn tokens_are_beside_the_configuration() {
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    file.write_all(b"[server]\nname = \"a\"\n[rpc]\ntoken = \"\"\n[operator]\ntoken_file = \"/run/op\"\n")
+        .unwrap();
+    let config = Config::load(file.path()).unwrap();
+    assert_eq!(config.rpc.token_file, file.path().with_file_name("rpc.token"));
+    assert_eq!(config.operator.token_file, Path::new("/run/op"));
 }
 
 #[test]

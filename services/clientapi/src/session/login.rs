@@ -100,7 +100,7 @@ async fn check_password(app: &App, name: &str, password: &str) -> Result<OwnedUs
     let account = match &user_id {
         Some(user_id) => {
             app.limits.check_failed_logins(user_id)?;
-            account::find(app, user_id).await?
+            account::find_password_hash(app, user_id).await?
         }
         None => None,
     };

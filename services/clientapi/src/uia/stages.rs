@@ -88,7 +88,7 @@ async fn check_password(
         return Err(MatrixError::forbidden("The password of another account is no proof"));
     }
     app.limits.check_failed_logins(user)?;
-    let account = account::find(app, user).await?;
+    let account = account::find_password_hash(app, user).await?;
     let phc = account.as_ref().map(|account| account.password_hash.as_str()).filter(|phc| !phc.is_empty());
     if app.passwords.verify(password, phc).await? {
         return Ok(Ok(()));

@@ -14,7 +14,9 @@ use plexus_matrix_http::Authenticator;
 use plexus_proto::{
     input::v1::input_service_server::InputServiceServer,
     room::v1::room_query_service_server::RoomQueryServiceServer,
-    user::v1::user_query_service_server::UserQueryServiceServer,
+    user::v1::{
+        credential_service_server::CredentialServiceServer, user_query_service_server::UserQueryServiceServer,
+    },
 };
 use plexus_service::{Config, RpcChannel};
 use serde_json::{Value, json};
@@ -125,6 +127,7 @@ fn channel(log: &Log, users: &Arc<Mutex<Users>>) -> RpcChannel {
     routes
         .add_service(InputServiceServer::new(input::Input { log: log.clone(), users: Arc::clone(users) }))
         .add_service(UserQueryServiceServer::new(queries::Queries { users: Arc::clone(users) }))
+        .add_service(CredentialServiceServer::new(queries::Queries { users: Arc::clone(users) }))
         .add_service(RoomQueryServiceServer::new(queries::Queries { users: Arc::clone(users) }));
     RpcChannel::in_process(routes.routes())
 }

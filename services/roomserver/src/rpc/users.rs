@@ -92,7 +92,6 @@ impl UserQueryService for Service {
         let rows = reads::users::find_account(&*self.conn().await?, &user_id).await;
         let row = one(rows, "there is no such account")?;
         Ok(Response::new(GetAccountResponse {
-            password_hash: row.password_hash.unwrap_or_default(),
             deactivated: row.deactivated,
             guest: row.guest,
             admin: row.admin,
@@ -235,12 +234,12 @@ fn token_hash(field: &str, value: &[u8]) -> Result<TokenHash, Status> {
     TokenHash::try_from(value).map_err(|_| invalid(field, "must be 32 bytes"))
 }
 
-fn user(user_id: &str) -> Result<(), Status> {
+pub(super) fn user(user_id: &str) -> Result<(), Status> {
     check::user_id("user_id", user_id)?;
     storable("user_id", user_id)
 }
 
-fn one<T>(rows: Result<Vec<T>, StoreError>, absent: &str) -> Result<T, Status> {
+pub(super) fn one<T>(rows: Result<Vec<T>, StoreError>, absent: &str) -> Result<T, Status> {
     rows.map_err(|error| failed(&error))?.into_iter().next().ok_or_else(|| not_found(absent))
 }
 

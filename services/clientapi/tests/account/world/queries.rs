@@ -5,7 +5,10 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use plexus_proto::{
     common::v1::ErrorReason,
     room::v1::{self as room, room_query_service_server::RoomQueryService},
-    user::v1::{self as user, user_query_service_server::UserQueryService},
+    user::v1::{
+        self as user, credential_service_server::CredentialService,
+        user_query_service_server::UserQueryService,
+    },
 };
 use plexus_service::refusal::refusal;
 use tonic::{Code, Request, Response, Status};
@@ -49,6 +52,21 @@ fn unknown_token() -> Status {
 }
 
 #[tonic::async_trait]
+impl CredentialService for Queries {
+    async fn get_password_hash(
+        &self,
+        request: Request<user::GetPasswordHashRequest>,
+    ) -> Result<Response<user::GetPasswordHashResponse>, Status> {
+        self.account(&request.into_inner().user_id, |account| {
+            Some(user::GetPasswordHashResponse {
+                password_hash: account.password_hash.clone(),
+                deactivated: account.deactivated,
+            })
+        })
+    }
+}
+
+#[tonic::async_trait]
 impl UserQueryService for Queries {
     async fn authenticate(
         &self,
@@ -82,7 +100,6 @@ impl UserQueryService for Queries {
     ) -> Result<Response<user::GetAccountResponse>, Status> {
         self.account(&request.into_inner().user_id, |account| {
             Some(user::GetAccountResponse {
-                password_hash: account.password_hash.clone(),
                 deactivated: account.deactivated,
                 guest: account.guest,
                 admin: account.admin,

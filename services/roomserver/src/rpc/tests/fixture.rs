@@ -16,7 +16,9 @@ use plexus_proto::{
         room_query_service_client::RoomQueryServiceClient,
         room_summary_service_client::RoomSummaryServiceClient,
     },
-    user::v1::user_query_service_client::UserQueryServiceClient,
+    user::v1::{
+        credential_service_client::CredentialServiceClient, user_query_service_client::UserQueryServiceClient,
+    },
 };
 use plexus_service::{RpcChannel, config::PostgresConfig, refusal::reason_of};
 use plexus_sessions::SessionCache;
@@ -75,6 +77,10 @@ impl Fixture {
 
     pub(super) fn users(&self) -> UserQueryServiceClient<RpcChannel> {
         UserQueryServiceClient::new(self.channel.clone())
+    }
+
+    pub(super) fn credentials(&self) -> CredentialServiceClient<RpcChannel> {
+        CredentialServiceClient::new(self.channel.clone())
     }
 
     pub(super) async fn sql(&mut self, sql: &str) {

@@ -5,7 +5,7 @@ use plexus_proto::{
     log::v1::input_user_event::Command,
     user::v1::{
         AuthenticateRequest, FindRefreshTokenRequest, GetAccountDataRequest, GetAccountRequest,
-        GetFilterRequest, GetProfileRequest, ListDevicesRequest,
+        GetFilterRequest, GetPasswordHashRequest, GetProfileRequest, ListDevicesRequest,
     },
 };
 use ruma::user_id;
@@ -128,7 +128,12 @@ async fn accounts_and_what_belongs_to_them_are_read() {
         .await
         .expect("it exists")
         .into_inner();
-    assert_eq!((account.password_hash.as_str(), account.admin, account.created_ts), ("phc", true, 5));
+    assert_eq!((account.admin, account.created_ts), (true, 5));
+    let request = GetPasswordHashRequest { user_id: ALICE.to_owned() };
+    let secret = fixture.credentials().get_password_hash(request).await.expect("it exists").into_inner();
+    assert_eq!((secret.password_hash.as_str(), secret.deactivated), ("phc", false));
+    let request = GetPasswordHashRequest { user_id: "@nobody:example.org".to_owned() };
+    assert_eq!(reason(fixture.credentials().get_password_hash(request).await), ErrorReason::NotFound);
     let request = GetAccountRequest { user_id: "@nobody:example.org".to_owned() };
     assert_eq!(reason(users.get_account(request).await), ErrorReason::NotFound);
     let request = GetAccountRequest { user_id: "nobody".to_owned() };

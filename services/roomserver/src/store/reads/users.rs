@@ -32,7 +32,6 @@ query! {
 /// An account.
 #[derive(Debug, Clone, Queryable)]
 pub(crate) struct AccountRow {
-    pub(crate) password_hash: Option<String>,
     pub(crate) guest: bool,
     pub(crate) admin: bool,
     pub(crate) deactivated: bool,
@@ -41,8 +40,14 @@ pub(crate) struct AccountRow {
 
 query! {
     /// Finds an account.
-    fn find_account<'a>(user_id: str as Text) -> AccountRow as (Nullable<Text>, Bool, Bool, Bool, Int8) =
-        "SELECT password_hash, guest, admin, deactivated, created_ts FROM accounts WHERE user_id = ?";
+    fn find_account<'a>(user_id: str as Text) -> AccountRow as (Bool, Bool, Bool, Int8) =
+        "SELECT guest, admin, deactivated, created_ts FROM accounts WHERE user_id = ?";
+}
+
+query! {
+    /// Finds the password hash of an account, and whether the account is deactivated.
+    fn find_password_hash<'a>(user_id: str as Text) -> (Option<String>, bool) as (Nullable<Text>, Bool) =
+        "SELECT password_hash, deactivated FROM accounts WHERE user_id = ?";
 }
 
 query! {
