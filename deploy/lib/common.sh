@@ -40,13 +40,22 @@ need_packages() {
 
 need_rust() {
   [[ ! -f $HOME/.cargo/env ]] || . "$HOME/.cargo/env"
-  command -v cargo >/dev/null && return 0
+  local wanted found
+  if command -v cargo >/dev/null; then
+    wanted=$(rust_version) found=$(rustc --version 2>/dev/null | cut -d ' ' -f 2)
+    [[ $(printf '%s\n' "$wanted" "$found" | sort -V | head -n 1) == "$wanted" ]] \
+      || die "Rust ${found:-without a version} is too old: version $wanted or later is needed, such as by: rustup update stable"
+    return 0
+  fi
   need_packages curl ca-certificates
   say "installing Rust into ~/.cargo by rustup"
   curl --proto '=https' -fsS https://sh.rustup.rs | sh -s -- -y -q --profile minimal -c rustfmt -c clippy >/dev/null \
-    || die "could not install Rust: install version 1.89 or later (https://rustup.rs) and start again"
+    || die "could not install Rust: install version $(rust_version) or later (https://rustup.rs) and start again"
   . "$HOME/.cargo/env"
 }
+
+# The oldest Rust that compiles it.
+rust_version() { sed -n 's/^rust-version = "\(.*\)"$/\1/p' "$root/Cargo.toml"; }
 
 # What it takes to compile: librdkafka is C, Diesel links libpq.
 need_build_tools() {
@@ -66,7 +75,12 @@ need_synapse() {
     && "$SYNAPSE_PYTHON" -m pip install -q --disable-pip-version-check "matrix-synapse[postgres]==$version"
 }
 
-need_postgres() { pg_bin >/dev/null 2>&1 || need_packages postgresql; }
+need_postgres() {
+  pg_bin >/dev/null 2>&1 || need_packages postgresql
+  local version
+  version=$("$(pg_bin)/postgres" --version | sed -n 's/^[^0-9]*\([0-9]*\).*/\1/p')
+  ((${version:-0} >= 14)) || die "PostgreSQL ${version:-of no known version} is too old: 14 or later is needed"
+}
 
 # build PROFILE PACKAGE...: builds and prints the folder with the binaries.
 build() {
@@ -117,6 +131,28 @@ lock_folder() {
 }
 
 random_text() { head -c 32 /dev/urandom | od -An -tx1 | tr -d ' \n'; }
+
+# Makes the file of a token, readable only by us, if there is none: make_token FILE
+make_token() {
+  [[ ! -e $1 ]] || return 0
+  (umask 077 && random_text >"$1.new") && mv "$1.new" "$1" || die "cannot make $1"
+}
+
+# Fails if something listens where we want to: free_address ADDRESS:PORT WHAT
+free_address() {
+  local host=${1%:*} port=${1##*:}
+  host=${host#[} host=${host%]}
+  case $host in 0.0.0.0 | ::) host=127.0.0.1 ;; esac
+  ! (exec 3<>"/dev/tcp/$host/$port") 2>/dev/null \
+    || die "something else listens on $1, which is for $2: stop it, or choose another address"
+}
+
+# Value of a key of a table in a TOML file, without quotes: get_key FILE TABLE KEY
+get_key() {
+  TABLE=$2 KEY=$3 awk '
+    /^\[/ { table = substr($0, 2, index($0, "]") - 2) }
+    table == ENVIRON["TABLE"] && index($0, ENVIRON["KEY"] " = ") == 1 { gsub(/^[^=]*= *"?|"? *$/, ""); print; exit }' "$1"
+}
 
 # wait_http URL PID: until the URL answers 200; fails if the process ends or 120 s pass.
 wait_http() {
@@ -189,16 +225,20 @@ pg_make() {
 }
 
 # Starts the cluster of DIR and waits until it takes connections; further arguments go to the server. Sets `pg_pid`.
+# Fails if it does not come up in some seconds. Its log tells what went wrong, and nothing of what the tables hold: it is
+# for its owner alone, and errors have neither details nor contexts, which quote values.
 # pg_start DIR [ARGUMENT...]
 pg_start() {
   local folder=$1 bin arguments=() tries
   shift
   bin=$(pg_bin)
+  (umask 077 && : >>"$folder/postgres.log") && chmod 600 "$folder/postgres.log"
   ((EUID != 0)) || arguments=(--reuid=postgres --regid=postgres --init-groups)
   # After a kill -9, Postgres may need a moment until nobody holds its memory any more: it is tried again.
   for tries in {1..40}; do
     setsid setpriv "${arguments[@]}" --pdeathsig INT -- "$bin/postgres" -D "$folder/postgres" -k "$folder/socket" \
-      -c listen_addresses= -c unix_socket_permissions=0777 "$@" >>"$folder/postgres.log" 2>&1 &
+      -c listen_addresses= -c unix_socket_permissions=0777 -c log_error_verbosity=terse -c log_parameter_max_length=0 \
+      -c log_parameter_max_length_on_error=0 "$@" >>"$folder/postgres.log" 2>&1 &
     pg_pid=$!
     while alive "$pg_pid"; do
       if "$bin/pg_isready" -q -h "$folder/socket" -d postgres; then return 0; fi
@@ -207,7 +247,24 @@ pg_start() {
     sleep 0.25
   done
   tail -n 5 "$folder/postgres.log" >&2
-  die "Postgres does not start; see $folder/postgres.log"
+  say "Postgres does not start; see $folder/postgres.log"
+  return 1
+}
+
+# Starts the cluster of DIR again after it has ended, whenever that becomes possible: the disk may be full or read-only
+# until somebody mends that. Gives up only if the process PID ends meanwhile.
+# pg_restart DIR PID
+pg_restart() {
+  local pause=1
+  until pg_start "$1"; do
+    alive "$2" || return 1
+    say "trying again in $pause s"
+    # A signal ends the pause.
+    sleep "$pause" 9>&- &
+    wait $!
+    pause=$((pause < 30 ? pause * 2 : 30))
+  done
+  say "Postgres is up again"
 }
 
 # Makes the database and the role of the user who started this, if they do not exist: pg_database DIR NAME
