@@ -50,6 +50,9 @@ pub struct Config {
     /// `standalone`: everything in one process.
     #[serde(default)]
     pub standalone: StandaloneConfig,
+    /// What clients may hold of a process.
+    #[serde(default)]
+    pub http: HttpConfig,
     /// Who may register, and how.
     #[serde(default)]
     pub registration: RegistrationConfig,
@@ -216,8 +219,11 @@ pub struct ClientapiConfig {
     pub listen: Listener,
     /// Health and metrics.
     pub admin_http: Listener,
-    /// Largest body of a request in bytes.
+    /// Largest body of a request in bytes; where nobody is anybody yet (logins, registrations), it is 16 KiB.
     pub max_body_bytes: usize,
+    /// Whether `access_token` in the query is taken. The specification demands it of servers, deprecates it, and tells
+    /// clients not to use it: it ends up in the logs of proxies.
+    pub query_access_token: bool,
 }
 
 impl Default for ClientapiConfig {
@@ -226,6 +232,7 @@ impl Default for ClientapiConfig {
             listen: Listener::plain("127.0.0.1:8710"),
             admin_http: Listener::plain("127.0.0.1:8712"),
             max_body_bytes: 512 * 1024,
+            query_access_token: true,
         }
     }
 }
@@ -265,6 +272,74 @@ pub struct StandaloneConfig {
 impl Default for StandaloneConfig {
     fn default() -> Self {
         Self { listen: Listener::plain("127.0.0.1:8008"), admin_http: Listener::plain("127.0.0.1:8009") }
+    }
+}
+
+/// What clients may hold of a process, whoever they are. It bounds memory and time, and holds whether or not there are
+/// rate limits.
+///
+/// What counts by address does not count for loopback, nor for the connections of reverse proxies at listeners that
+/// trust them: there the address is the one that the proxy tells.
+#[derive(Debug, Clone, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct HttpConfig {
+    /// Connections of one address at a time (for IPv6: of one /64). As many may be opened at once.
+    pub connections_per_address: usize,
+    /// New connections of one address a second, in the long run.
+    pub new_connections_per_second: u32,
+    /// Requests of one address under way.
+    pub requests_per_address: usize,
+    /// Whether loopback is an address like others.
+    pub limit_loopback: bool,
+    /// Requests at a time on one HTTP/2 connection.
+    pub streams_per_connection: u32,
+    /// Seconds until a new connection has said which protocol it speaks.
+    pub first_byte_timeout_s: u64,
+    /// Seconds that the head of a request may take.
+    pub head_timeout_s: u64,
+    /// Seconds that the body of a request may take, and one more for each 8 KiB that have come.
+    pub body_timeout_s: u64,
+    /// Seconds in which a client must take 16 KiB of its answer.
+    pub write_timeout_s: u64,
+    /// Seconds that a connection may be without requests. Longer than the minute for which reverse proxies keep theirs.
+    pub idle_timeout_s: u64,
+    /// Bytes of requests' bodies under way, in all.
+    pub body_bytes: usize,
+    /// Bytes of requests' bodies under way, by address.
+    pub body_bytes_per_address: usize,
+    /// Bytes of requests' bodies under way, by user.
+    pub body_bytes_per_user: usize,
+    /// Bytes of answers under way, in all. One alone may be larger.
+    pub answer_bytes: usize,
+    /// Bytes of answers under way, by user. One alone may be larger.
+    pub answer_bytes_per_user: usize,
+    /// Expensive reads of one user at a time.
+    pub expensive_reads_per_user: usize,
+    /// Expensive reads of one user that may wait for their turn.
+    pub waiting_reads_per_user: usize,
+}
+
+impl Default for HttpConfig {
+    fn default() -> Self {
+        Self {
+            connections_per_address: 100,
+            new_connections_per_second: 20,
+            requests_per_address: 2_000,
+            limit_loopback: false,
+            streams_per_connection: 100,
+            first_byte_timeout_s: 10,
+            head_timeout_s: 30,
+            body_timeout_s: 30,
+            write_timeout_s: 30,
+            idle_timeout_s: 90,
+            body_bytes: 256 * 1024 * 1024,
+            body_bytes_per_address: 32 * 1024 * 1024,
+            body_bytes_per_user: 8 * 1024 * 1024,
+            answer_bytes: 512 * 1024 * 1024,
+            answer_bytes_per_user: 128 * 1024 * 1024,
+            expensive_reads_per_user: 6,
+            waiting_reads_per_user: 100,
+        }
     }
 }
 
@@ -328,16 +403,24 @@ pub struct RateLimitsConfig {
     pub registration: RateLimit,
     /// Logins, by address.
     pub login: RateLimit,
-    /// Failed logins, by account.
+    /// Failed logins, by account and address, or by account and device where somebody is logged in.
     pub failed_login: RateLimit,
-    /// Joins, by user.
+    /// Failed logins, by account. Addresses from which the account has logged in pass.
+    pub failed_login_account: RateLimit,
+    /// Joins and knocks, by user.
     pub join: RateLimit,
-    /// Invites, by user.
+    /// Invites, by who sends them; each invitee counts.
     pub invite: RateLimit,
+    /// Invites, by whom they are for.
+    pub invitee: RateLimit,
     /// Rooms created, by user.
     pub room_creation: RateLimit,
     /// All other requests that change something, by user.
     pub other: RateLimit,
+    /// Reads, by user: each counts by its cost, from 1 for what is looked up to 10 for searches.
+    pub read: RateLimit,
+    /// Reads without a token, by address, likewise.
+    pub open_read: RateLimit,
 }
 
 impl Default for RateLimitsConfig {
@@ -348,10 +431,14 @@ impl Default for RateLimitsConfig {
             registration: RateLimit::new(0.2, 5),
             login: RateLimit::new(0.5, 10),
             failed_login: RateLimit::new(0.2, 5),
+            failed_login_account: RateLimit::new(1.0, 50),
             join: RateLimit::new(0.5, 20),
-            invite: RateLimit::new(0.5, 20),
+            invite: RateLimit::new(0.5, 100),
+            invitee: RateLimit::new(0.05, 50),
             room_creation: RateLimit::new(0.2, 10),
             other: RateLimit::new(10.0, 100),
+            read: RateLimit::new(100.0, 3_000),
+            open_read: RateLimit::new(20.0, 500),
         }
     }
 }
@@ -474,5 +561,7 @@ impl Config {
 
 mod check;
 mod retention;
+#[cfg(test)]
+mod limits_tests;
 #[cfg(test)]
 mod tests;

@@ -8,6 +8,8 @@ pub const BUILD_INFO: &str = "plexus_build_info";
 pub const CONNECTIONS: &str = "plexus_connections";
 /// Connections that were accepted, by listener.
 pub const CONNECTIONS_ACCEPTED: &str = "plexus_connections_accepted_total";
+/// Connections that were closed at once because their address has or opens too many, by listener.
+pub const CONNECTIONS_REFUSED: &str = "plexus_connections_refused_total";
 /// Panics of tasks.
 pub const PANICS: &str = "plexus_panics_total";
 /// Whether the process is ready for work.
@@ -18,6 +20,7 @@ pub fn describe() {
     describe_gauge!(BUILD_INFO, "What runs");
     describe_gauge!(CONNECTIONS, Unit::Count, "Open connections");
     describe_counter!(CONNECTIONS_ACCEPTED, Unit::Count, "Accepted connections");
+    describe_counter!(CONNECTIONS_REFUSED, Unit::Count, "Connections refused by address");
     describe_counter!(PANICS, Unit::Count, "Panics of tasks");
     describe_gauge!(READY, "Whether the process is ready for work");
 }
@@ -25,6 +28,11 @@ pub fn describe() {
 /// Counts an accepted connection.
 pub(crate) fn accepted(listener: &'static str) {
     metrics::counter!(CONNECTIONS_ACCEPTED, "listener" => listener).increment(1);
+}
+
+/// Counts a connection that was refused.
+pub(crate) fn refused(listener: &'static str) {
+    metrics::counter!(CONNECTIONS_REFUSED, "listener" => listener).increment(1);
 }
 
 /// Counts a connection as open for as long as it lives.

@@ -85,6 +85,7 @@ fn prepare(service: &'static str, cli: &cli::Cli) -> anyhow::Result<Option<Prepa
         return Ok(None);
     }
     let telemetry = telemetry::init(&config.telemetry, service)?;
+    http::raise_limit();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .thread_name(service)

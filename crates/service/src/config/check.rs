@@ -22,12 +22,53 @@ pub(super) fn check(config: &Config) -> Result<(), String> {
             "`max_body_bytes` in [clientapi] must be at least 131072, or legal events do not fit".to_owned()
         );
     }
+    http(config)?;
     rate_limits(config)
+}
+
+fn http(config: &Config) -> Result<(), String> {
+    let http = &config.http;
+    let all = [
+        ("connections_per_address", http.connections_per_address),
+        ("requests_per_address", http.requests_per_address),
+        (
+            "new_connections_per_second",
+            usize::try_from(http.new_connections_per_second).unwrap_or(usize::MAX),
+        ),
+        ("streams_per_connection", usize::try_from(http.streams_per_connection).unwrap_or(usize::MAX)),
+        ("first_byte_timeout_s", seconds(http.first_byte_timeout_s)),
+        ("head_timeout_s", seconds(http.head_timeout_s)),
+        ("body_timeout_s", seconds(http.body_timeout_s)),
+        ("write_timeout_s", seconds(http.write_timeout_s)),
+        ("idle_timeout_s", seconds(http.idle_timeout_s)),
+        ("answer_bytes", http.answer_bytes),
+        ("answer_bytes_per_user", http.answer_bytes_per_user),
+        ("expensive_reads_per_user", http.expensive_reads_per_user),
+    ];
+    if let Some((key, _)) = all.iter().find(|(_, value)| *value == 0) {
+        return Err(format!("`{key}` in [http] must be at least 1, and seconds at most a year"));
+    }
+    let body = config.clientapi.max_body_bytes;
+    let bodies = [
+        ("body_bytes", http.body_bytes),
+        ("body_bytes_per_address", http.body_bytes_per_address),
+        ("body_bytes_per_user", http.body_bytes_per_user),
+    ];
+    if let Some((key, _)) = bodies.iter().find(|(_, value)| *value < body) {
+        return Err(format!("`{key}` in [http] must be at least `max_body_bytes` in [clientapi], {body}"));
+    }
+    Ok(())
+}
+
+/// More than a year is no bound, and more than a timer can wait.
+fn seconds(value: u64) -> usize {
+    const YEAR: u64 = 365 * 24 * 60 * 60;
+    if value > YEAR { 0 } else { usize::try_from(value).unwrap_or(usize::MAX) }
 }
 
 fn rate_limits(config: &Config) -> Result<(), String> {
     let limits = &config.rate_limits;
-    let all: [(&str, &RateLimit); 8] = [
+    let all: [(&str, &RateLimit); 12] = [
         ("message", &limits.message),
         ("registration", &limits.registration),
         ("login", &limits.login),
@@ -36,6 +77,10 @@ fn rate_limits(config: &Config) -> Result<(), String> {
         ("invite", &limits.invite),
         ("room_creation", &limits.room_creation),
         ("other", &limits.other),
+        ("failed_login_account", &limits.failed_login_account),
+        ("invitee", &limits.invitee),
+        ("read", &limits.read),
+        ("open_read", &limits.open_read),
     ];
     for (key, limit) in all {
         if !limit.per_second.is_finite() || limit.per_second <= 0.0 || limit.burst == 0 {

@@ -1,4 +1,4 @@
-use axum::routing::get;
+use axum::{Extension, routing::get};
 
 use super::*;
 
@@ -14,7 +14,7 @@ async fn text(url: String) -> Result<String, reqwest::Error> {
 async fn handlers_see_the_address_of_the_client() {
     let shutdown = Shutdown::new();
     let router = Router::new()
-        .route("/", get(|ConnectInfo(from): ConnectInfo<SocketAddr>| async move { from.ip().to_string() }));
+        .route("/", get(|Extension(from): Extension<Client>| async move { from.address.ip().to_string() }));
     let address = serve("test", &loopback(), router.clone(), &shutdown).await.unwrap();
     assert_eq!(text(format!("http://{address}/")).await.unwrap(), "127.0.0.1");
 
