@@ -2,25 +2,28 @@
 
 use std::{
     convert::Infallible,
-    net::{IpAddr, Ipv4Addr, SocketAddr},
+    net::{IpAddr, Ipv4Addr},
 };
 
-use axum::extract::{ConnectInfo, FromRequestParts};
+use axum::extract::FromRequestParts;
 use http::request::Parts;
+use plexus_service::http::Client;
 
-/// The address of the client, for rate limits: what the listener left as [`ConnectInfo`], which takes trusted reverse
+/// The address of the client, for rate limits: what the listener left as [`Client`], which takes trusted reverse
 /// proxies into account. Without a listener (in tests) it is 0.0.0.0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct ClientAddress(pub IpAddr);
+
+impl ClientAddress {
+    pub(crate) fn of(client: Option<&Client>) -> Self {
+        Self(client.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |client| client.address.ip().to_canonical()))
+    }
+}
 
 impl<S: Send + Sync> FromRequestParts<S> for ClientAddress {
     type Rejection = Infallible;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Self::Rejection> {
-        let peer = parts
-            .extensions
-            .get::<ConnectInfo<SocketAddr>>()
-            .map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |info| info.0.ip().to_canonical());
-        Ok(Self(peer))
+        Ok(Self::of(parts.extensions.get::<Client>()))
     }
 }

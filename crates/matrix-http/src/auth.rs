@@ -1,8 +1,8 @@
 //! Whose request it is.
 
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
-use axum::extract::{FromRef, FromRequestParts};
+use axum::extract::FromRequestParts;
 use http::{header, request::Parts};
 use plexus_proto::{
     common::v1::ErrorReason,
@@ -115,16 +115,12 @@ impl AuthedUser {
     }
 }
 
-impl<S> FromRequestParts<S> for AuthedUser
-where
-    S: Send + Sync,
-    Authenticator: FromRef<S>,
-{
+/// Takes the user whom the [`Policy`](crate::Policy) of the route has let in.
+impl<S: Send + Sync> FromRequestParts<S> for AuthedUser {
     type Rejection = MatrixError;
 
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Self::Rejection> {
-        let token = find_token(parts).ok_or_else(MatrixError::missing_token)?;
-        Authenticator::from_ref(state).authenticate(&token).await
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Self::Rejection> {
+        parts.extensions.remove::<Self>().ok_or_else(MatrixError::missing_token)
     }
 }
 
@@ -132,18 +128,11 @@ where
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OptionalUser(pub Option<AuthedUser>);
 
-impl<S> FromRequestParts<S> for OptionalUser
-where
-    S: Send + Sync,
-    Authenticator: FromRef<S>,
-{
+impl<S: Send + Sync> FromRequestParts<S> for OptionalUser {
     type Rejection = MatrixError;
 
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Self::Rejection> {
-        let Some(token) = find_token(parts) else {
-            return Ok(Self(None));
-        };
-        Authenticator::from_ref(state).authenticate(&token).await.map(|user| Self(Some(user)))
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Self::Rejection> {
+        Ok(Self(parts.extensions.remove::<AuthedUser>()))
     }
 }
 
@@ -153,16 +142,41 @@ pub fn hash_token(token: &str) -> [u8; 32] {
     Sha256::digest(token.as_bytes()).into()
 }
 
-/// The header goes first; the query is what old clients use.
-fn find_token(parts: &Parts) -> Option<String> {
+/// Finds the access token of a request. The header goes first; the query is what old clients use.
+pub(crate) fn find_token(parts: &Parts, accepts_query: bool) -> Option<Cow<'_, str>> {
     let from_header = parts.headers.get(header::AUTHORIZATION).and_then(|value| {
         let (scheme, token) = value.to_str().ok()?.split_once(' ')?;
-        scheme.eq_ignore_ascii_case("bearer").then(|| token.trim().to_owned())
+        scheme.eq_ignore_ascii_case("bearer").then(|| Cow::Borrowed(token.trim()))
     });
     let token = from_header.or_else(|| {
-        let query = parts.uri.query()?;
+        let query = parts.uri.query().filter(|_| accepts_query)?;
         let mut pairs = form_urlencoded::parse(query.as_bytes());
-        pairs.find_map(|(key, value)| (key == "access_token").then(|| value.into_owned()))
+        pairs.find_map(|(key, value)| (key == "access_token").then_some(value))
     })?;
     (!token.is_empty()).then_some(token)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn token(accepts_query: bool, uri: &str, header: Option<&str>) -> Option<String> {
+        let mut request = http::Request::get(uri);
+        if let Some(value) = header {
+            request = request.header(header::AUTHORIZATION, value);
+        }
+        let (parts, ()) = request.body(()).unwrap().into_parts();
+        find_token(&parts, accepts_query).map(Cow::into_owned)
+    }
+
+    #[test]
+    fn tokens_in_the_query_are_taken_unless_they_are_turned_off() {
+        assert_eq!(token(true, "/sync?access_token=old", None).as_deref(), Some("old"));
+        assert_eq!(token(false, "/sync?access_token=old", None), None);
+        for accepts_query in [true, false] {
+            let found = token(accepts_query, "/sync?access_token=old", Some("Bearer new"));
+            assert_eq!(found.as_deref(), Some("new"));
+            assert_eq!(token(accepts_query, "/sync", Some("Basic new")), None);
+        }
+    }
 }

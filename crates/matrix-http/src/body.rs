@@ -1,27 +1,129 @@
 //! Reading request bodies.
 
+use std::time::Duration;
+
 use axum::{
-    extract::{
-        FromRequest, Request,
-        rejection::{BytesRejection, FailedToBufferBody},
-    },
+    body::Body,
+    extract::{FromRequest, Request},
     response::{IntoResponse, Response},
 };
-use bytes::Bytes;
-use http::{HeaderValue, header};
-use serde::Serialize;
+use bytes::{Bytes, BytesMut};
+use http::{Extensions, HeaderValue, StatusCode, header};
+use http_body_util::BodyExt as _;
+use hyper::body::Body as _;
+use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{error::Category, value::RawValue};
+use tokio::time::{Instant, timeout_at};
 
-use crate::MatrixError;
+use crate::{MatrixError, edge::Intake};
 
-/// Reads the whole body, at most as much as the layer set by [`apply_layers`](crate::apply_layers) allows.
-pub(crate) async fn read<S: Send + Sync>(request: Request, state: &S) -> Result<Bytes, MatrixError> {
-    Bytes::from_request(request, state).await.map_err(|rejection| match rejection {
-        BytesRejection::FailedToBufferBody(FailedToBufferBody::LengthLimitError(_)) => {
-            MatrixError::too_large("The request body is too large")
+/// Bytes that earn a body one more second.
+const BYTES_PER_SECOND: u64 = 8 * 1024;
+
+/// Reads the whole body, as far as the [`Policy`](crate::Policy) of the route and the budgets of the process allow.
+pub(crate) async fn read(extensions: &mut Extensions, mut body: Body) -> Result<Bytes, MatrixError> {
+    let Some(intake) = extensions.get::<Intake>() else {
+        // A request whose head says that there is no body.
+        return Ok(Bytes::new());
+    };
+    if usize::try_from(body.size_hint().lower()).map_or(true, |length| length > intake.max) {
+        return Err(too_large());
+    }
+    let begun = Instant::now();
+    let mut first = Bytes::new();
+    let mut rest = BytesMut::new();
+    let mut length = 0;
+    loop {
+        let earned = Duration::from_secs(u64::try_from(length).unwrap_or(u64::MAX) / BYTES_PER_SECOND);
+        let frame = match timeout_at(begun + intake.timeout + earned, body.frame()).await {
+            Ok(Some(Ok(frame))) => frame,
+            Ok(None) => break,
+            Ok(Some(Err(_))) => return Err(MatrixError::unknown("The request body could not be read")),
+            Err(_) => return Err(too_slow()),
+        };
+        let Ok(data) = frame.into_data() else { continue };
+        length += data.len();
+        if length > intake.max {
+            return Err(too_large());
         }
-        _ => MatrixError::unknown("The request body could not be read"),
-    })
+        intake.add(data.len())?;
+        // Nearly all bodies come in one piece, which need not be copied.
+        if first.is_empty() {
+            first = data;
+        } else {
+            if rest.is_empty() {
+                rest.extend_from_slice(&first);
+            }
+            rest.extend_from_slice(&data);
+        }
+    }
+    Ok(if rest.is_empty() { first } else { rest.freeze() })
+}
+
+fn too_large() -> MatrixError {
+    MatrixError::too_large("The request body is too large")
+}
+
+fn too_slow() -> MatrixError {
+    MatrixError::new(StatusCode::REQUEST_TIMEOUT, "M_UNKNOWN", "The request body did not come in time")
+}
+
+/// A body that nobody has read yet: for handlers that decide first whether they want it.
+#[derive(Debug)]
+pub struct UnreadBody {
+    extensions: Extensions,
+    body: Body,
+}
+
+impl UnreadBody {
+    /// Reads it as it came.
+    pub async fn read(mut self) -> Result<Bytes, MatrixError> {
+        read(&mut self.extensions, self.body).await
+    }
+
+    /// Reads a JSON object.
+    pub async fn object(self) -> Result<JsonObject, MatrixError> {
+        JsonObject::from_body(&self.read().await?)
+    }
+}
+
+impl<S: Send + Sync> FromRequest<S> for UnreadBody {
+    type Rejection = MatrixError;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self, Self::Rejection> {
+        let (parts, body) = request.into_parts();
+        Ok(Self { extensions: parts.extensions, body })
+    }
+}
+
+/// Extracts a body that is a JSON object into a type, and reads nothing else of it.
+#[derive(Debug, Clone)]
+pub struct Json<T>(pub T);
+
+impl<T: DeserializeOwned> Json<T> {
+    /// Reads the bytes of an object.
+    pub fn parse(bytes: &[u8]) -> Result<Self, MatrixError> {
+        check_depth(bytes)?;
+        // Structures may be read from arrays, too; clients may not write them so.
+        let begins = bytes.iter().find(|byte| !byte.is_ascii_whitespace());
+        if begins.is_some_and(|byte| *byte != b'{') {
+            JsonObject::parse(bytes)?;
+        }
+        serde_json::from_slice(bytes).map(Self).map_err(|error| json_error(&error))
+    }
+}
+
+impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
+    type Rejection = MatrixError;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self, Self::Rejection> {
+        Self::parse(&read_all(request).await?)
+    }
+}
+
+async fn read_all(request: Request) -> Result<Bytes, MatrixError> {
+    let (mut parts, body) = request.into_parts();
+    read(&mut parts.extensions, body).await
 }
 
 /// What a client is told about JSON that does not fit.
@@ -119,8 +221,8 @@ impl JsonObject {
 impl<S: Send + Sync> FromRequest<S> for JsonObject {
     type Rejection = MatrixError;
 
-    async fn from_request(request: Request, state: &S) -> Result<Self, Self::Rejection> {
-        Self::from_body(&read(request, state).await?)
+    async fn from_request(request: Request, _: &S) -> Result<Self, Self::Rejection> {
+        Self::from_body(&read_all(request).await?)
     }
 }
 
@@ -139,8 +241,8 @@ pub struct RawBody(pub Bytes);
 impl<S: Send + Sync> FromRequest<S> for RawBody {
     type Rejection = MatrixError;
 
-    async fn from_request(request: Request, state: &S) -> Result<Self, Self::Rejection> {
-        read(request, state).await.map(Self)
+    async fn from_request(request: Request, _: &S) -> Result<Self, Self::Rejection> {
+        read_all(request).await.map(Self)
     }
 }
 

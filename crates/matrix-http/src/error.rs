@@ -91,6 +91,13 @@ impl MatrixError {
             .with("retry_after_ms", millis)
     }
 
+    /// 503 `M_LIMIT_EXCEEDED`: the process has too much under way, whoever asks.
+    #[must_use]
+    pub fn busy() -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "M_LIMIT_EXCEEDED", "The server has too much to do")
+            .with("retry_after_ms", 1_000)
+    }
+
     /// 400 `M_NOT_JSON`.
     pub fn not_json(error: impl Into<Cow<'static, str>>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, "M_NOT_JSON", error)

@@ -4,7 +4,7 @@ use std::{any::Any, time::Duration, time::Instant};
 
 use axum::{
     Router,
-    extract::{DefaultBodyLimit, MatchedPath, Request},
+    extract::{MatchedPath, Request},
     middleware::{Next, from_fn},
     response::{IntoResponse as _, Response},
 };
@@ -24,15 +24,14 @@ use crate::{MatrixError, metrics as names};
 /// 1. CORS, as the specification wants it; it answers all `OPTIONS` itself.
 /// 2. A span and metrics, by route. A response that a panic caused is counted too.
 /// 3. A panic becomes 500 `M_UNKNOWN`.
-/// 4. The limit of the body; the extractors answer 413 `M_TOO_LARGE`.
 ///
+/// What a route lets in is said by its [`Policy`](crate::Policy).
 /// What is not routed is answered with 404 `M_UNRECOGNIZED`, a method that a path does not know with 405.
-pub fn apply_layers(router: Router, max_body_bytes: usize) -> Router {
+pub fn apply_layers(router: Router) -> Router {
     names::describe();
     router
         .fallback(async || MatrixError::unrecognized())
         .method_not_allowed_fallback(async || MatrixError::wrong_method())
-        .layer(DefaultBodyLimit::max(max_body_bytes))
         .layer(CatchPanicLayer::custom(answer_panic))
         .layer(from_fn(observe))
         .layer(cors())

@@ -30,17 +30,13 @@ where
     async fn from_request(request: Request, state: &S) -> Result<Self, Self::Rejection> {
         let (mut parts, body) = request.into_parts();
         let params = path_params(&mut parts, state).await?;
-        let mut head = http::Request::builder().method(parts.method.clone()).uri(parts.uri.clone());
-        if let Some(headers) = head.headers_mut() {
-            headers.clone_from(&parts.headers);
-        }
-        let mut bytes = body::read(Request::from_parts(parts, body), state).await?;
+        let mut bytes = body::read(&mut parts.extensions, body).await?;
         if bytes.is_empty() && T::METHOD == http::Method::POST {
             // Clients leave out bodies in which everything is optional; ruma forgives that for most endpoints only.
             bytes = bytes::Bytes::from_static(b"{}");
         }
         body::check_depth(&bytes)?;
-        let request = head.body(&bytes[..]).map_err(|_| MatrixError::unknown("The request is malformed"))?;
+        let request = http::Request::from_parts(parts, &bytes[..]);
         let args: Vec<&str> = params.iter().map(|(_, value)| value).collect();
         T::try_from_http_request(request, &args).map(Self).map_err(|error| request_error(&error))
     }

@@ -560,8 +560,8 @@ impl Config {
 }
 
 mod check;
-mod retention;
 #[cfg(test)]
 mod limits_tests;
+mod retention;
 #[cfg(test)]
 mod tests;

@@ -2,11 +2,10 @@
 
 use std::sync::Arc;
 
-use axum::extract::FromRef;
 use plexus_events::RoomRules;
 use plexus_input::{Connect, InputWriter};
 use plexus_log::Log;
-use plexus_matrix_http::{Authenticator, RateLimiter};
+use plexus_matrix_http::{Edge, RateLimiter};
 use plexus_proto::{
     room::v1::room_query_service_client::RoomQueryServiceClient,
     user::v1::{
@@ -34,8 +33,8 @@ pub struct AppDeps {
     pub rooms: RpcChannel,
     /// The room server's queries about users.
     pub users: RpcChannel,
-    /// Whose requests they are.
-    pub authenticator: Authenticator,
+    /// Whose requests they are, and what they may hold; one for all services of the process.
+    pub edge: Edge,
     /// How the owners of partitions are reached, for verdicts.
     pub connect: Connect,
 }
@@ -65,7 +64,7 @@ pub struct App {
     pub(crate) room_queries: RoomQueryServiceClient<RpcChannel>,
     pub(crate) users: UserQueryServiceClient<RpcChannel>,
     pub(crate) credentials: CredentialServiceClient<RpcChannel>,
-    pub(crate) authenticator: Authenticator,
+    pub(crate) edge: Edge,
     pub(crate) limits: RateLimiter,
     pub(crate) passwords: Passwords,
     pub(crate) interactive: Sessions,
@@ -75,7 +74,7 @@ pub struct App {
 impl App {
     /// Builds it all.
     pub fn new(deps: AppDeps) -> Result<Self, AppError> {
-        let AppDeps { config, log, rooms, users, authenticator, connect } = deps;
+        let AppDeps { config, log, rooms, users, edge, connect } = deps;
         let server_name = ServerName::parse(&config.server.name).map_err(AppError::ServerName)?;
         let default_version = default_room_version(&config.server.default_room_version)?;
         let input = InputWriter::new(log.clone(), rooms.clone(), connect);
@@ -86,21 +85,15 @@ impl App {
             server_name,
             log,
             input,
-            authenticator,
             credentials: CredentialServiceClient::new(users.clone()),
             users: UserQueryServiceClient::new(users),
-            limits: RateLimiter::new(&config.rate_limits),
+            limits: edge.limits().clone(),
+            edge,
             passwords,
             interactive: Sessions::new(),
-            nonces: Nonces::new(),
+            nonces: Nonces::new(config.registration.shared_secret.as_bytes()),
             config,
         })
-    }
-}
-
-impl FromRef<App> for Authenticator {
-    fn from_ref(app: &App) -> Self {
-        app.authenticator.clone()
     }
 }
 

@@ -45,7 +45,6 @@ async fn write(
     event_type: String,
     content: JsonObject,
 ) -> Result<JsonObject, MatrixError> {
-    app.limits.check_other(user)?;
     check_type(&event_type)?;
     let command = Command::SetAccountData(SetAccountData {
         room_id: room.map(ToString::to_string).unwrap_or_default(),

@@ -6,7 +6,7 @@ use anyhow::Context as _;
 use plexus_clientapi::{App, AppDeps};
 use plexus_input::Connect;
 use plexus_log::kafka::{self, KafkaConfig};
-use plexus_matrix_http::Authenticator;
+use plexus_matrix_http::{Authenticator, Edge};
 use plexus_service::{RoomServers, http};
 
 #[global_allocator]
@@ -33,10 +33,11 @@ fn main() -> ExitCode {
             users: rooms.any.clone(),
             rooms: rooms.any.clone(),
             connect: Connect::Network { token: rooms.token.clone() },
-            authenticator: Authenticator::leasing(rooms, &context.shutdown),
+            edge: Edge::new(config, Authenticator::leasing(rooms, &context.shutdown)),
         })?;
         let router = plexus_clientapi::router(app);
-        http::serve("client", &config.clientapi.listen, router, &context.shutdown).await?;
+        http::serve_clients("client", &config.clientapi.listen, &config.http, router, &context.shutdown)
+            .await?;
         Ok(async move { log.close().await })
     })
 }

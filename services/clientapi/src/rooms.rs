@@ -21,6 +21,7 @@ mod relations;
 mod reports;
 mod send;
 mod state;
+mod stream;
 mod summaries;
 mod timeline;
 mod upgrade;

@@ -7,8 +7,7 @@ mod stages;
 
 use std::borrow::Cow;
 
-use plexus_matrix_http::MatrixError;
-use ruma::UserId;
+use plexus_matrix_http::{AuthedUser, MatrixError};
 use serde_json::{Map, Value, json};
 
 use crate::App;
@@ -28,7 +27,7 @@ pub(crate) struct Operation<'a> {
     /// Endpoint and path arguments.
     pub(crate) endpoint: &'a str,
     /// Whose it is; unset for registrations, where nobody is anybody yet.
-    pub(crate) user: Option<&'a UserId>,
+    pub(crate) user: Option<&'a AuthedUser>,
     /// Flows of which one is to be completed.
     pub(crate) flows: &'a [&'a [Stage]],
 }
@@ -36,7 +35,7 @@ pub(crate) struct Operation<'a> {
 impl Operation<'_> {
     /// What sessions are bound to.
     fn key(&self) -> String {
-        format!("{} {}", self.endpoint, self.user.map_or("", UserId::as_str))
+        format!("{} {}", self.endpoint, self.user.map_or("", |user| user.id.as_str()))
     }
 }
 

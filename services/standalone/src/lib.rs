@@ -14,12 +14,13 @@ use plexus_log::{
     kafka::{self, KafkaConfig},
     memory::{self, MemoryConfig},
 };
-use plexus_matrix_http::Authenticator;
+use plexus_matrix_http::{Authenticator, Edge};
 use plexus_roomserver::RoomServer;
 use plexus_service::{
     Config, RpcChannel, Shutdown,
     config::LogConfig,
-    grpc, http,
+    grpc,
+    http::serve_clients,
     run::Context,
     token::{self, TokenError},
 };
@@ -40,10 +41,11 @@ pub async fn start(context: Context) -> anyhow::Result<impl Future<Output = ()>>
     stop_together(&context.shutdown, &back);
     let rooms = start_rooms(&context, &log, &back).await?;
     let channel = RpcChannel::in_process(rooms.routes());
+    let edge = Edge::new(config, Authenticator::new(channel.clone()));
     let sync = SyncService::start(
         log.clone(),
         channel.clone(),
-        Authenticator::new(channel.clone()),
+        edge.clone(),
         &config.sync,
         context.readiness.part("sync"),
         context.shutdown.clone(),
@@ -51,20 +53,21 @@ pub async fn start(context: Context) -> anyhow::Result<impl Future<Output = ()>>
     let app = App::new(AppDeps {
         config: Arc::clone(config),
         log: log.clone(),
-        authenticator: Authenticator::new(channel.clone()),
+        edge,
         rooms: channel.clone(),
         users: channel,
         connect: connect(config)?,
     })?;
     let routes = Router::new().merge(plexus_clientapi::routes(app)).merge(plexus_sync::router(sync));
-    let router = plexus_matrix_http::apply_layers(routes, config.clientapi.max_body_bytes);
+    let router = plexus_matrix_http::apply_layers(routes);
 
     // Whoever gets an answer from the listener finds everything at work.
     while context.readiness.missing().iter().any(|part| *part != plexus_service::run::START) {
         anyhow::ensure!(!context.shutdown.is_requested(), "stopped before everything was ready");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
-    http::serve("client", &config.standalone.listen, router, &context.shutdown).await?;
+    let (http, shutdown) = (&config.http, &context.shutdown);
+    serve_clients("client", &config.standalone.listen, http, router, shutdown).await?;
     Ok(async move {
         if !back.finish(FINISH).await {
             tracing::warn!("the room server did not stop in time");

@@ -33,6 +33,9 @@ pub(crate) use lazy::LazyMembers;
 
 use crate::SyncService;
 
+/// What an answer that tells everything costs of the limit of reads, beside what each request does.
+const INITIAL_COST: u32 = 19;
+
 #[instrument(name = "http.client.sync", skip_all, fields(user.id = %user.id))]
 pub(crate) async fn handler(
     State(service): State<SyncService>,
@@ -40,7 +43,13 @@ pub(crate) async fn handler(
     QueryArgs(query): QueryArgs<params::Query>,
 ) -> Result<Response, MatrixError> {
     let request = params::Request::read(&service, &user, query).await?;
+    // An answer that tells everything is dear; one that tells news is not, and may wait for them.
+    let turn = match request.since {
+        Some(_) if !request.full_state => None,
+        _ => Some(service.edge.expensive_read(&request.user, INITIAL_COST).await?),
+    };
     let answer = answer::answer(&service, &request).await?;
+    drop(turn);
     let body = serde_json::to_vec(&answer).map_err(|error| {
         tracing::error!(%error, "answer could not be encoded");
         MatrixError::internal()

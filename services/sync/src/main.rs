@@ -4,7 +4,7 @@ use std::{process::ExitCode, time::Duration};
 
 use anyhow::{Context as _, bail};
 use plexus_log::kafka::KafkaConfig;
-use plexus_matrix_http::Authenticator;
+use plexus_matrix_http::{Authenticator, Edge};
 use plexus_service::RoomServers;
 use plexus_sync::SyncService;
 
@@ -31,13 +31,14 @@ fn main() -> ExitCode {
         let sync = SyncService::start(
             log.clone(),
             rooms.any.clone(),
-            Authenticator::leasing(rooms, &context.shutdown),
+            Edge::new(config, Authenticator::leasing(rooms, &context.shutdown)),
             &config.sync,
             context.readiness.part("sync"),
             context.shutdown.clone(),
         );
-        let router = plexus_matrix_http::apply_layers(plexus_sync::router(sync), MAX_BODY);
-        plexus_service::http::serve("client", &config.sync.listen, router, &context.shutdown).await?;
+        let router = plexus_matrix_http::apply_layers(plexus_sync::router(sync));
+        let (http, shutdown) = (&config.http, &context.shutdown);
+        plexus_service::http::serve_clients("client", &config.sync.listen, http, router, shutdown).await?;
         Ok(async move {
             if tokio::time::timeout(Duration::from_secs(5), log.close()).await.is_err() {
                 tracing::warn!("log did not close in time");
@@ -48,6 +49,3 @@ fn main() -> ExitCode {
 
 /// This service appends nothing.
 const APPEND_TIMEOUT: Duration = Duration::from_secs(30);
-
-/// Requests here have no body.
-const MAX_BODY: usize = 4 * 1024;

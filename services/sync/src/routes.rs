@@ -1,17 +1,23 @@
 //! The routes. Layers are put around them by the process, which may serve others beside.
 
-use axum::{Router, routing::get};
+use axum::Router;
+use plexus_matrix_http::{Policy, Routes, get};
 
 use crate::{SyncService, endpoint};
 
+/// Whoever waits for news costs little; the handler counts what begins anew.
+const SYNC: Policy = Policy::read(1);
+/// Looks through the timelines of all rooms.
+const NOTIFICATIONS: Policy = Policy::expensive_read(10);
+
 /// Routes `GET /_matrix/client/{r0,v3}/sync` and what is answered from the same view.
 pub fn router(service: SyncService) -> Router {
-    Router::new()
-        .route("/_matrix/client/v3/sync", get(endpoint::handler))
-        .route("/_matrix/client/r0/sync", get(endpoint::handler))
-        .route("/_matrix/client/v3/notifications", get(endpoint::notifications::handler))
-        .route("/_matrix/client/r0/notifications", get(endpoint::notifications::handler))
-        .route("/_matrix/client/v3/events", get(endpoint::events::handler))
-        .route("/_matrix/client/r0/events", get(endpoint::events::handler))
+    Routes::new(service.edge.clone())
+        .route("/_matrix/client/v3/sync", get(SYNC, endpoint::handler))
+        .route("/_matrix/client/r0/sync", get(SYNC, endpoint::handler))
+        .route("/_matrix/client/v3/notifications", get(NOTIFICATIONS, endpoint::notifications::handler))
+        .route("/_matrix/client/r0/notifications", get(NOTIFICATIONS, endpoint::notifications::handler))
+        .route("/_matrix/client/v3/events", get(SYNC, endpoint::events::handler))
+        .route("/_matrix/client/r0/events", get(SYNC, endpoint::events::handler))
         .with_state(service)
 }

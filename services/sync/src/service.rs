@@ -2,9 +2,8 @@
 
 use std::sync::Arc;
 
-use axum::extract::FromRef;
 use plexus_log::Log;
-use plexus_matrix_http::Authenticator;
+use plexus_matrix_http::Edge;
 use plexus_service::{RpcChannel, Shutdown, config::SyncConfig, ready::Part};
 
 use crate::{
@@ -25,19 +24,19 @@ pub struct SyncService {
     pub(crate) filters: Filters,
     pub(crate) lazy_members: LazyMembers,
     pub(crate) shutdown: Shutdown,
-    authenticator: Authenticator,
+    pub(crate) edge: Edge,
 }
 
 impl SyncService {
     /// Starts following the logs. The service is ready once `ready` says so: when both followers know where they are.
     ///
-    /// `rooms` leads to any instance of the room server. A log that lacks what was committed fails the process through
+    /// `rooms` leads to any instance of the room server, and `edge` lets requests in. A log that lacks what was committed fails the process through
     /// `shutdown`.
     #[must_use]
     pub fn start(
         log: Log,
         rooms: RpcChannel,
-        authenticator: Authenticator,
+        edge: Edge,
         config: &SyncConfig,
         ready: Part,
         shutdown: Shutdown,
@@ -81,14 +80,8 @@ impl SyncService {
             filters: Filters::new(),
             lazy_members: LazyMembers::new(),
             shutdown,
-            authenticator,
+            edge,
         }
-    }
-}
-
-impl FromRef<SyncService> for Authenticator {
-    fn from_ref(service: &SyncService) -> Self {
-        service.authenticator.clone()
     }
 }
 

@@ -1,7 +1,5 @@
-use axum::{
-    body::Body,
-    routing::{get, post},
-};
+use axum::body::Body;
+use plexus_service::RpcChannel;
 use ruma::api::client::{
     alias::get_alias, membership::invite_user, message::get_message_events, session::refresh_token,
 };
@@ -9,7 +7,7 @@ use serde_json::Value;
 use tower::ServiceExt as _;
 
 use super::*;
-use crate::{JsonObject, Matrix, PathArgs};
+use crate::{Authenticator, Edge, JsonObject, Matrix, PathArgs, Policy, Routes, get, post};
 
 async fn invite(Matrix(request): Matrix<invite_user::v3::Request>) -> Matrix<get_alias::v3::Response> {
     Matrix(get_alias::v3::Response::new(request.room_id, Vec::new()))
@@ -31,13 +29,18 @@ async fn send(
     request: http::request::Builder,
     body: impl Into<Body>,
 ) -> (StatusCode, Value, http::HeaderMap) {
-    let router = Router::new()
-        .route("/rooms/{room_id}/invite", post(invite))
-        .route("/rooms/{room_id}/messages", get(messages))
-        .route("/rooms/{room_id}/send/{type}", post(echo))
-        .route("/refresh", post(refresh))
-        .route("/panics", get(panics));
-    let router = apply_layers(router, 1000);
+    let config = serde_json::json!({ "server": { "name": "test" } });
+    let nobody = Authenticator::new(RpcChannel::in_process(tonic::service::Routes::default()));
+    let edge = Edge::new(&serde_json::from_value(config).unwrap(), nobody);
+    let open = Policy::secret().body(1000);
+    let router = Routes::new(edge)
+        .route("/rooms/{room_id}/invite", post(open, invite))
+        .route("/rooms/{room_id}/messages", get(open, messages))
+        .route("/rooms/{room_id}/send/{type}", post(open, echo))
+        .route("/refresh", post(open, refresh))
+        .route("/panics", get(open, panics))
+        .with_state(());
+    let router = apply_layers(router);
     let response = router.oneshot(request.body(body.into()).unwrap()).await.unwrap();
     let (parts, body) = response.into_parts();
     let bytes = axum::body::to_bytes(body, 1 << 20).await.unwrap();

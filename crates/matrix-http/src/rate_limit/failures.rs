@@ -1,57 +1,74 @@
-//! A limit on failures, which are known only after the attempt: asking and counting are two steps.
+//! Limits on wrong passwords, by which nobody keeps anybody else out.
+//!
+//! Failures count by account and by where they come from, so that somebody who fails elsewhere does not lock the owner
+//! out. A limit on the account as a whole stands against many addresses; those pass it from which the account logged in
+//! before. A device that is logged in counts by itself.
 
-use std::{
-    sync::{Arc, Mutex, PoisonError},
-    time::{Duration, Instant},
-};
+use std::{net::IpAddr, time::Duration};
 
 use moka::sync::Cache;
-use plexus_service::config::RateLimit;
+use plexus_service::config::RateLimitsConfig;
+use ruma::{DeviceId, UserId};
 
-use super::refill_period;
-use crate::MatrixError;
+use super::{buckets::Buckets, network};
 
-/// Accounts that are remembered at once. Beyond it those seen longest ago are forgotten.
-const MAX_ACCOUNTS: u64 = 100_000;
+/// Addresses that are remembered at once, each with its account. Beyond it those seen longest ago are forgotten.
+const MAX_KNOWN: u64 = 100_000;
+/// How long an address is remembered.
+const KNOWN_FOR: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
-/// For each account, when all of its failures will have been forgiven.
+/// Where a password comes from.
+#[derive(Debug, Clone, Copy)]
+pub enum LoginSource<'a> {
+    /// Somebody who is not logged in, at this address.
+    Address(IpAddr),
+    /// A device that is logged in to the account.
+    Device(&'a DeviceId),
+}
+
 pub(super) struct Failures {
-    forgiven_at: Cache<String, Arc<Mutex<Instant>>>,
-    period: Duration,
-    burst: u32,
+    by_source: Buckets,
+    by_account: Buckets,
+    known: Cache<(String, IpAddr), ()>,
 }
 
 impl Failures {
-    pub(super) fn new(limit: RateLimit) -> Self {
-        let period = refill_period(limit);
-        let burst = limit.burst.max(1);
-        let full = period.saturating_mul(burst).min(Duration::from_secs(7 * 24 * 60 * 60));
-        let forgiven_at = Cache::builder().max_capacity(MAX_ACCOUNTS).time_to_idle(full).build();
-        Self { forgiven_at, period, burst }
+    pub(super) fn new(config: &RateLimitsConfig) -> Self {
+        Self {
+            by_source: Buckets::new(config.failed_login),
+            by_account: Buckets::new(config.failed_login_account),
+            known: Cache::builder().max_capacity(MAX_KNOWN).time_to_idle(KNOWN_FOR).build(),
+        }
     }
 
-    /// Refuses while the failures not yet forgiven fill the bucket.
-    pub(super) fn check(&self, key: &str) -> Result<(), MatrixError> {
-        let Some(forgiven_at) = self.forgiven_at.get(key) else {
-            return Ok(());
-        };
-        let debt = forgiven_at
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .saturating_duration_since(Instant::now());
-        // One more failure must fit.
-        match debt.checked_sub(self.period.saturating_mul(self.burst - 1)) {
-            Some(wait) if !wait.is_zero() => Err(MatrixError::limit_exceeded(wait)),
-            _ => Ok(()),
+    /// Refuses while there were too many failures; counts nothing.
+    pub(super) fn check(&self, user: &UserId, source: LoginSource<'_>) -> Result<(), Duration> {
+        match source {
+            LoginSource::Device(device) => self.by_source.peek((user.as_str(), device.as_str())),
+            LoginSource::Address(address) => {
+                let address = network(address);
+                self.by_source.peek((user.as_str(), address))?;
+                if self.known.contains_key(&(user.to_string(), address)) {
+                    return Ok(());
+                }
+                self.by_account.peek(user.as_str())
+            }
         }
     }
 
     /// Counts a failure.
-    pub(super) fn count(&self, key: &str) {
-        let now = Instant::now();
-        let entry = self.forgiven_at.get_with_by_ref(key, || Arc::new(Mutex::new(now)));
-        let mut forgiven_at = entry.lock().unwrap_or_else(PoisonError::into_inner);
-        let most = now + self.period.saturating_mul(self.burst);
-        *forgiven_at = ((*forgiven_at).max(now) + self.period).min(most);
+    pub(super) fn count(&self, user: &UserId, source: LoginSource<'_>) {
+        match source {
+            LoginSource::Device(device) => self.by_source.force((user.as_str(), device.as_str())),
+            LoginSource::Address(address) => {
+                self.by_source.force((user.as_str(), network(address)));
+                self.by_account.force(user.as_str());
+            }
+        }
+    }
+
+    /// Remembers an address from which somebody has logged in.
+    pub(super) fn remember(&self, user: &UserId, address: IpAddr) {
+        self.known.insert((user.to_string(), network(address)), ());
     }
 }

@@ -31,9 +31,8 @@ pub(crate) async fn handler(
     request: InteractiveRequest,
 ) -> Result<Matrix<Response>, MatrixError> {
     user.not_guest()?;
-    app.limits.check_other(&user.id)?;
     let operation =
-        Operation { endpoint: "account/password", user: Some(&user.id), flows: &[&[Stage::Password]] };
+        Operation { endpoint: "account/password", user: Some(&user), flows: &[&[Stage::Password]] };
     let params = uia::authenticate(&app, operation, request).await?;
     let params: Params = uia::read_params(&params)?;
     let password =

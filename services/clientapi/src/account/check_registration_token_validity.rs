@@ -2,7 +2,7 @@
 //! [Spec](https://spec.matrix.org/v1.19/client-server-api/#get_matrixclientv1registermloginregistration_tokenvalidity)
 
 use axum::extract::State;
-use plexus_matrix_http::{ClientAddress, Matrix, MatrixError};
+use plexus_matrix_http::{Matrix, MatrixError};
 use ruma::api::client::account::check_registration_token_validity::v1::{Request, Response};
 use tracing::instrument;
 
@@ -11,12 +11,10 @@ use crate::{App, uia};
 #[instrument(name = "http.client.check_registration_token_validity", skip_all)]
 pub(crate) async fn handler(
     State(app): State<App>,
-    address: ClientAddress,
     Matrix(request): Matrix<Request>,
 ) -> Result<Matrix<Response>, MatrixError> {
     if app.config.registration.tokens.is_empty() {
         return Err(MatrixError::forbidden("Registration by token is not open on this server"));
     }
-    app.limits.check_login(address.0)?;
     Ok(Matrix(Response::new(uia::is_registration_token(&app, &request.token))))
 }

@@ -25,9 +25,8 @@ pub(crate) async fn handler(
     user: AuthedUser,
     request: InteractiveRequest,
 ) -> Result<Matrix<Response>, MatrixError> {
-    app.limits.check_other(&user.id)?;
     let operation =
-        Operation { endpoint: "account/deactivate", user: Some(&user.id), flows: &[&[Stage::Password]] };
+        Operation { endpoint: "account/deactivate", user: Some(&user), flows: &[&[Stage::Password]] };
     let params = uia::authenticate(&app, operation, request).await?;
     let params: Params = uia::read_params(&params)?;
     let command = Command::Deactivate(Deactivate { erase: params.erase });

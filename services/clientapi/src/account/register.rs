@@ -107,8 +107,6 @@ async fn register_user(
     let flows = flows(app)?;
     if request.auth.is_some() {
         app.limits.check_registration(address.0)?;
-    } else {
-        app.limits.check_login(address.0)?;
     }
     // What cannot succeed is told before the client goes through the stages.
     let upgrades_guest = check_name(app, &early).await?;

@@ -4,7 +4,7 @@
 use axum::{extract::State, response::IntoResponse};
 use hmac::{Hmac, Mac as _};
 use http::StatusCode;
-use plexus_matrix_http::{ClientAddress, JsonObject, MatrixError};
+use plexus_matrix_http::{ClientAddress, Json, JsonObject, MatrixError};
 use ruma::UserId;
 use serde::Deserialize;
 use serde_json::json;
@@ -17,7 +17,7 @@ use crate::{
 };
 
 #[derive(Debug, Deserialize)]
-struct Request {
+pub(crate) struct Request {
     nonce: String,
     username: String,
     password: String,
@@ -40,21 +40,22 @@ pub(crate) async fn nonce_handler(State(app): State<App>) -> Result<impl IntoRes
 pub(crate) async fn handler(
     State(app): State<App>,
     address: ClientAddress,
-    body: JsonObject,
+    Json(request): Json<Request>,
 ) -> Result<impl IntoResponse, MatrixError> {
     let secret = secret(&app)?;
-    let request: Request = serde_json::from_str(body.get())
-        .map_err(|error| MatrixError::bad_json(format!("The request body does not fit: {error}")))?;
     if request.username.contains('\0') || request.password.contains('\0') {
         return Err(MatrixError::bad_json("Neither username nor password may contain a NUL"));
     }
-    if !app.nonces.redeem(&request.nonce) {
-        return Err(MatrixError::unknown("The nonce is unknown, has expired or was used"));
+    if !app.nonces.is_good(&request.nonce) {
+        return Err(bad_nonce());
     }
     if !is_authentic(&request, secret) {
         // Guessing the secret is to take time.
         app.limits.check_registration(address.0)?;
         return Err(MatrixError::new(StatusCode::FORBIDDEN, "M_UNKNOWN", "HMAC incorrect"));
+    }
+    if !app.nonces.use_up(&request.nonce) {
+        return Err(bad_nonce());
     }
     let account = NewAccount {
         // Without one, Synapse shows the name that was asked for.
@@ -72,6 +73,10 @@ pub(crate) async fn handler(
         response["device_id"] = issued.device_id.as_str().into();
     }
     JsonObject::of(&response)
+}
+
+fn bad_nonce() -> MatrixError {
+    MatrixError::unknown("The nonce is unknown, has expired or was used")
 }
 
 fn home_server(user_id: &UserId) -> &str {

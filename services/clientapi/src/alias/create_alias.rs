@@ -15,7 +15,6 @@ pub(crate) async fn handler(
     Matrix(request): Matrix<create_alias::v3::Request>,
 ) -> Result<Matrix<create_alias::v3::Response>, MatrixError> {
     user.not_guest()?;
-    app.limits.check_other(&user.id)?;
     app.rooms.set_alias(&user.id, &request.room_alias, &request.room_id).await?;
     Ok(Matrix(create_alias::v3::Response::new()))
 }

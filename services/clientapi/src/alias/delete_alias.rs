@@ -15,7 +15,6 @@ pub(crate) async fn handler(
     Matrix(request): Matrix<delete_alias::v3::Request>,
 ) -> Result<Matrix<delete_alias::v3::Response>, MatrixError> {
     user.not_guest()?;
-    app.limits.check_other(&user.id)?;
     app.rooms.delete_alias(&user.id, &request.room_alias).await?;
     Ok(Matrix(delete_alias::v3::Response::new()))
 }

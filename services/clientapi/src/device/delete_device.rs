@@ -19,9 +19,8 @@ pub(crate) async fn handler(
     PathArgs((device_id,)): PathArgs<(String,)>,
     request: InteractiveRequest,
 ) -> Result<Matrix<Response>, MatrixError> {
-    app.limits.check_other(&user.id)?;
     let endpoint = format!("devices/{device_id}");
-    let operation = Operation { endpoint: &endpoint, user: Some(&user.id), flows: &[&[Stage::Password]] };
+    let operation = Operation { endpoint: &endpoint, user: Some(&user), flows: &[&[Stage::Password]] };
     uia::authenticate(&app, operation, request).await?;
     let command = Command::DeleteDevices(DeleteDevices { device_ids: vec![device_id], all: false });
     app.input.submit_user(&user.id, command).await?;

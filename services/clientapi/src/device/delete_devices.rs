@@ -24,9 +24,7 @@ pub(crate) async fn handler(
     user: AuthedUser,
     request: InteractiveRequest,
 ) -> Result<Matrix<Response>, MatrixError> {
-    app.limits.check_other(&user.id)?;
-    let operation =
-        Operation { endpoint: "delete_devices", user: Some(&user.id), flows: &[&[Stage::Password]] };
+    let operation = Operation { endpoint: "delete_devices", user: Some(&user), flows: &[&[Stage::Password]] };
     let params = uia::authenticate(&app, operation, request).await?;
     let params: Params = uia::read_params(&params)?;
     if !params.devices.is_empty() {

@@ -15,7 +15,6 @@ pub(crate) async fn handler(
     user: AuthedUser,
     Matrix(request): Matrix<Request>,
 ) -> Result<Matrix<Response>, MatrixError> {
-    app.limits.check_other(&user.id)?;
     if let Some(name) = &request.display_name {
         session::check_device_name(name)?;
     }

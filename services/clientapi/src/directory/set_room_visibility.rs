@@ -15,7 +15,6 @@ pub(crate) async fn handler(
     Matrix(request): Matrix<set_room_visibility::v3::Request>,
 ) -> Result<Matrix<set_room_visibility::v3::Response>, MatrixError> {
     user.not_guest()?;
-    app.limits.check_other(&user.id)?;
     let published = match request.visibility {
         Visibility::Public => true,
         Visibility::Private => false,

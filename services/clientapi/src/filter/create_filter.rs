@@ -26,7 +26,6 @@ pub(crate) async fn handler(
     body: JsonObject,
 ) -> Result<Matrix<Response>, MatrixError> {
     account::check_own(&user.id, &user_id)?;
-    app.limits.check_other(&user.id)?;
     if body.get().len() > MAX_FILTER {
         return Err(MatrixError::too_large("The filter is too large"));
     }

@@ -15,7 +15,6 @@ pub(crate) async fn handler(
     Matrix(request): Matrix<ban_user::v3::Request>,
 ) -> Result<Matrix<ban_user::v3::Response>, MatrixError> {
     user.not_guest()?;
-    app.limits.check_other(&user.id)?;
     app.rooms.ban(&user.id, &request.room_id, &request.user_id, request.reason.as_deref()).await?;
     Ok(Matrix(ban_user::v3::Response::new()))
 }

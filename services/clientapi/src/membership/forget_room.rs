@@ -15,7 +15,6 @@ pub(crate) async fn handler(
     Matrix(request): Matrix<forget_room::v3::Request>,
 ) -> Result<Matrix<forget_room::v3::Response>, MatrixError> {
     user.not_guest()?;
-    app.limits.check_other(&user.id)?;
     app.rooms.forget(&user.id, &request.room_id).await?;
     Ok(Matrix(forget_room::v3::Response::new()))
 }

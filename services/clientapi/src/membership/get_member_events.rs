@@ -1,7 +1,7 @@
 //! `GET /_matrix/client/*/rooms/{roomId}/members`
 //! [Spec](https://spec.matrix.org/v1.19/client-server-api/#get_matrixclientv3roomsroomidmembers)
 
-use axum::extract::State;
+use axum::{extract::State, response::Response};
 use plexus_matrix_http::{AuthedUser, Matrix, MatrixError};
 use ruma::api::client::membership::get_member_events;
 use tracing::instrument;
@@ -13,7 +13,6 @@ pub(crate) async fn handler(
     State(app): State<App>,
     user: AuthedUser,
     Matrix(request): Matrix<get_member_events::v3::Request>,
-) -> Result<Matrix<get_member_events::v3::Response>, MatrixError> {
-    let members = app.rooms.members(&user, &request).await?;
-    Ok(Matrix(get_member_events::v3::Response::new(members)))
+) -> Result<Response, MatrixError> {
+    app.rooms.members(&user, &request).await
 }

@@ -1,7 +1,7 @@
 //! The body of a request to join a room.
 
 use axum::extract::{FromRequest, Request};
-use plexus_matrix_http::{JsonObject, MatrixError, RawBody};
+use plexus_matrix_http::{Json, MatrixError, RawBody};
 use ruma::OwnedUserId;
 use serde::Deserialize;
 use serde_json::{Map, Value};
@@ -49,8 +49,7 @@ impl JoinBody {
         if body.is_empty() {
             return Ok(Self::default());
         }
-        serde_json::from_str(JsonObject::from_body(body)?.get())
-            .map_err(|error| MatrixError::bad_json(format!("The request body does not fit: {error}")))
+        Json::parse(body).map(|body| body.0)
     }
 }
 

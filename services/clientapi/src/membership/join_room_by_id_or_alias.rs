@@ -17,7 +17,6 @@ pub(crate) async fn handler(
     PathArgs((room,)): PathArgs<(OwnedRoomOrAliasId,)>,
     body: JoinBody,
 ) -> Result<Matrix<join_room_by_id_or_alias::v3::Response>, MatrixError> {
-    app.limits.check_join(&user.id)?;
     let room_id = app.rooms.room_of(&room).await?;
     app.rooms.join(&user, &room_id, body).await?;
     Ok(Matrix(join_room_by_id_or_alias::v3::Response::new(room_id)))

@@ -14,7 +14,6 @@ pub(crate) async fn handler(
     user: AuthedUser,
     Matrix(request): Matrix<leave_room::v3::Request>,
 ) -> Result<Matrix<leave_room::v3::Response>, MatrixError> {
-    app.limits.check_other(&user.id)?;
     app.rooms.leave(&user.id, &request.room_id, request.reason.as_deref()).await?;
     Ok(Matrix(leave_room::v3::Response::new()))
 }

@@ -2,7 +2,7 @@
 //! [Spec](https://spec.matrix.org/v1.19/client-server-api/#put_matrixclientv3roomsroomidsendeventtypetxnid)
 
 use axum::extract::State;
-use plexus_matrix_http::{AuthedUser, JsonObject, Matrix, MatrixError, PathArgs};
+use plexus_matrix_http::{AuthedUser, Matrix, MatrixError, PathArgs, UnreadBody};
 use ruma::{OwnedRoomId, OwnedTransactionId, api::client::message::send_message_event};
 use tracing::instrument;
 
@@ -14,9 +14,10 @@ pub(crate) async fn handler(
     State(app): State<App>,
     user: AuthedUser,
     PathArgs((room_id, event_type, txn_id)): PathArgs<(OwnedRoomId, String, OwnedTransactionId)>,
-    content: JsonObject,
+    body: UnreadBody,
 ) -> Result<Matrix<send_message_event::v3::Response>, MatrixError> {
     app.limits.check_message(&user.id)?;
+    let content = body.object().await?;
     let event_id = app.rooms.send_message(&user, &room_id, &event_type, content.get(), &txn_id).await?;
     Ok(Matrix(send_message_event::v3::Response::new(event_id)))
 }

@@ -17,7 +17,6 @@ pub(crate) async fn handler(
 ) -> Result<JsonObject, MatrixError> {
     account::check_own(&user.id, &user_id)?;
     user.not_guest()?;
-    app.limits.check_other(&user.id)?;
     field::check_name(&name)?;
     set_profile_field::store(&app, &user, name, None, String::new()).await?;
     Ok(JsonObject::empty())

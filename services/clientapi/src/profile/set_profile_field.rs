@@ -22,7 +22,6 @@ pub(crate) async fn handler(
     if name != "displayname" {
         user.not_guest()?;
     }
-    app.limits.check_other(&user.id)?;
     field::check_name(&name)?;
     let mut body: Map<String, Value> =
         serde_json::from_str(body.get()).map_err(|error| MatrixError::not_json(error.to_string()))?;

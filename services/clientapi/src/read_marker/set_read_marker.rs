@@ -26,7 +26,6 @@ pub(crate) async fn handler(
     PathArgs((room_id,)): PathArgs<(OwnedRoomId,)>,
     body: JsonObject,
 ) -> Result<JsonObject, MatrixError> {
-    app.limits.check_other(&user.id)?;
     let body: Body = serde_json::from_str(body.get())
         .map_err(|error| MatrixError::bad_json(format!("The request body does not fit: {error}")))?;
     let fully_read = event_id(body.fully_read)?;

@@ -2,7 +2,7 @@
 //! [Spec](https://spec.matrix.org/v1.19/client-server-api/#post_matrixclientv3roomsroomidreceiptreceipttypeeventid)
 
 use axum::extract::State;
-use plexus_matrix_http::{AuthedUser, JsonObject, MatrixError, PathArgs, RawBody};
+use plexus_matrix_http::{AuthedUser, Json, JsonObject, MatrixError, PathArgs, RawBody};
 use ruma::{OwnedEventId, OwnedRoomId};
 use serde::Deserialize;
 use serde_json::Value;
@@ -22,7 +22,6 @@ pub(crate) async fn handler(
     PathArgs((room_id, kind, event_id)): PathArgs<(OwnedRoomId, String, OwnedEventId)>,
     body: RawBody,
 ) -> Result<JsonObject, MatrixError> {
-    app.limits.check_other(&user.id)?;
     let thread_id = read_thread(&body.0)?;
     match kind.as_str() {
         "m.fully_read" if !thread_id.is_empty() => {
@@ -42,9 +41,7 @@ fn read_thread(body: &[u8]) -> Result<String, MatrixError> {
     if body.is_empty() {
         return Ok(String::new());
     }
-    let body = JsonObject::from_body(body)?;
-    let body: Body =
-        serde_json::from_str(body.get()).map_err(|error| MatrixError::bad_json(error.to_string()))?;
+    let Json(body) = Json::<Body>::parse(body)?;
     match body.thread_id {
         None => Ok(String::new()),
         Some(Value::String(thread_id)) if !thread_id.is_empty() => Ok(thread_id),

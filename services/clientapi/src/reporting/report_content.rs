@@ -14,7 +14,6 @@ pub(crate) async fn handler(
     user: AuthedUser,
     Matrix(request): Matrix<report_content::v3::Request>,
 ) -> Result<JsonObject, MatrixError> {
-    app.limits.check_other(&user.id)?;
     let reason = request.reason.as_deref().unwrap_or_default();
     app.rooms.report_event(&user, &request.room_id, &request.event_id, reason).await?;
     Ok(JsonObject::empty())

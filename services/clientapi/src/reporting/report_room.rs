@@ -22,7 +22,6 @@ pub(crate) async fn handler(
     PathArgs((room_id,)): PathArgs<(OwnedRoomId,)>,
     body: JsonObject,
 ) -> Result<JsonObject, MatrixError> {
-    app.limits.check_other(&user.id)?;
     let body: Body =
         serde_json::from_str(body.get()).map_err(|error| MatrixError::bad_json(error.to_string()))?;
     app.rooms.report_room(&user, &room_id, &body.reason).await?;

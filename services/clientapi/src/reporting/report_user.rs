@@ -14,7 +14,6 @@ pub(crate) async fn handler(
     user: AuthedUser,
     Matrix(request): Matrix<report_user::v3::Request>,
 ) -> Result<JsonObject, MatrixError> {
-    app.limits.check_other(&user.id)?;
     app.rooms.report_user(&user, &request.user_id, &request.reason).await?;
     Ok(JsonObject::empty())
 }

@@ -16,10 +16,7 @@ pub(crate) async fn handler(
     Versioned(request): Versioned<create_room::v3::Request>,
 ) -> Result<Matrix<create_room::v3::Response>, MatrixError> {
     user.not_guest()?;
-    app.limits.check_room_creation(&user.id)?;
-    if !request.invite.is_empty() {
-        app.limits.check_invite(&user.id)?;
-    }
+    app.limits.check_invites(&user.id, request.invite.iter().map(|invitee| &**invitee))?;
     let room_id = app.rooms.create(&user, &request).await?;
     Ok(Matrix(create_room::v3::Response::new(room_id)))
 }

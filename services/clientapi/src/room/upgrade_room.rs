@@ -16,7 +16,6 @@ pub(crate) async fn handler(
     Versioned(request): Versioned<Request>,
 ) -> Result<Matrix<Response>, MatrixError> {
     user.not_guest()?;
-    app.limits.check_room_creation(&user.id)?;
     let Request { room_id, new_version, additional_creators, .. } = &request;
     let new_id = app.rooms.upgrade(&user, room_id, new_version, additional_creators).await?;
     Ok(Matrix(Response::new(new_id)))

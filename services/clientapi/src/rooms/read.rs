@@ -39,6 +39,20 @@ pub(super) struct StateQuery<'a> {
     pub(super) not_memberships: Vec<String>,
 }
 
+impl StateQuery<'_> {
+    pub(super) fn request(self, room_id: &RoomId, viewer: Option<&UserId>) -> StreamStateRequest {
+        StreamStateRequest {
+            room_id: room_id.to_string(),
+            viewer: viewer.map(ToString::to_string).unwrap_or_default(),
+            types: self.types.iter().map(ToString::to_string).collect(),
+            at: self.at,
+            at_least: None,
+            memberships: self.memberships,
+            not_memberships: self.not_memberships,
+        }
+    }
+}
+
 /// The parts of an event that we look into.
 #[derive(Deserialize)]
 pub(super) struct EventParts {
@@ -111,15 +125,7 @@ impl Rooms {
         viewer: Option<&UserId>,
         query: StateQuery<'_>,
     ) -> Result<Vec<RoomEvent>, MatrixError> {
-        let request = StreamStateRequest {
-            room_id: room_id.to_string(),
-            viewer: viewer.map(ToString::to_string).unwrap_or_default(),
-            types: query.types.iter().map(ToString::to_string).collect(),
-            at: query.at,
-            at_least: None,
-            memberships: query.memberships,
-            not_memberships: query.not_memberships,
-        };
+        let request = query.request(room_id, viewer);
         let mut chunks = ask(self.queries.clone().stream_state(request)).await?;
         let read = async {
             let mut events = Vec::new();

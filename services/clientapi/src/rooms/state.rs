@@ -2,20 +2,20 @@
 
 use std::collections::BTreeMap;
 
+use axum::response::Response;
 use plexus_matrix_http::{AuthedUser, MatrixError, token};
 use plexus_proto::{
     log::v1::Intent,
     room::v1::{StatePoint, state_point::Point},
 };
-use ruma::{
-    OwnedEventId, OwnedUserId, RoomId, UserId, api::client::membership::get_member_events, serde::Raw,
-};
+use ruma::{OwnedEventId, OwnedUserId, RoomId, UserId, api::client::membership::get_member_events};
 use serde::Serialize;
 use serde_json::{Value, value::RawValue};
 
 use super::{
     Rooms, broken_answer, content, format,
     read::{EventParts, StateQuery, state_key as key},
+    stream::Frame,
 };
 use crate::clock::now_ms;
 
@@ -37,13 +37,13 @@ pub(crate) enum StateFormat {
 
 impl Rooms {
     /// Reads the state of a room, as the user may see it.
-    pub(crate) async fn full_state<T>(
+    pub(crate) async fn full_state(
         &self,
         user: &AuthedUser,
         room_id: &RoomId,
-    ) -> Result<Vec<Raw<T>>, MatrixError> {
-        let events = self.state(room_id, Some(&user.id), StateQuery::default()).await;
-        Ok(format::all_shown(&hide_room(events)?, user))
+    ) -> Result<Response, MatrixError> {
+        let frame = Frame { before: "[", after: "]" };
+        self.stream(user, room_id, StateQuery::default(), frame).await
     }
 
     /// Reads an entry of the state of a room, as the user may see it.
@@ -117,11 +117,11 @@ impl Rooms {
     }
 
     /// Lists the member events of a room, now or at a token, as the user may see them.
-    pub(crate) async fn members<T>(
+    pub(crate) async fn members(
         &self,
         user: &AuthedUser,
         request: &get_member_events::v3::Request,
-    ) -> Result<Vec<Raw<T>>, MatrixError> {
+    ) -> Result<Response, MatrixError> {
         let room_id = &request.room_id;
         let wanted = |membership: &Option<ruma::events::room::member::MembershipState>| {
             membership.iter().map(ToString::to_string).collect::<Vec<_>>()
@@ -135,7 +135,7 @@ impl Rooms {
             memberships,
             not_memberships,
         };
-        Ok(format::all_shown(&hide_room(self.state(room_id, Some(&user.id), query).await)?, user))
+        self.stream(user, room_id, query, Frame { before: r#"{"chunk":["#, after: "]}" }).await
     }
 
     /// Lists who is in a room, for somebody who is in it.

@@ -2,8 +2,7 @@
 //! [Spec](https://spec.matrix.org/v1.19/client-server-api/#post_matrixclientv3login)
 
 use axum::extract::State;
-use http::StatusCode;
-use plexus_matrix_http::{ClientAddress, JsonObject, Matrix, MatrixError};
+use plexus_matrix_http::{ClientAddress, Json, LoginSource, Matrix, MatrixError};
 use plexus_proto::{
     common::v1::ErrorReason,
     log::v1::{Login, input_user_event::Command},
@@ -19,7 +18,7 @@ use crate::{App, account, usernames};
 
 // Not ruma's type: it panics on a body without `type`.
 #[derive(Debug, Deserialize)]
-struct Request {
+pub(crate) struct Request {
     #[serde(rename = "type")]
     login_type: Option<String>,
     identifier: Option<Identifier>,
@@ -42,16 +41,13 @@ struct Identifier {
 pub(crate) async fn handler(
     State(app): State<App>,
     address: ClientAddress,
-    body: JsonObject,
+    Json(request): Json<Request>,
 ) -> Result<Matrix<Response>, MatrixError> {
-    let request: Request = serde_json::from_str(body.get())
-        .map_err(|error| MatrixError::bad_json(format!("The request body does not fit: {error}")))?;
     check_type(&request)?;
     let password =
         request.password.as_deref().ok_or_else(|| MatrixError::missing_param("`password` is missing"))?;
     let name = name(&request)?;
-    app.limits.check_login(address.0)?;
-    let user_id = check_password(&app, name, password).await?;
+    let user_id = check_password(&app, name, password, address).await?;
     let (issued, session) =
         super::issue(&app, request.device_id, request.initial_device_display_name, request.refresh_token)?;
     let login = Command::Login(Login { session: Some(session) });
@@ -95,28 +91,33 @@ fn name(request: &Request) -> Result<&str, MatrixError> {
 }
 
 /// Accounts that do not exist cost as much as those that do, and are refused in the same words.
-async fn check_password(app: &App, name: &str, password: &str) -> Result<OwnedUserId, MatrixError> {
+///
+/// So are those that were deactivated: they have no password that anybody could know.
+async fn check_password(
+    app: &App,
+    name: &str,
+    password: &str,
+    ClientAddress(address): ClientAddress,
+) -> Result<OwnedUserId, MatrixError> {
+    let source = LoginSource::Address(address);
     let user_id = usernames::find_user_id(name, &app.server_name);
     let account = match &user_id {
         Some(user_id) => {
-            app.limits.check_failed_logins(user_id)?;
+            app.limits.check_failed_logins(user_id, source)?;
             account::find_password_hash(app, user_id).await?
         }
         None => None,
     };
-    let phc = account.as_ref().map(|account| account.password_hash.as_str()).filter(|phc| !phc.is_empty());
+    let phc = account.as_ref().filter(|account| !account.deactivated);
+    let phc = phc.map(|account| account.password_hash.as_str()).filter(|phc| !phc.is_empty());
     let right = app.passwords.verify(password, phc).await?;
-    if account.is_some_and(|account| account.deactivated) {
-        return Err(MatrixError::new(
-            StatusCode::FORBIDDEN,
-            "M_USER_DEACTIVATED",
-            "This account has been deactivated",
-        ));
-    }
     match user_id {
-        Some(user_id) if right => Ok(user_id),
+        Some(user_id) if right => {
+            app.limits.remember_login(&user_id, address);
+            Ok(user_id)
+        }
         Some(user_id) => {
-            app.limits.count_failed_login(&user_id);
+            app.limits.count_failed_login(&user_id, source);
             Err(wrong())
         }
         None => Err(wrong()),

@@ -2,7 +2,7 @@
 //! [Spec](https://spec.matrix.org/v1.19/client-server-api/#post_matrixclientv3refresh)
 
 use axum::extract::State;
-use plexus_matrix_http::{ClientAddress, Matrix, MatrixError, hash_token};
+use plexus_matrix_http::{Matrix, MatrixError, hash_token};
 use plexus_proto::{
     log::v1::{RefreshTokens, input_user_event::Command},
     user::v1::FindRefreshTokenRequest,
@@ -18,10 +18,8 @@ use crate::{App, secrets};
 #[instrument(name = "http.client.refresh_token", skip_all)]
 pub(crate) async fn handler(
     State(app): State<App>,
-    address: ClientAddress,
     Matrix(request): Matrix<Request>,
 ) -> Result<Matrix<Response>, MatrixError> {
-    app.limits.check_login(address.0)?;
     let old_hash = hash_token(&request.refresh_token).to_vec();
     let find = FindRefreshTokenRequest { refresh_token_hash: old_hash.clone().into() };
     let session = app.users.clone().find_refresh_token(find).await?.into_inner();

@@ -1,7 +1,7 @@
 //! `GET /_matrix/client/*/rooms/{roomId}/state`
 //! [Spec](https://spec.matrix.org/v1.19/client-server-api/#get_matrixclientv3roomsroomidstate)
 
-use axum::extract::State;
+use axum::{extract::State, response::Response};
 use plexus_matrix_http::{AuthedUser, Matrix, MatrixError};
 use ruma::api::client::state::get_state_events;
 use tracing::instrument;
@@ -13,7 +13,6 @@ pub(crate) async fn handler(
     State(app): State<App>,
     user: AuthedUser,
     Matrix(request): Matrix<get_state_events::v3::Request>,
-) -> Result<Matrix<get_state_events::v3::Response>, MatrixError> {
-    let state = app.rooms.full_state(&user, &request.room_id).await?;
-    Ok(Matrix(get_state_events::v3::Response::new(state)))
+) -> Result<Response, MatrixError> {
+    app.rooms.full_state(&user, &request.room_id).await
 }

@@ -30,7 +30,6 @@ pub(crate) async fn handler(
     account::check_own(&user.id, &user_id)?;
     let body: Body = serde_json::from_str(body.get())
         .map_err(|error| MatrixError::bad_json(format!("The request body does not fit: {error}")))?;
-    app.limits.check_other(&user.id)?;
     app.rooms.require_joined(&room_id, &user.id).await?;
     let record = Ephemeral {
         version: 1,

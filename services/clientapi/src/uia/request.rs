@@ -1,7 +1,7 @@
 //! The request: parameters, and perhaps `auth`.
 
 use axum::extract::{FromRequest, Request};
-use plexus_matrix_http::{MatrixError, RawBody};
+use plexus_matrix_http::{Json, MatrixError, RawBody};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
@@ -31,9 +31,7 @@ impl InteractiveRequest {
         if body.is_empty() {
             return Ok(Self::default());
         }
-        let body = plexus_matrix_http::JsonObject::from_body(body)?;
-        let mut params: Map<String, Value> =
-            serde_json::from_str(body.get()).map_err(|error| MatrixError::not_json(error.to_string()))?;
+        let Json(mut params) = Json::<Map<String, Value>>::parse(body)?;
         let auth = match params.remove("auth") {
             None | Some(Value::Null) => None,
             Some(Value::Object(data)) => {

@@ -2,8 +2,7 @@
 
 use std::borrow::Cow;
 
-use plexus_matrix_http::MatrixError;
-use ruma::UserId;
+use plexus_matrix_http::{AuthedUser, LoginSource, MatrixError};
 use serde_json::{Map, Value};
 use subtle::{Choice, ConstantTimeEq as _};
 
@@ -36,7 +35,7 @@ impl Stage {
 pub(super) async fn check(
     app: &App,
     stage: Stage,
-    user: Option<&UserId>,
+    user: Option<&AuthedUser>,
     auth: &Map<String, Value>,
 ) -> Result<Result<(), StageFailure>, MatrixError> {
     match stage {
@@ -69,7 +68,7 @@ pub(crate) fn is_registration_token(app: &App, token: &str) -> bool {
 
 async fn check_password(
     app: &App,
-    user: &UserId,
+    AuthedUser { id: user, device_id, .. }: &AuthedUser,
     auth: &Map<String, Value>,
 ) -> Result<Result<(), StageFailure>, MatrixError> {
     let Some(password) = auth.get("password").and_then(Value::as_str) else {
@@ -83,16 +82,18 @@ async fn check_password(
     let Some(named) = named else {
         return Ok(Err(("M_MISSING_PARAM", Cow::Borrowed("`auth.identifier` is missing"))));
     };
-    if usernames::find_user_id(named, &app.server_name).as_deref() != Some(user) {
+    if usernames::find_user_id(named, &app.server_name).as_deref() != Some(&**user) {
         // Not a stage to try again: whoever asks is not whom they claim to be.
         return Err(MatrixError::forbidden("The password of another account is no proof"));
     }
-    app.limits.check_failed_logins(user)?;
+    // A device that is logged in is not concerned by what others try.
+    let source = LoginSource::Device(device_id);
+    app.limits.check_failed_logins(user, source)?;
     let account = account::find_password_hash(app, user).await?;
     let phc = account.as_ref().map(|account| account.password_hash.as_str()).filter(|phc| !phc.is_empty());
     if app.passwords.verify(password, phc).await? {
         return Ok(Ok(()));
     }
-    app.limits.count_failed_login(user);
+    app.limits.count_failed_login(user, source);
     Ok(Err(("M_FORBIDDEN", Cow::Borrowed("The password is wrong"))))
 }

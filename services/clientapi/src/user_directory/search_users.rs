@@ -15,7 +15,6 @@ pub(crate) async fn handler(
     user: AuthedUser,
     Matrix(request): Matrix<search_users::v3::Request>,
 ) -> Result<JsonObject, MatrixError> {
-    app.limits.check_other(&user.id)?;
     let found = app.rooms.search_users(&user.id, &request.search_term, request.limit.into()).await?;
     let users = found.users.into_iter().map(|user| {
         let mut told = Map::new();

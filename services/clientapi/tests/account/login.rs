@@ -1,5 +1,7 @@
 //! Logging in.
 
+use axum::{body::Body, http::Request};
+use plexus_service::http::Client;
 use serde_json::{Value, json};
 
 use crate::world::{World, password_auth};
@@ -50,6 +52,46 @@ async fn failures_close_an_account_for_a_while_but_not_others() {
 }
 
 #[tokio::test]
+async fn failures_elsewhere_do_not_close_an_account() {
+    let world = World::start_with(|config| {
+        config.rate_limits.enabled = true;
+        config.rate_limits.login.burst = 100;
+        config.rate_limits.failed_login.burst = 2;
+    });
+    let token = world.register("alice").await;
+    let login = async |address: &str, password: &str| {
+        let client = Client { address: format!("{address}:1").parse().unwrap(), held: None };
+        let body = password_auth("alice", password).to_string();
+        let request = Request::post("/_matrix/client/v3/login").extension(client);
+        world.send(request.body(Body::from(body)).unwrap()).await
+    };
+    for _ in 0..2 {
+        login("192.0.2.1", "x").await.refused(403, "M_FORBIDDEN");
+    }
+    login("192.0.2.1", "pw").await.refused(429, "M_LIMIT_EXCEEDED");
+    login("192.0.2.2", "pw").await.ok();
+    // Nor do they keep somebody who is logged in from changing the password.
+    let body = json!({ "new_password": "new", "auth": password_auth("alice", "pw") });
+    world.call("POST", "/account/password", &token, body).await.ok();
+}
+
+#[tokio::test]
+async fn whether_an_account_was_deactivated_is_told_to_nobody() {
+    let world = World::start();
+    let token = world.register("alice").await;
+    world.register("bob").await;
+    let body = json!({ "auth": password_auth("alice", "pw") });
+    world.call("POST", "/account/deactivate", &token, body).await.ok();
+    let mut answers = Vec::new();
+    for name in ["alice", "bob", "nobody"] {
+        answers.push(
+            world.call("POST", "/login", "", password_auth(name, "wrong")).await.refused(403, "M_FORBIDDEN"),
+        );
+    }
+    assert!(answers.iter().all(|answer| *answer == answers[0]), "{answers:?}");
+}
+
+#[tokio::test]
 async fn deactivated_accounts_stay_closed() {
     let world = World::start();
     let token = world.register("alice").await;
@@ -59,7 +101,7 @@ async fn deactivated_accounts_stay_closed() {
     let body = json!({ "auth": password_auth("alice", "pw") });
     let answer = world.call("POST", "/account/deactivate", &token, body).await.ok();
     assert_eq!(answer, json!({ "id_server_unbind_result": "success" }));
-    world.call("POST", "/login", "", password_auth("alice", "pw")).await.refused(403, "M_USER_DEACTIVATED");
+    world.call("POST", "/login", "", password_auth("alice", "pw")).await.refused(403, "M_FORBIDDEN");
     world.call("GET", "/account/whoami", &token, Value::Null).await.refused(401, "M_UNKNOWN_TOKEN");
     let users = world.users.lock().unwrap();
     let (room, intent) = &users.intents[0];

@@ -10,7 +10,7 @@ use axum::{Router, body::Body};
 use http::{Request, StatusCode, header};
 use plexus_clientapi::{App, AppDeps, Connect};
 use plexus_log::{Log, memory};
-use plexus_matrix_http::Authenticator;
+use plexus_matrix_http::{Authenticator, Edge};
 use plexus_proto::{
     input::v1::input_service_server::InputServiceServer,
     room::v1::room_query_service_server::RoomQueryServiceServer,
@@ -73,10 +73,11 @@ impl World {
         let log = memory::open(memory::MemoryConfig::default());
         let users = Arc::new(Mutex::new(Users::default()));
         let channel = channel(&log, &users);
+        let edge = Edge::new(&config, Authenticator::new(channel.clone()));
         let app = App::new(AppDeps {
             config: Arc::new(config),
             log,
-            authenticator: Authenticator::new(channel.clone()),
+            edge,
             rooms: channel.clone(),
             users: channel,
             connect: Connect::InProcess,

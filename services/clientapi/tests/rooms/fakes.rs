@@ -17,7 +17,7 @@ use http::{Method, Request, StatusCode};
 use plexus_clientapi::{App, AppDeps};
 use plexus_input::Connect;
 use plexus_log::{Log, memory};
-use plexus_matrix_http::Authenticator;
+use plexus_matrix_http::{Authenticator, Edge};
 use plexus_proto::{
     common::v1::ErrorReason,
     input::v1::{Accepted, Rejected, input_service_server::InputServiceServer, verdict::Outcome},
@@ -102,7 +102,7 @@ impl World {
         Self::with_limits(RateLimitsConfig { message, ..RateLimitsConfig::default() })
     }
 
-    fn with_limits(limits: RateLimitsConfig) -> Self {
+    pub(crate) fn with_limits(limits: RateLimitsConfig) -> Self {
         let log = memory::open(memory::MemoryConfig::default());
         let fake = Fake { known: Arc::default(), log: log.clone() };
         let routes = tonic::service::Routes::new(UserQueryServiceServer::new(fake.clone()))
@@ -112,10 +112,12 @@ impl World {
             .add_service(RoomSummaryServiceServer::new(fake.clone()))
             .add_service(InputServiceServer::new(fake.clone()));
         let channel = RpcChannel::in_process(routes);
+        let config = config(limits);
+        let edge = Edge::new(&config, Authenticator::new(channel.clone()));
         let app = App::new(AppDeps {
-            config: Arc::new(config(limits)),
+            config: Arc::new(config),
             log,
-            authenticator: Authenticator::new(channel.clone()),
+            edge,
             rooms: channel.clone(),
             users: channel,
             connect: Connect::InProcess,

@@ -6,6 +6,7 @@
 
 mod create;
 mod fakes;
+mod limits;
 mod membership;
 mod reading;
 mod relations;

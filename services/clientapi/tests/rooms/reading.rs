@@ -29,6 +29,27 @@ async fn state_is_read_in_both_formats() {
 }
 
 #[tokio::test]
+async fn large_states_are_handed_on_as_they_come() {
+    let world = World::with_room(&[("alice", "join")]);
+    for number in 0..50 {
+        let content = json!({ "text": "x".repeat(50_000), "number": number });
+        world.add_state(ROOM, "m.x", &number.to_string(), content);
+        world.add_state(
+            ROOM,
+            "m.room.member",
+            &format!("@u{number}:x"),
+            json!({ "membership": "join", "reason": "y".repeat(50_000) }),
+        );
+    }
+    let all = world.get("alice", &format!("/rooms/{ROOM}/state")).await;
+    assert_ok(&all);
+    assert_eq!(all.1.as_array().unwrap().len(), 100);
+    let members = world.get("alice", &format!("/rooms/{ROOM}/members")).await;
+    assert_ok(&members);
+    assert_eq!(members.1["chunk"].as_array().unwrap().len(), 50);
+}
+
+#[tokio::test]
 async fn events_show_their_transaction_to_the_device_that_sent_them() {
     let world = World::with_room(&[("alice", "join"), ("bob", "join")]);
     let message = event(ROOM, "m.room.message", None, json!({ "body": "hi" }), 7);

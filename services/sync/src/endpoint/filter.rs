@@ -19,9 +19,21 @@ use crate::{SyncService, limits, view::Event};
 /// Filters that were asked for by ID lately. What an ID names never changes.
 #[derive(Clone)]
 pub(crate) struct Filters {
-    by_id: Cache<(OwnedUserId, String), Arc<Filter>>,
+    by_id: Cache<(OwnedUserId, String), Known>,
     all: Arc<Filter>,
 }
+
+/// A filter, and the bytes of its definition.
+#[derive(Clone)]
+struct Known {
+    filter: Arc<Filter>,
+    bytes: usize,
+}
+
+/// Bytes that are kept of all filters, each with some for itself: what is read takes several times its definition.
+const MAX_KEPT: u64 = 16 * 1024 * 1024;
+/// What a filter weighs beside its definition.
+const BASE_WEIGHT: usize = 1024;
 
 /// Largest filter in a query string.
 const MAX_INLINE: usize = 64 * 1024;
@@ -82,7 +94,8 @@ struct WithUrl {
 
 impl Filters {
     pub(crate) fn new() -> Self {
-        Self { by_id: Cache::new(10_000), all: Arc::default() }
+        let weigh = |_: &_, known: &Known| u32::try_from(known.bytes + BASE_WEIGHT).unwrap_or(u32::MAX);
+        Self { by_id: Cache::builder().max_capacity(MAX_KEPT).weigher(weigh).build(), all: Arc::default() }
     }
 
     /// Reads the `filter` of a query string: a definition, or the ID of one.
@@ -103,11 +116,11 @@ impl Filters {
         }
         let key = (user_id.clone(), filter.to_owned());
         if let Some(known) = self.by_id.get(&key) {
-            return Ok(known);
+            return Ok(known.filter);
         }
         let json = service.upstream.filter(user_id, filter).await?;
         let filter = Arc::new(Filter::parse(&json)?);
-        self.by_id.insert(key, Arc::clone(&filter));
+        self.by_id.insert(key, Known { filter: Arc::clone(&filter), bytes: json.len() });
         Ok(filter)
     }
 }

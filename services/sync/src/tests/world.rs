@@ -11,7 +11,7 @@ use std::{
 use axum::{body::Body, http::Request};
 use parking_lot::Mutex;
 use plexus_log::{Log, OutputRoom, OutputUser, memory, partition_of};
-use plexus_matrix_http::{Authenticator, hash_token};
+use plexus_matrix_http::{Authenticator, Edge, hash_token};
 use plexus_proto::{
     log::v1::{
         AccountDataChanged, ClientTransaction, Deactivated, Ephemeral, Forgotten, HistoryVisibility,
@@ -20,7 +20,7 @@ use plexus_proto::{
     },
     room::v1::RoomEvent,
 };
-use plexus_service::{RpcChannel, Shutdown, config::SyncConfig, ready::Readiness};
+use plexus_service::{Config, RpcChannel, Shutdown, config::SyncConfig, ready::Readiness};
 use serde_json::{Value, json};
 use tower::ServiceExt as _;
 
@@ -117,14 +117,10 @@ impl World {
         let (readiness, shutdown) = (Readiness::new(), Shutdown::new());
         let channel = RpcChannel::in_process(self.routes());
         let part = readiness.part("sync");
-        let service = SyncService::start(
-            self.log.clone(),
-            channel.clone(),
-            Authenticator::new(channel),
-            &config,
-            part,
-            shutdown.clone(),
-        );
+        let whole: Config = serde_json::from_value(json!({ "server": { "name": "test" } })).unwrap();
+        let edge = Edge::new(&whole, Authenticator::new(channel.clone()));
+        let service =
+            SyncService::start(self.log.clone(), channel.clone(), edge, &config, part, shutdown.clone());
         tokio::time::timeout(Duration::from_secs(5), readiness.ready()).await.expect("it becomes ready");
         let router = crate::router(service.clone());
         Replica { router, service, readiness, shutdown }
