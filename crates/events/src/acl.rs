@@ -3,6 +3,7 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
+use plexus_patterns::Glob;
 use ruma::ServerName;
 use serde_json::Value;
 
@@ -13,8 +14,8 @@ use serde_json::Value;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServerAcl {
     allow_ip_literals: bool,
-    allow: Vec<String>,
-    deny: Vec<String>,
+    allow: Vec<Glob>,
+    deny: Vec<Glob>,
 }
 
 impl ServerAcl {
@@ -27,7 +28,7 @@ impl ServerAcl {
         let content: Value = serde_json::from_str(content).unwrap_or(Value::Null);
         let list = |field: &str| {
             let items = content.get(field).and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
-            items.iter().filter_map(Value::as_str).map(str::to_lowercase).collect()
+            items.iter().filter_map(Value::as_str).map(Glob::ignoring_case).collect()
         };
         Self {
             allow_ip_literals: content.get("allow_ip_literals").and_then(Value::as_bool).unwrap_or(true),
@@ -43,8 +44,7 @@ impl ServerAcl {
         if !self.allow_ip_literals && is_ip_literal(host) {
             return false;
         }
-        let host = host.to_lowercase();
-        let matches = |globs: &[String]| globs.iter().any(|glob| glob_matches(glob, &host));
+        let matches = |globs: &[Glob]| globs.iter().any(|glob| glob.matches(host));
         !matches(&self.deny) && matches(&self.allow)
     }
 }
@@ -55,41 +55,9 @@ fn is_ip_literal(host: &str) -> bool {
     host.parse::<Ipv4Addr>().is_ok() || bracketed.is_some_and(|inner| inner.parse::<Ipv6Addr>().is_ok())
 }
 
-/// Matches a whole text against a glob: `*` is any number of characters, `?` exactly one.
-///
-/// On a mismatch it only ever goes back to the last `*`, so the time is bounded by the product of the lengths.
-#[must_use]
-pub fn glob_matches(glob: &str, text: &str) -> bool {
-    let (glob, text): (Vec<char>, Vec<char>) = (glob.chars().collect(), text.chars().collect());
-    let (mut g, mut t) = (0, 0);
-    // Where to go on after the last star: behind it in the glob, and one character further in the text.
-    let mut star: Option<(usize, usize)> = None;
-    while t < text.len() {
-        match glob.get(g) {
-            Some('*') => {
-                star = Some((g + 1, t));
-                g += 1;
-            }
-            Some(&character) if character == '?' || character == text[t] => {
-                g += 1;
-                t += 1;
-            }
-            Some(_) | None => {
-                let Some((after, from)) = star else { return false };
-                star = Some((after, from + 1));
-                g = after;
-                t = from + 1;
-            }
-        }
-    }
-    glob[g..].iter().all(|&rest| rest == '*')
-}
-
 #[cfg(test)]
 mod tests {
-    use std::time::Instant;
-
-    use super::{ServerAcl, glob_matches};
+    use super::ServerAcl;
 
     fn allows(acl: &serde_json::Value, server: &str) -> bool {
         ServerAcl::from_content(&acl.to_string()).allows(server.try_into().unwrap())
@@ -145,27 +113,5 @@ mod tests {
         }
         let malformed = serde_json::json!({ "allow": ["*"], "allow_ip_literals": "false" });
         assert!(allows(&malformed, "1.2.3.4"));
-    }
-
-    #[test]
-    fn globs_match_whole_names_in_bounded_time() {
-        for (glob, text, matches) in [
-            ("", "", true),
-            ("*", "", true),
-            ("", "a", false),
-            ("?", "", false),
-            ("a*c", "abbc", true),
-            ("a*c", "abbcd", false),
-            ("*a*b*", "xxaxxbxx", true),
-            ("*a*b*", "xxbxxaxx", false),
-            ("[a]", "a", false),
-            (".", "a", false),
-            ("?", "ü", true),
-        ] {
-            assert_eq!(glob_matches(glob, text), matches, "{glob} {text}");
-        }
-        let started = Instant::now();
-        assert!(!glob_matches(&("*a".repeat(100) + "c"), &"a".repeat(255)));
-        assert!(started.elapsed().as_secs() < 2);
     }
 }

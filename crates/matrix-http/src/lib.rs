@@ -12,7 +12,6 @@ mod budget;
 mod edge;
 mod error;
 pub mod event;
-pub mod filter;
 pub mod invites;
 mod layers;
 mod matrix;

@@ -28,6 +28,7 @@ pub(crate) async fn handler(
     PathArgs((room_id, event_id)): PathArgs<(OwnedRoomId, OwnedEventId)>,
     QueryArgs(query): QueryArgs<Query>,
 ) -> Result<Matrix<get_context::v3::Response>, MatrixError> {
+    query.filter.check()?;
     let request = ContextRequest {
         room_id: &room_id,
         event_id: &event_id,

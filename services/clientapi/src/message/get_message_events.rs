@@ -35,6 +35,7 @@ pub(crate) async fn handler(
     PathArgs((room_id,)): PathArgs<(OwnedRoomId,)>,
     QueryArgs(query): QueryArgs<Query>,
 ) -> Result<Matrix<get_message_events::v3::Response>, MatrixError> {
+    query.filter.check()?;
     let page = PageRequest {
         room_id: &room_id,
         direction: query.dir,

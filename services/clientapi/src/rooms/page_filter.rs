@@ -1,6 +1,9 @@
 //! Filters of pages of a timeline, and of the state that comes with one.
 
-use plexus_matrix_http::filter::fits;
+use std::sync::OnceLock;
+
+use plexus_matrix_http::MatrixError;
+use plexus_patterns::Globs;
 use plexus_proto::room::v1::{RoomEvent, TimelineFilter};
 use ruma::{
     OwnedUserId, RoomId,
@@ -21,6 +24,16 @@ pub(crate) struct PageFilter {
     /// Only events that one of these users has related to.
     #[serde(default)]
     related_by_senders: Vec<String>,
+    /// The globs of the filter, compiled when they are first needed.
+    #[serde(skip)]
+    types: OnceLock<Types>,
+}
+
+/// Types of events that a filter names.
+#[derive(Debug)]
+struct Types {
+    wanted: Option<Globs>,
+    unwanted: Globs,
 }
 
 /// The parts of an event that a filter looks at.
@@ -38,6 +51,16 @@ struct Content {
 }
 
 impl PageFilter {
+    /// Refuses a filter that would be much work to apply.
+    pub(crate) fn check(&self) -> Result<(), MatrixError> {
+        let wildcards = |types: &[String]| types.iter().filter(|pattern| pattern.contains('*')).count();
+        let types = self.events.types.as_deref().unwrap_or_default();
+        if wildcards(types).max(wildcards(&self.events.not_types)) > Globs::MAX_WILDCARDS {
+            return Err(MatrixError::invalid_param("The filter has too many types with wildcards"));
+        }
+        Ok(())
+    }
+
     /// Whether members come only if they sent something.
     pub(super) fn is_lazy(&self) -> bool {
         matches!(self.events.lazy_load_options, LazyLoadOptions::Enabled { .. })
@@ -64,11 +87,14 @@ impl PageFilter {
 
     fn wants_parts(&self, event: &Parts) -> bool {
         let filter = &self.events;
-        let fits_one = |patterns: &[String]| patterns.iter().any(|pattern| fits(pattern, &event.kind));
+        let types = self.types.get_or_init(|| Types {
+            wanted: filter.types.as_deref().map(Globs::of_filter),
+            unwanted: Globs::of_filter(&filter.not_types),
+        });
         let sent_by_one = |users: &[OwnedUserId]| users.iter().any(|user| *user == *event.sender);
         let has_url = event.content.url.as_ref().is_some_and(serde_json::Value::is_string);
-        !fits_one(&filter.not_types)
-            && filter.types.as_deref().is_none_or(fits_one)
+        !types.unwanted.matches(&event.kind)
+            && types.wanted.as_ref().is_none_or(|types| types.matches(&event.kind))
             && !sent_by_one(&filter.not_senders)
             && filter.senders.as_deref().is_none_or(sent_by_one)
             && filter.url_filter.is_none_or(|wanted| has_url == (wanted == UrlFilter::EventsWithUrl))
@@ -119,6 +145,11 @@ mod tests {
         ] {
             let read: PageFilter = serde_json::from_value(filter.clone()).unwrap();
             assert_eq!((read.wants(&plain), read.wants(&linked)), (wants_plain, wants_linked), "{filter}");
+        }
+        let many = vec!["m.*"; Globs::MAX_WILDCARDS + 1];
+        for (filter, fits) in [(json!({ "types": many }), false), (json!({ "types": many[1..] }), true)] {
+            let read: PageFilter = serde_json::from_value(filter).unwrap();
+            assert_eq!(read.check().is_ok(), fits);
         }
         assert!(!PageFilter::default().wants(&RoomEvent::default()), "what cannot be read is not wanted");
     }

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use moka::sync::Cache;
-use plexus_matrix_http::{MatrixError, filter::fits};
+use plexus_matrix_http::MatrixError;
+use plexus_patterns::Globs;
 use plexus_proto::room::v1::TimelineFilter;
 use ruma::{
     OwnedRoomId, OwnedUserId, RoomId, UserId,
@@ -56,6 +57,8 @@ pub(crate) struct Filter {
 pub(crate) struct Matcher {
     types: Option<Vec<String>>,
     not_types: Vec<String>,
+    /// The same, compiled.
+    globs: (Option<Globs>, Globs),
     senders: Option<Vec<OwnedUserId>>,
     not_senders: Vec<OwnedUserId>,
     rooms: Option<Vec<OwnedRoomId>>,
@@ -139,7 +142,7 @@ impl Filter {
         let related: RelatedDefinition = serde_json::from_slice(json).map_err(refuse)?;
         let mut timeline = Matcher::of_room(&definition.room.timeline);
         timeline.related = related.room.timeline;
-        Ok(Self {
+        let filter = Self {
             fields: definition.event_fields.as_deref().map(Fields::new),
             federation_format: definition.event_format == EventFormat::Federation,
             timeline,
@@ -148,7 +151,18 @@ impl Filter {
             ephemeral: Matcher::of_room(&definition.room.ephemeral),
             account_data: Matcher::of_data(&definition.account_data),
             definition,
-        })
+        };
+        let parts = [
+            &filter.timeline,
+            &filter.state,
+            &filter.room_account_data,
+            &filter.ephemeral,
+            &filter.account_data,
+        ];
+        if parts.into_iter().any(Matcher::has_too_many_wildcards) {
+            return Err(MatrixError::invalid_param("The filter has too many types with wildcards"));
+        }
+        Ok(filter)
     }
 
     pub(crate) fn wants_room(&self, room_id: &RoomId) -> bool {
@@ -202,6 +216,7 @@ pub(crate) enum Redundant {
 impl Matcher {
     fn of_room(filter: &RoomEventFilter) -> Self {
         Self {
+            globs: compile(filter.types.as_deref(), &filter.not_types),
             types: filter.types.clone(),
             not_types: filter.not_types.clone(),
             senders: filter.senders.clone(),
@@ -218,12 +233,30 @@ impl Matcher {
 
     fn of_data(filter: &DataFilter) -> Self {
         Self {
+            globs: compile(filter.types.as_deref(), &filter.not_types),
             types: filter.types.clone(),
             not_types: filter.not_types.clone(),
             senders: filter.senders.clone(),
             not_senders: filter.not_senders.clone(),
             ..Self::default()
         }
+    }
+
+    fn has_too_many_wildcards(&self) -> bool {
+        let (types, not_types) = &self.globs;
+        [types.as_ref(), Some(not_types)]
+            .into_iter()
+            .flatten()
+            .any(|globs| globs.wildcards() > Globs::MAX_WILDCARDS)
+    }
+
+    /// Whether every event is wanted.
+    pub(crate) fn wants_all(&self) -> bool {
+        self.types.is_none()
+            && self.not_types.is_empty()
+            && self.senders.is_none()
+            && self.not_senders.is_empty()
+            && self.contains_url.is_none()
     }
 
     /// Whether anything of the room may match.
@@ -246,8 +279,8 @@ impl Matcher {
     }
 
     fn wants_type(&self, kind: &str) -> bool {
-        !self.not_types.iter().any(|pattern| fits(pattern, kind))
-            && self.types.as_ref().is_none_or(|types| types.iter().any(|pattern| fits(pattern, kind)))
+        let (types, not_types) = &self.globs;
+        !not_types.matches(kind) && types.as_ref().is_none_or(|types| types.matches(kind))
     }
 
     fn wants_sender(&self, sender: &UserId) -> bool {
@@ -286,6 +319,10 @@ impl Matcher {
     }
 }
 
+fn compile(types: Option<&[String]>, not_types: &[String]) -> (Option<Globs>, Globs) {
+    (types.map(Globs::of_filter), Globs::of_filter(not_types))
+}
+
 fn is_in<B: PartialEq + ?Sized, O: std::borrow::Borrow<B>>(
     id: &B,
     included: Option<&[O]>,
@@ -305,6 +342,19 @@ mod tests {
         assert!(Filter::parse(br#"{"room":1}"#).unwrap_err().is("M_BAD_JSON"));
         assert!(Filter::parse(br#"{"room":{"rooms":["nonsense"]}}"#).unwrap_err().is("M_BAD_JSON"));
         assert!(Filter::parse(b"{}").is_ok());
+    }
+
+    #[test]
+    fn types_with_wildcards_are_bounded_and_others_are_not() {
+        let types = |of: &str, count: usize| {
+            let types: Vec<String> = (0..count).map(|number| format!("{of}{number}")).collect();
+            Filter::parse(
+                serde_json::json!({ "room": { "timeline": { "types": types } } }).to_string().as_bytes(),
+            )
+        };
+        assert!(types("m.*.", Globs::MAX_WILDCARDS).is_ok());
+        assert!(types("m.*.", Globs::MAX_WILDCARDS + 1).unwrap_err().is("M_INVALID_PARAM"));
+        assert!(types("m.", 1_000).is_ok());
     }
 
     #[test]
