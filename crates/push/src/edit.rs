@@ -7,16 +7,17 @@ use ruma::{
     OwnedRoomId, OwnedUserId,
     push::{
         Action, ConditionalPushRule, NewConditionalPushRule, NewPatternedPushRule, NewSimplePushRule,
-        PatternedPushRule, PushCondition, RemovePushRuleError, RuleKind, SimplePushRule,
+        PatternedPushRule, PushCondition, RemovePushRuleError, RuleKind, Ruleset, SimplePushRule,
     },
 };
 use serde::Deserialize;
 use serde_json::{Value, value::RawValue};
 
-use crate::Rules;
+use crate::{
+    Rules,
+    bounds::{self, MAX_ACTIONS, MAX_RULES, MAX_SEARCHING_RULES},
+};
 
-/// Most rules of a kind.
-const MAX_RULES: usize = 1_000;
 /// Most bytes of a rule ID.
 const MAX_ID_BYTES: usize = 255;
 /// What older versions of the specification had. Clients find them again as they left them; they do nothing.
@@ -69,7 +70,10 @@ impl Rules {
         let body: Body<'_> = serde_json::from_slice(body)
             .map_err(|error| EditError::Invalid(format!("the rule does not fit: {error}")))?;
         let actions = read_actions(body.actions.get().as_bytes())?;
-        let set = &mut self.set;
+        bounds::check_conditions(&body.conditions).or_else(invalid)?;
+        body.pattern.as_deref().map_or(Ok(()), bounds::check_pattern).or_else(invalid)?;
+        let mut changed = self.ruleset().clone();
+        let set = &mut changed;
         match kind {
             RuleKind::Override => {
                 let new = NewConditionalPushRule::new(id.to_owned(), body.conditions, actions);
@@ -111,12 +115,22 @@ impl Rules {
                 insert(&mut set.sender, rule, id, 0, place)
             }
             _ => Err(EditError::NotFound),
+        }?;
+        let searching = |set: &Ruleset| {
+            set.iter().filter(|rule| !rule.is_server_default() && bounds::is_searching(*rule)).count()
+        };
+        // What is beyond the bound already may still be changed.
+        let after = searching(&changed);
+        if after > MAX_SEARCHING_RULES && after > searching(self.ruleset()) {
+            return Err(EditError::TooMany);
         }
+        *self.edit() = changed;
+        Ok(())
     }
 
     /// Removes a rule of the user's.
     pub fn delete(&mut self, kind: &str, id: &str) -> Result<(), EditError> {
-        self.set.remove(kind_of(kind)?, id).map_err(|error| match error {
+        self.edit().remove(kind_of(kind)?, id).map_err(|error| match error {
             RemovePushRuleError::ServerDefault => {
                 EditError::Invalid("a predefined rule cannot be removed".to_owned())
             }
@@ -126,13 +140,13 @@ impl Rules {
 
     /// Turns a rule on or off.
     pub fn enable(&mut self, kind: &str, id: &str, enabled: bool) -> Result<(), EditError> {
-        self.set.set_enabled(kind_of(kind)?, id, enabled).map_err(|_| EditError::NotFound)
+        self.edit().set_enabled(kind_of(kind)?, id, enabled).map_err(|_| EditError::NotFound)
     }
 
     /// Sets what a rule does; `actions` is the JSON text of a list.
     pub fn set_actions(&mut self, kind: &str, id: &str, actions: &[u8]) -> Result<(), EditError> {
         let actions = read_actions(actions)?;
-        self.set.set_actions(kind_of(kind)?, id, actions).map_err(|_| EditError::NotFound)
+        self.edit().set_actions(kind_of(kind)?, id, actions).map_err(|_| EditError::NotFound)
     }
 }
 
@@ -168,6 +182,9 @@ fn check_id(id: &str) -> Result<(), EditError> {
 fn read_actions(json: &[u8]) -> Result<Vec<Action>, EditError> {
     let values: Vec<Value> = serde_json::from_slice(json)
         .map_err(|error| EditError::Invalid(format!("`actions` does not fit: {error}")))?;
+    if values.len() > MAX_ACTIONS {
+        return invalid("a rule must not have more than 16 actions");
+    }
     let mut actions = Vec::with_capacity(values.len());
     for value in values {
         match &value {
@@ -195,6 +212,7 @@ where
     str: Equivalent<R>,
 {
     let known = set.get_index_of(id);
+    // Those that are predefined are few, and count too.
     if known.is_none() && set.len() >= MAX_RULES {
         return Err(EditError::TooMany);
     }

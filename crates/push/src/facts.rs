@@ -1,21 +1,18 @@
 //! What rules look at in an event, worked out once for all who read it.
 
-use std::sync::{Arc, LazyLock, OnceLock};
+use std::{
+    ops::RangeBounds as _,
+    sync::{Arc, LazyLock},
+};
 
-use futures::FutureExt as _;
 use ruma::{
-    OwnedRoomId, RoomId, UInt, UserId,
+    RoomId, UInt, UserId,
     power_levels::NotificationPowerLevelsKey,
-    push::{
-        Action, AnyPushRuleRef, FlattenedJson, PredefinedOverrideRuleId, PushConditionPowerLevelsCtx,
-        PushConditionRoomCtx,
-    },
-    serde::Raw,
+    push::{Action, PushConditionPowerLevelsCtx, RoomMemberCountIs},
 };
 use serde::Deserialize;
-use serde_json::value::RawValue;
 
-use crate::{Rules, rules::nobody};
+use crate::{Budget, Rules, Spent, compiled::Properties};
 
 /// Power levels, as far as conditions look at them.
 pub type Power = PushConditionPowerLevelsCtx;
@@ -33,9 +30,6 @@ pub struct Facts {
     invited: Option<String>,
     members: u64,
     power: Option<Arc<Power>>,
-    json: Arc<RawValue>,
-    /// Only needed for rules of users' own.
-    flat: OnceLock<FlattenedJson>,
 }
 
 /// Who reads an event.
@@ -124,34 +118,17 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Lenient<T> {
     }
 }
 
-/// Stands in for the room where no condition asks for it.
-static NOWHERE: LazyLock<OwnedRoomId> = LazyLock::new(|| ruma::room_id!("!nowhere:invalid").to_owned());
-
 impl Facts {
     /// Works out what rules look at. `members` joined the room, and these are its power levels, when the event came.
     /// An event that is not JSON matches nothing.
     #[must_use]
     pub fn of(json: &[u8], members: u64, power: Option<Arc<Power>>) -> Self {
-        let text: Option<Box<RawValue>> = serde_json::from_slice(json).ok();
-        let json: Arc<RawValue> = text.map_or_else(|| Arc::from(RawValue::NULL.to_owned()), Arc::from);
-        let event = serde_json::from_str::<Event>(json.get()).ok();
-        let mut facts = Self {
-            matched: Vec::new(),
-            sender: None,
-            mentions: Vec::new(),
-            invited: None,
-            members,
-            power,
-            json,
-            flat: OnceLock::new(),
-        };
+        let event = serde_json::from_slice::<Event>(json).ok();
+        let mut facts =
+            Self { matched: Vec::new(), sender: None, mentions: Vec::new(), invited: None, members, power };
         let Some(event) = event else { return facts };
         // Whether a rule is enabled is a matter of each user's.
-        facts.matched = Rules::shared()
-            .set
-            .iter()
-            .map(|rule| facts.holds(rule.rule_id(), &event).unwrap_or_else(|| facts.conditions_hold(rule)))
-            .collect();
+        facts.matched = PREDEFINED_IDS.iter().map(|id| facts.holds(id, &event).unwrap_or_default()).collect();
         facts.sender = event.sender;
         let mentions = event.content.mentions.0.unwrap_or_default().user_ids.0.unwrap_or_default();
         facts.mentions = mentions.into_iter().take(MAX_MENTIONS).filter_map(|user| user.0).collect();
@@ -162,7 +139,7 @@ impl Facts {
     }
 
     /// What the conditions of a predefined rule say, without taking the event apart for each; `None` for a rule that is
-    /// not known here. (A test compares all of them with what ruma says.)
+    /// not known here. (A test compares all of them with what ruma says, and finds none that is not known.)
     fn holds(&self, id: &str, event: &Event) -> Option<bool> {
         let is_type =
             |kind: &str| event.kind.as_deref().is_some_and(|found| found.eq_ignore_ascii_case(kind));
@@ -197,92 +174,101 @@ impl Facts {
     }
 
     fn may_notify_room(&self, event: &Event) -> bool {
-        let sender = event.sender.as_deref().and_then(|sender| <&UserId>::try_from(sender).ok());
+        self.has_power(event.sender.as_deref(), &NotificationPowerLevelsKey::Room)
+    }
+
+    fn has_power(&self, sender: Option<&str>, key: &NotificationPowerLevelsKey) -> bool {
+        let sender = sender.and_then(|sender| <&UserId>::try_from(sender).ok());
         let (Some(sender), Some(power)) = (sender, &self.power) else {
             return false;
         };
-        power.has_sender_notification_permission(sender, &NotificationPowerLevelsKey::Room)
+        power.has_sender_notification_permission(sender, key)
     }
 
-    fn conditions_hold(&self, rule: AnyPushRuleRef<'_>) -> bool {
-        let flat = self.flat.get_or_init(|| self.flatten());
-        conditions_hold(rule, flat, &self.context(nobody(), &NOWHERE, None))
-    }
-
-    /// Applies the rules of a user. An event of the user's own does nothing.
-    #[must_use]
-    pub fn apply<'a>(&self, rules: &'a Rules, reader: Reader<'_>) -> Outcome<'a> {
-        if self.sender.as_deref() == Some(reader.user.as_str()) || self.matched.is_empty() {
-            return Outcome::default();
+    /// Applies the rules of a user to the event, whose JSON this is. An event of the user's own does nothing. The work
+    /// is taken from a budget, and ends when that is spent.
+    pub fn apply<'a>(
+        &self,
+        json: &[u8],
+        rules: &'a Rules,
+        reader: Reader<'_>,
+        budget: &mut Budget,
+    ) -> Result<Outcome<'a>, Spent> {
+        if self.sender() == Some(reader.user.as_str()) || self.matched.is_empty() {
+            return Ok(Outcome::default());
         }
-        let mut context = None;
-        for rule in rules.set.iter().filter(|rule| rule.enabled()) {
-            let matches = if rule.is_server_default() {
-                self.matches_predefined(rule.rule_id(), reader.user)
-            } else {
-                let context = context
-                    .get_or_insert_with(|| self.context(reader.user, reader.room, reader.display_name));
-                let flat = self.flat.get_or_init(|| self.flatten());
-                rule.applies(flat, context).now_or_never().unwrap_or(false)
-            };
-            if matches {
-                return Outcome { actions: rule.actions() };
+        let mut properties = Properties::of(json);
+        for (rule, test) in rules.ruleset().iter().zip(&rules.compiled().0) {
+            if test.matches(self, &mut properties, reader, budget)? {
+                return Ok(Outcome { actions: rule.actions() });
             }
         }
-        Outcome::default()
+        Ok(Outcome::default())
     }
 
-    fn matches_predefined(&self, id: &str, user: &UserId) -> bool {
-        let is = |known: PredefinedOverrideRuleId| id == known.as_str();
-        if is(PredefinedOverrideRuleId::IsUserMention) {
-            return self.mentions.iter().any(|mentioned| mentioned == user.as_str());
-        }
-        if is(PredefinedOverrideRuleId::InviteForMe) {
-            return self.invited.as_deref() == Some(user.as_str());
-        }
-        // A dozen short strings: looking through them costs less than hashing one.
-        let mut predefined = PREDEFINED_IDS.iter().zip(&self.matched);
-        predefined.find(|(known, _)| *known == id).is_some_and(|(_, matched)| *matched)
+    pub(crate) fn sender(&self) -> Option<&str> {
+        self.sender.as_deref()
     }
 
-    fn flatten(&self) -> FlattenedJson {
-        let raw: Raw<serde_json::Value> = Raw::from_json(self.json.as_ref().to_owned());
-        FlattenedJson::from_raw(&raw)
+    pub(crate) fn mentions(&self, user: &UserId) -> bool {
+        self.mentions.iter().any(|mentioned| mentioned == user.as_str())
     }
 
-    fn context(&self, user: &UserId, room: &RoomId, display_name: Option<&str>) -> PushConditionRoomCtx {
-        let members = UInt::new(self.members).unwrap_or(UInt::MAX);
-        // Without a name nothing contains it: an empty one is contained nowhere.
-        let name = display_name.unwrap_or_default().to_owned();
-        let context = PushConditionRoomCtx::new(room.to_owned(), members, user.to_owned(), name);
-        match &self.power {
-            Some(power) => context.with_power_levels(Power::clone(power)),
-            None => context,
-        }
+    pub(crate) fn invites(&self, user: &UserId) -> bool {
+        self.invited.as_deref() == Some(user.as_str())
+    }
+
+    /// Whether a predefined rule matches, by its index among [`PREDEFINED_IDS`].
+    pub(crate) fn has(&self, index: usize) -> bool {
+        self.matched.get(index).copied().unwrap_or_default()
+    }
+
+    pub(crate) fn has_members(&self, is: &RoomMemberCountIs) -> bool {
+        is.contains(&UInt::new(self.members).unwrap_or(UInt::MAX))
+    }
+
+    pub(crate) fn may_notify(&self, key: &NotificationPowerLevelsKey) -> bool {
+        self.has_power(self.sender(), key)
     }
 }
 
-static PREDEFINED_IDS: LazyLock<Vec<String>> =
-    LazyLock::new(|| Rules::shared().set.iter().map(|rule| rule.rule_id().to_owned()).collect());
-
-fn conditions_hold(rule: AnyPushRuleRef<'_>, flat: &FlattenedJson, context: &PushConditionRoomCtx) -> bool {
-    let conditions = match rule {
-        AnyPushRuleRef::Override(rule) | AnyPushRuleRef::Underride(rule) => &rule.conditions,
-        // There are none of these kinds among the predefined.
-        _ => return false,
-    };
-    conditions.iter().all(|condition| condition.applies(flat, context).now_or_never().unwrap_or(false))
-}
+/// The predefined rules, in their order.
+pub(crate) static PREDEFINED_IDS: LazyLock<Vec<String>> =
+    LazyLock::new(|| Rules::shared().ruleset().iter().map(|rule| rule.rule_id().to_owned()).collect());
 
 #[cfg(test)]
 pub(crate) mod tests {
+    use futures::FutureExt as _;
+    use ruma::{
+        push::{AnyPushRuleRef, FlattenedJson, PushConditionRoomCtx},
+        room_id,
+        serde::Raw,
+    };
+
     use super::*;
+    use crate::rules::nobody;
 
     /// Compares what is said of predefined rules here with what their conditions say.
-    pub(crate) fn assert_agrees(facts: &Facts) {
-        for (rule, matched) in Rules::shared().set.iter().zip(&facts.matched) {
-            assert_eq!(*matched, facts.conditions_hold(rule), "{} {}", rule.rule_id(), facts.json);
-            let event: Event = serde_json::from_str(facts.json.get()).unwrap();
+    pub(crate) fn assert_agrees(facts: &Facts, json: &str) {
+        let event: Event = serde_json::from_str(json).unwrap();
+        let flat =
+            FlattenedJson::from_raw(&Raw::<serde_json::Value>::from_json_string(json.to_owned()).unwrap());
+        let members = UInt::new(facts.members).unwrap();
+        let room = room_id!("!nowhere:invalid").to_owned();
+        let mut context = PushConditionRoomCtx::new(room, members, nobody().to_owned(), String::new());
+        if let Some(power) = &facts.power {
+            context = context.with_power_levels(Power::clone(power));
+        }
+        for (rule, matched) in Rules::shared().ruleset().iter().zip(&facts.matched) {
+            let (AnyPushRuleRef::Override(conditional) | AnyPushRuleRef::Underride(conditional)) = rule
+            else {
+                panic!("{} is of another kind", rule.rule_id());
+            };
+            let holds = conditional
+                .conditions
+                .iter()
+                .all(|condition| condition.applies(&flat, &context).now_or_never().unwrap_or(false));
+            assert_eq!(*matched, holds, "{} {json}", rule.rule_id());
             assert!(facts.holds(rule.rule_id(), &event).is_some(), "{} is known", rule.rule_id());
         }
     }

@@ -1,15 +1,19 @@
 //! The rules of a user.
 
-use std::sync::{Arc, LazyLock};
+use std::sync::{Arc, LazyLock, OnceLock};
 
 use ruma::{UserId, push::Ruleset, user_id};
 use serde::{Deserialize, Serialize};
+
+use crate::compiled::Compiled;
 
 /// A user's push rules: the predefined ones, what the user changed of them, and the user's own.
 #[derive(Debug, Clone)]
 pub struct Rules {
     /// Always with all predefined rules of this version, in their order.
-    pub(crate) set: Ruleset,
+    set: Ruleset,
+    /// How the rules are applied, compiled when they first are.
+    compiled: OnceLock<Compiled>,
 }
 
 /// Content of the account data `m.push_rules`.
@@ -43,10 +47,24 @@ pub(crate) fn nobody() -> &'static UserId {
 }
 
 impl Rules {
+    const fn of(set: Ruleset) -> Self {
+        Self { set, compiled: OnceLock::new() }
+    }
+
+    /// The rules, to be changed.
+    pub(crate) fn edit(&mut self) -> &mut Ruleset {
+        self.compiled.take();
+        &mut self.set
+    }
+
+    pub(crate) fn compiled(&self) -> &Compiled {
+        self.compiled.get_or_init(|| Compiled::of(&self.set))
+    }
+
     /// The rules of a user who changed nothing.
     #[must_use]
     pub fn predefined(user: &UserId) -> Self {
-        Self { set: Ruleset::server_default(user) }
+        Self::of(Ruleset::server_default(user))
     }
 
     /// The rules of all users who changed nothing, for [`crate::Facts::apply`], which knows itself whom an event
@@ -61,7 +79,7 @@ impl Rules {
     pub fn parse(content: &[u8], user: &UserId) -> Result<Self, serde_json::Error> {
         let Stored { global: mut set } = serde_json::from_slice(content)?;
         set.update_with_server_default(Ruleset::server_default(user));
-        Ok(Self { set })
+        Ok(Self::of(set))
     }
 
     /// The rules.

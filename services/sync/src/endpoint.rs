@@ -3,6 +3,7 @@
 
 mod answer;
 mod context;
+mod effort;
 mod ephemeral;
 mod erasure;
 pub(crate) mod events;
@@ -14,6 +15,7 @@ mod lazy;
 mod left;
 pub(crate) mod notifications;
 mod params;
+mod peek;
 mod relations;
 mod response;
 mod state;
@@ -28,6 +30,7 @@ use axum::{
 use plexus_matrix_http::{AuthedUser, MatrixError, QueryArgs};
 use tracing::instrument;
 
+pub(crate) use effort::Effort;
 pub(crate) use filter::Filters;
 pub(crate) use lazy::LazyMembers;
 

@@ -18,6 +18,11 @@ pub(crate) const HEADS_INTERVAL: Duration = Duration::from_secs(3);
 /// First and longest pause between attempts at something that failed.
 pub(crate) const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(3));
 
+/// How long all records wait for what one of them lacks.
+pub(crate) const COMPLETION: Duration = Duration::from_millis(250);
+/// How long nothing is asked for after such an answer did not come.
+pub(crate) const COMPLETION_PAUSE: Duration = Duration::from_secs(5);
+
 /// Records taken from a log at once.
 pub(crate) const BATCH: usize = 1024;
 
@@ -74,6 +79,9 @@ pub(crate) const MESSAGE: usize = 64 * 1024 * 1024;
 /// Members that stand for a room without a name.
 pub(crate) const HEROES: usize = 5;
 
+/// Events that a preview of a room tells at once.
+pub(crate) const PEEKED: u32 = 100;
+
 /// Users who may type in one room at the same time.
 pub(crate) const TYPISTS: usize = 1_000;
 
@@ -88,3 +96,21 @@ pub(crate) const UNREAD_PAGE: u32 = 1_000;
 
 /// Notifications of a page when the client names no limit, and at most.
 pub(crate) const NOTIFICATIONS: (usize, usize) = (20, 200);
+/// Invites that are looked at for notifications: the newest.
+pub(crate) const NOTIFIED_INVITES: usize = 100;
+
+/// Steps of applying push rules (see `plexus_push::Budget`) that a room of an answer, and an answer, may take at once, on
+/// the threads that serve requests: less than a millisecond, and a few.
+pub(crate) const STEPS_AT_ONCE: (u64, u64) = (100_000, 1_000_000);
+/// Steps after which others get their turn.
+pub(crate) const STEPS_BEFORE_OTHERS: u64 = 20_000;
+/// Steps that one piece of work may take on a thread apart.
+pub(crate) const STEPS_ASIDE: u64 = 10_000_000;
+/// How long such a thread is waited for.
+pub(crate) const STEPS_WAIT: Duration = Duration::from_millis(250);
+/// Steps that a user may cause on threads apart.
+pub(crate) const STEPS_OF_USER: u64 = 200_000_000;
+/// Steps of that which come back in a millisecond: about a hundredth of a thread's time.
+pub(crate) const STEPS_BACK: u64 = 2_000;
+/// How long a user's allowance is remembered: as long as it takes to come back.
+pub(crate) const ALLOWANCE_KEPT: Duration = Duration::from_secs(100);

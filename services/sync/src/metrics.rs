@@ -19,6 +19,13 @@ pub(crate) const WAITING: &str = "plexus_sync_waiting_requests";
 /// Time that making an answer took, without waiting, in seconds.
 pub(crate) const ANSWER: &str = "plexus_sync_answer_duration_seconds";
 
+/// Records that could not be completed, so that what they concern was unloaded.
+pub(crate) const UNLOADED: &str = "plexus_sync_incomplete_records_total";
+/// Times that push rules were too much work to be applied at once.
+pub(crate) const DEAR: &str = "plexus_sync_dear_push_rules_total";
+/// Times that the work on push rules was given up.
+pub(crate) const SPENT: &str = "plexus_sync_spent_push_rules_total";
+
 /// Describes them.
 pub(crate) fn describe() {
     use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
@@ -30,5 +37,11 @@ pub(crate) fn describe() {
     describe_gauge!(ROOMS, "rooms in memory");
     describe_gauge!(USERS, "users in memory");
     describe_gauge!(WAITING, "requests that wait for news");
+    describe_counter!(
+        UNLOADED,
+        "records that could not be completed, so that what they concern was unloaded"
+    );
+    describe_counter!(DEAR, "times that push rules were too much work to be applied at once");
+    describe_counter!(SPENT, "times that the work on push rules was given up");
     describe_histogram!(ANSWER, Unit::Seconds, "time that making an answer took");
 }

@@ -8,7 +8,7 @@ use plexus_service::{RpcChannel, Shutdown, config::SyncConfig, ready::Part};
 
 use crate::{
     consumers::{Follower, Live, Rooms, Users},
-    endpoint::{Filters, LazyMembers},
+    endpoint::{Effort, Filters, LazyMembers},
     metrics,
     positions::Positions,
     upstream::Upstream,
@@ -23,6 +23,7 @@ pub struct SyncService {
     pub(crate) upstream: Upstream,
     pub(crate) filters: Filters,
     pub(crate) lazy_members: LazyMembers,
+    pub(crate) effort: Effort,
     pub(crate) shutdown: Shutdown,
     pub(crate) edge: Edge,
 }
@@ -79,6 +80,7 @@ impl SyncService {
             upstream,
             filters: Filters::new(),
             lazy_members: LazyMembers::new(),
+            effort: Effort::new(),
             shutdown,
             edge,
         }

@@ -1,5 +1,6 @@
 //! The service against a room server that is played by [`world`], and the in-process log.
 
+mod attention;
 mod erasure;
 mod filter;
 mod follow;
@@ -12,6 +13,7 @@ mod members;
 mod purged;
 mod relations;
 mod replicas;
+mod sessions;
 mod unread;
 mod visibility;
 mod world;

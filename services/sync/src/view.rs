@@ -38,7 +38,7 @@ pub(crate) use room::{Changed, MEMBER, POWER_LEVELS, RoomView};
 pub(crate) use slot::{Pin, Room};
 pub(crate) use timeline::{Rest, Seen, Walk};
 pub(crate) use typing::Typing;
-pub(crate) use unread::{Counting, Counts, Member, Unread};
+pub(crate) use unread::{Attention, Counts, Heard, Listing, Tally, Unread};
 pub(crate) use user::{AccountChange, At, Candidate, PUSH_RULES, Reading, Request, User};
 pub(crate) use wake::Woken;
 
@@ -99,6 +99,11 @@ impl View {
         self.users.iter().map(|user| Arc::clone(&user)).collect()
     }
 
+    /// Whether anybody has synced here lately.
+    pub(crate) fn has_users(&self) -> bool {
+        !self.users.is_empty()
+    }
+
     /// Returns the room, which need not be loaded.
     pub(crate) fn room(&self, id: &OwnedRoomId) -> Arc<Room> {
         if let Some(room) = self.find_room(id) {
@@ -114,6 +119,20 @@ impl View {
             return Arc::clone(&typing);
         }
         Arc::clone(&self.typing.entry(id.clone()).or_default())
+    }
+
+    /// Ends a user's typing in a room.
+    pub(crate) fn stop_typing(&self, room: &RoomId, user: &UserId, now: i64) {
+        if let Some(typing) = self.typing.get(room) {
+            typing.stop(user, now);
+        }
+    }
+
+    /// Ends a user's typing everywhere; returns the rooms where they typed.
+    pub(crate) fn stop_typing_everywhere(&self, user: &UserId, now: i64) -> Vec<Arc<Room>> {
+        let typed = self.typing.iter().filter(|typing| typing.stop(user, now));
+        let rooms: Vec<OwnedRoomId> = typed.map(|typing| typing.key().clone()).collect();
+        rooms.iter().filter_map(|room| self.find_room(room)).collect()
     }
 
     /// Notes that somebody types until then.

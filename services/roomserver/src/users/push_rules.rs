@@ -53,8 +53,7 @@ fn edit(work: &mut Work<'_>, change: impl FnOnce(&mut Rules) -> Result<(), EditE
     change(&mut rules).or_else(|error| {
         let reason = match &error {
             EditError::NotFound => ErrorReason::NotFound,
-            EditError::Invalid(_) => ErrorReason::InvalidParam,
-            EditError::TooMany => ErrorReason::LimitExceeded,
+            EditError::Invalid(_) | EditError::TooMany => ErrorReason::InvalidParam,
         };
         refuse(reason, error.to_string())
     })?;

@@ -17,6 +17,7 @@ use tracing::{error, warn};
 
 use super::{
     context::{Context, Problem, Told, data_event},
+    effort::AtOnce,
     erasure, invited, joined,
     lazy::{Device, Sent},
     left,
@@ -54,11 +55,15 @@ pub(crate) async fn answer(service: &SyncService, request: &Request) -> Result<R
         metrics::histogram!(names::ANSWER).record(begun.elapsed().as_secs_f64());
         let is_final = request.since.is_none() || request.full_state || !answer.is_empty();
         if is_final || !wait(&mut news, deadline, &service.shutdown).await {
+            // Whoever has lost the session meanwhile loses the answer, which may tell what came after that.
+            service.authenticator.confirm(&request.user).await?;
             if let Some((device, _)) = &device {
                 device.sent(answer.next_batch, sent);
             }
             return Ok(answer);
         }
+        // What woke the request may be the end of its session.
+        service.authenticator.confirm(&request.user).await?;
         // There was nothing to tell up to here, so nobody need look there again.
         since = Some(answer.next_batch);
     }
@@ -102,6 +107,7 @@ async fn attempt(
     news: &mut watch::Receiver<u64>,
     device: Option<&(Device, super::filter::Redundant)>,
 ) -> Result<(Response, Vec<Sent>), MatrixError> {
+    let at_once = AtOnce::new();
     // What one attempt loads is there for the next.
     let mut pins = Vec::new();
     for _ in 0..limits::ATTEMPTS {
@@ -135,10 +141,8 @@ async fn attempt(
                     since: known,
                     cut,
                     now,
-                    ignored: Arc::clone(&reading.ignored),
-                    blocks_invites: reading.blocks_invites,
-                    rules: Arc::clone(&reading.rules),
-                    rules_seq: reading.rules_seq,
+                    attention: reading.attention.clone(),
+                    at_once: &at_once,
                     lazy: device.cloned(),
                 };
                 match make(&context, reading, &mut pins).await {
@@ -170,7 +174,9 @@ async fn make(
     mut reading: Reading,
     pins: &mut Vec<Pin>,
 ) -> Result<(Response, Vec<Sent>), Problem> {
-    reading.candidates.retain(|candidate| is_wanted(context, candidate));
+    let candidates = std::mem::take(&mut reading.candidates);
+    reading.candidates =
+        candidates.into_iter().filter(|candidate| is_wanted(context, &reading, candidate)).collect();
     load(context, &mut reading.candidates, pins).await?;
     let mut response = Response::new(context.cut);
     let (mut sent, mut timelines) = (Vec::new(), Vec::new());
@@ -210,7 +216,7 @@ async fn make(
     }
     show(context, &mut response, &timelines).await?;
     let filter = &context.request.filter.account_data;
-    if context.since.is_none() && reading.rules_seq == 0 {
+    if context.since.is_none() && reading.attention.rules_seq == 0 {
         // Who changed nothing has the predefined rules.
         reading.account_data.push((PUSH_RULES.to_owned(), Bytes::new()));
     }
@@ -244,10 +250,10 @@ async fn show(
 
 /// The rules of the user with all that are predefined, whatever version they were stored by.
 fn push_rules(context: &Context<'_>) -> Option<Arc<RawValue>> {
-    let content = if context.rules_seq == 0 {
+    let content = if context.attention.rules_seq == 0 {
         Rules::predefined(context.user_id()).content()
     } else {
-        context.rules.content()
+        context.attention.rules.content()
     };
     let content = content.inspect_err(|failure| error!(error = %failure, "push rules cannot be shown"));
     data_event(PUSH_RULES, &content.ok()?)
@@ -297,10 +303,10 @@ async fn load(
 }
 
 /// Whether the answer shows the room at all.
-fn is_wanted(context: &Context<'_>, candidate: &Candidate) -> bool {
+fn is_wanted(context: &Context<'_>, reading: &Reading, candidate: &Candidate) -> bool {
     let shown = match candidate.now.membership {
         Membership::Join | Membership::Knock => true,
-        Membership::Invite => !context.blocks_invites && !context.ignored.contains(&candidate.now.sender),
+        Membership::Invite => reading.shows_invite(candidate),
         // A client that begins is told of rooms it left only if it asks. One that goes on is told once, even if the room
         // was forgotten at once: else the user's other devices would never learn that it was left.
         Membership::Leave | Membership::Ban => {

@@ -1,15 +1,15 @@
 //! What the parts of one answer share.
 
-use std::{collections::HashSet, sync::Arc};
+use std::sync::Arc;
 
 use plexus_matrix_http::token::SyncToken;
-use plexus_push::Rules;
-use ruma::{OwnedUserId, RoomId, UserId};
+use ruma::{RoomId, UserId};
 use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
 use tracing::error;
 
 use super::{
+    effort::AtOnce,
     filter::Redundant,
     lazy::{Device, Sent},
     params::Request,
@@ -19,7 +19,7 @@ use crate::{
     SyncService,
     positions::Vector,
     upstream::UpstreamError,
-    view::{Event, Membership, Room, Viewer},
+    view::{Attention, Event, Membership, Room, Viewer},
 };
 
 /// One attempt at an answer.
@@ -32,12 +32,9 @@ pub(crate) struct Context<'a> {
     pub(crate) cut: SyncToken,
     /// Now, in milliseconds since the Unix epoch.
     pub(crate) now: i64,
-    pub(crate) ignored: Arc<HashSet<OwnedUserId>>,
-    /// Whether the user wants no invites.
-    pub(crate) blocks_invites: bool,
-    pub(crate) rules: Arc<Rules>,
-    /// `seq` of the account data that holds the rules; 0 if the user changed none.
-    pub(crate) rules_seq: u64,
+    pub(crate) attention: Attention,
+    /// What the answer may still do at once.
+    pub(crate) at_once: &'a AtOnce,
     /// Set if members are loaded lazily.
     pub(crate) lazy: Option<(Device, Redundant)>,
 }
@@ -94,7 +91,7 @@ impl<'a> Context<'a> {
 
     /// Whether the timeline of a room shows the event.
     pub(crate) fn wants_in_timeline(&self, event: &Event) -> bool {
-        let ignored = event.state_key.is_none() && self.ignored.contains(&event.sender);
+        let ignored = event.state_key.is_none() && self.attention.ignored.contains(&event.sender);
         !ignored && self.request.filter.timeline.wants(event)
     }
 

@@ -62,7 +62,7 @@ pub(crate) fn ephemeral(
         for receipt in all {
             let is_own = receipt.user == context.user_id();
             own |= is_own;
-            if (is_own || !receipt.private) && !context.ignored.contains(&receipt.user) {
+            if (is_own || !receipt.private) && !context.attention.ignored.contains(&receipt.user) {
                 put(&mut content, receipt);
             }
         }
@@ -101,7 +101,8 @@ fn typing(context: &Context<'_>, room: &Room, known: bool) -> Result<Option<Arc<
         let is_in = |user: &OwnedUserId| {
             view.get(MEMBER, user.as_str()).and_then(|event| event.membership) == Some(Membership::Join)
         };
-        let seen = typists.into_iter().filter(|user| is_in(user) && !context.ignored.contains(user));
+        let seen =
+            typists.into_iter().filter(|user| is_in(user) && !context.attention.ignored.contains(user));
         seen.collect::<Vec<_>>()
     });
     let user_ids = user_ids.ok_or(Problem::Gone)?;

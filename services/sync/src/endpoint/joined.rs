@@ -60,15 +60,15 @@ pub(crate) async fn joined(
     }
     let unread = unread(context, candidate).await?;
     let by_thread = context.request.filter.by_thread();
-    let counts = if by_thread { unread.main } else { unread.total() };
-    let of_threads = unread.threads.into_iter().filter(|_| by_thread);
+    let counts = unread.as_ref().map(|unread| if by_thread { unread.main } else { unread.total() });
+    let of_threads = unread.into_iter().flat_map(|unread| unread.threads).filter(|_| by_thread);
     let room = JoinedRoom {
         summary,
         state: super::response::State::new(events, context.request.state_after),
         timeline: timeline.frame(end),
         ephemeral: ephemeral.events,
         account_data,
-        unread_notifications: counts.into(),
+        unread_notifications: counts.map(Into::into),
         unread_thread_notifications: of_threads.map(|(root, counts)| (root, counts.into())).collect(),
     };
     Ok(Some(Told { room, members: state.members, timeline, end }))

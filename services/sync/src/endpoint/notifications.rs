@@ -1,8 +1,10 @@
 //! `GET /_matrix/client/*/notifications`
 //! [Spec](https://spec.matrix.org/v1.19/client-server-api/#get_matrixclientv3notifications)
 //!
-//! Nothing is kept for it: the push rules of the user are applied to the recent timelines of the rooms the user is in. So
-//! it reaches back as far as those are in memory.
+//! Nothing is kept for it: the push rules of the user are applied to the recent timelines of the rooms the user is in, and
+//! to invites. So it reaches back as far as those are in memory.
+
+mod collect;
 
 use std::{cmp::Reverse, collections::BTreeMap, sync::Arc};
 
@@ -19,12 +21,14 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::{RawValue, to_raw_value};
 use tracing::{error, instrument};
 
+use collect::{Found, Place, collect};
+
 use super::relations::Relations;
 use crate::{
     SyncService,
     clock::now_ms,
     limits,
-    view::{self, Candidate, Event, Member, Membership, Reading, Viewer},
+    view::{self, Reading, Viewer},
 };
 
 /// The query string.
@@ -51,24 +55,6 @@ struct Notification {
     ts: i64,
 }
 
-/// Where a notification lies among all: by time, then by event.
-type Place = (i64, String);
-
-struct Found {
-    place: Place,
-    event: Arc<Event>,
-    room: usize,
-    read: bool,
-    /// Whether other events may have made something of it that is told with it.
-    related: bool,
-    actions: Box<RawValue>,
-}
-
-#[derive(Deserialize)]
-struct Sent {
-    origin_server_ts: Option<i64>,
-}
-
 #[instrument(name = "http.client.notifications", skip_all, fields(user.id = %user.id))]
 pub(crate) async fn handler(
     State(service): State<SyncService>,
@@ -80,20 +66,7 @@ pub(crate) async fn handler(
     let from = query.from.as_deref().map(read_token).transpose()?;
     let only_highlights = query.only.as_deref() == Some("highlight");
     let reading = read(&service, &user).await?;
-    let mut found = Vec::new();
-    let mut pins = Vec::new();
-    for (index, candidate) in reading.candidates.iter().enumerate() {
-        if candidate.now.membership != Membership::Join {
-            continue;
-        }
-        pins.push(candidate.room.pin());
-        match service.view.load(&candidate.room).await {
-            Ok(()) => {}
-            Err(refused) if refused.is_refusal() => continue,
-            Err(failure) => return Err(failure.into()),
-        }
-        look_through(&user, &reading, (index, candidate), only_highlights, &mut found);
-    }
+    let mut found = collect(&service, &reading, &user.id, only_highlights).await?;
     found.retain(|found| from.as_ref().is_none_or(|from| found.place < *from));
     // Newest first, and no more than are asked for and the one that tells that there are more.
     found.sort_unstable_by(|a, b| Reverse(&a.place).cmp(&Reverse(&b.place)));
@@ -110,12 +83,12 @@ pub(crate) async fn handler(
     let show = |found: Found| {
         let room = &reading.candidates.get(found.room)?.room;
         let bundled = relations.get(&found.event);
-        let event = found.event.show(&room.id, Some(Membership::Join), viewer, bundled);
+        let event = found.event.show(&room.id, Some(found.membership), viewer, bundled);
         let event = event
             .inspect_err(|failure| error!(room.id = %room.id, error = %failure, "event cannot be shown"))
             .ok()?;
         Some(Notification {
-            actions: found.actions,
+            actions: to_raw_value(&found.actions).ok()?,
             event,
             read: found.read,
             room_id: room.id.clone(),
@@ -165,40 +138,7 @@ async fn relations(
         Some(EventsOfRoom { room_id, event_ids, up_to: None })
     };
     let rooms: Vec<_> = by_room.into_iter().filter_map(of_room).collect();
-    Ok(Relations::of(service, viewer, &reading.ignored, &rooms).await?)
-}
-
-/// Collects the notifications of a room that is loaded.
-fn look_through(
-    user: &AuthedUser,
-    reading: &Reading,
-    (index, candidate): (usize, &Candidate),
-    only_highlights: bool,
-    found: &mut Vec<Found>,
-) {
-    let member = Member {
-        user: &user.id,
-        room: &candidate.room.id,
-        rules: &reading.rules,
-        rules_seq: reading.rules_seq,
-        joined_since: candidate.since,
-    };
-    candidate.room.read(|view| {
-        let related = view.related();
-        for (event, read, outcome) in view.notifications(&member) {
-            if (only_highlights && !outcome.highlights()) || reading.ignored.contains(&event.sender) {
-                continue;
-            }
-            let Ok(actions) = to_raw_value(outcome.actions) else {
-                continue;
-            };
-            let sent = serde_json::from_slice::<Sent>(&event.json).ok();
-            let ts = sent.and_then(|sent| sent.origin_server_ts).unwrap_or_default();
-            let place = (ts, event.id.to_string());
-            let related = event.state_key.is_none() && related.contains(event.id.as_str());
-            found.push(Found { place, event: Arc::clone(event), room: index, read, related, actions });
-        }
-    });
+    Ok(Relations::of(service, viewer, &reading.attention.ignored, &rooms).await?)
 }
 
 /// A place as clients hand it back.

@@ -44,7 +44,7 @@ impl Relations {
             }
         }
         let viewer = context.viewer();
-        Ok(Self::of(context.service, viewer, &context.ignored, &rooms).await?)
+        Ok(Self::of(context.service, viewer, &context.attention.ignored, &rooms).await?)
     }
 
     /// Asks the room server about events that others may relate to; does not ask if there are none.

@@ -50,7 +50,9 @@ pub(crate) struct JoinedRoom {
     pub(crate) timeline: Timeline,
     pub(crate) ephemeral: Events,
     pub(crate) account_data: Events,
-    pub(crate) unread_notifications: UnreadNotifications,
+    /// Unset where counting was too much work: the client keeps what it knows.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) unread_notifications: Option<UnreadNotifications>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub(crate) unread_thread_notifications: BTreeMap<String, UnreadNotifications>,
 }

@@ -46,11 +46,12 @@ pub(crate) async fn of_member(
     if limit > 0 && context.request.filter.timeline.asks_for_relations() {
         return of_other(context, room, lower, upper).await;
     }
-    let walk = room
-        .read(|view| {
-            view.walk(context.user_id(), (lower, upper), limit, |event| context.wants_in_timeline(event))
-        })
-        .ok_or(Problem::Gone)?;
+    // A filter may want few of many events.
+    let wants_all = context.request.filter.timeline.wants_all() && context.attention.ignored.is_empty();
+    let most = if wants_all { limit } else { usize::MAX };
+    let visible =
+        room.read(|view| view.visible(context.user_id(), (lower, upper), most)).ok_or(Problem::Gone)?;
+    let walk = visible.choose(limit, |event| context.wants_in_timeline(event));
     finish(context, room, walk, lower, upper).await
 }
 

@@ -43,6 +43,8 @@ pub(crate) struct Event {
     facts: OnceLock<Facts>,
     /// How it relates to another event, read when it is first asked for.
     relation: OnceLock<Option<Relation>>,
+    /// The root of the thread that it is in. Known for events of the timeline.
+    thread: OnceLock<Option<Box<str>>>,
     txn: Option<Transaction>,
     /// For a state event: what it replaced. Known once the event is put into its room.
     replaced: OnceLock<Replaced>,
@@ -204,6 +206,7 @@ impl Event {
             around: OnceLock::new(),
             facts: OnceLock::new(),
             relation: OnceLock::new(),
+            thread: OnceLock::new(),
             txn: None,
             replaced: OnceLock::new(),
             replaced_id: None,
@@ -250,6 +253,21 @@ impl Event {
     /// Notes what the room was like when the event came.
     pub(super) fn came_into(&self, around: Around) {
         self.around.get_or_init(|| around);
+    }
+
+    /// Notes the thread of an event that comes into a timeline.
+    pub(super) fn is_in_thread(&self, root: Option<String>) {
+        self.thread.get_or_init(|| root.map(String::into_boxed_str));
+    }
+
+    /// The root of the thread that the event is in, as far as that was known when it came into the timeline.
+    pub(crate) fn thread(&self) -> Option<&str> {
+        self.thread.get()?.as_deref()
+    }
+
+    /// Whether [`Self::facts`] are worked out already.
+    pub(super) fn has_facts(&self) -> bool {
+        self.facts.get().is_some()
     }
 
     /// What the room was like after the event; `None` if nobody noted it.

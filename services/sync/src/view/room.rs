@@ -47,6 +47,8 @@ pub(crate) struct RoomView {
     pub(super) receipts: Receipts,
     /// How often an event was redacted since the room came into memory.
     pub(super) redactions: u64,
+    /// How often the room came into memory before.
+    pub(super) generation: u64,
     pub(super) version: String,
     creators: Vec<OwnedUserId>,
     power: Option<Arc<Power>>,
@@ -135,6 +137,9 @@ impl RoomView {
         }
         changes.for_each(|change| undo(&mut around, change));
         self.around_floor = around;
+        for event in &self.timeline {
+            event.is_in_thread(self.thread_of(event));
+        }
     }
 
     /// Applies a record; records come in order.
@@ -155,6 +160,7 @@ impl RoomView {
         match &applied.fact {
             Fact::Event(event) => {
                 event.came_into(self.around());
+                event.is_in_thread(self.thread_of(event));
                 self.timeline.push_back(Arc::clone(event));
             }
             Fact::Redacted { event_id, json } => {

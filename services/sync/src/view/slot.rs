@@ -1,22 +1,25 @@
 //! A room that somebody here has to do with, loaded or not.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{
-        Arc, Weak,
+        Arc, OnceLock, Weak,
         atomic::{AtomicU64, AtomicUsize, Ordering},
     },
 };
 
 use parking_lot::{Mutex, RwLock};
 use plexus_log::partition_of;
-use ruma::{OwnedRoomId, OwnedUserId, UserId};
+use ruma::{OwnedEventId, OwnedRoomId, OwnedUserId, UserId};
+use tokio::sync::watch;
 use tracing::warn;
 
 use super::{
-    Applied, Event, RoomView, User, load,
+    Applied, RoomView, User,
+    applied::Fact,
+    load,
     typing::Typing,
-    unread::{Counter, Counting, Member, Unread, Walk},
+    unread::{Counter, Listing, Member, Tally, Unread},
 };
 use crate::{
     limits,
@@ -31,6 +34,8 @@ pub(crate) struct Room {
     /// The room has no records after this one, as far as applied. It may be too high, never too low.
     last_seq: AtomicU64,
     last_used: AtomicU64,
+    /// How often it came into memory.
+    generation: AtomicU64,
     /// Answers under way that read the room: while there are any, it stays in memory.
     pins: AtomicUsize,
     slot: RwLock<Slot>,
@@ -38,8 +43,9 @@ pub(crate) struct Room {
     loading: tokio::sync::Mutex<()>,
     /// Members who sync here, to be woken.
     watchers: Mutex<HashMap<OwnedUserId, Weak<User>>>,
+    /// Changes whenever something happened in the room, for whoever waits without being a member.
+    moves: OnceLock<watch::Sender<()>>,
     /// Unread notifications of members who sync here, as far as they were counted since the room came into memory.
-    /// Locked only while the slot is.
     counters: Mutex<HashMap<OwnedUserId, Counter>>,
     pub(crate) typing: Arc<Typing>,
 }
@@ -64,43 +70,43 @@ impl Room {
             partition,
             last_seq: AtomicU64::new(0),
             last_used: AtomicU64::new(0),
+            generation: AtomicU64::new(0),
             pins: AtomicUsize::new(0),
             slot: RwLock::new(Slot::Absent),
             loading: tokio::sync::Mutex::new(()),
             watchers: Mutex::new(HashMap::new()),
+            moves: OnceLock::new(),
             counters: Mutex::new(HashMap::new()),
             typing,
         }
     }
 
-    /// Counts what a member has not read at a position; `None` if the room is not loaded.
-    pub(crate) fn count(&self, member: &Member<'_>, upto: u64) -> Option<Counting> {
-        let slot = self.slot.read();
-        let Slot::Loaded { view, .. } = &*slot else {
-            return None;
-        };
-        let known = self.counters.lock().get(member.user).cloned();
-        let (counting, counter) = view.count(member, upto, known.as_ref());
-        if let Some(counter) = counter {
-            self.counters.lock().insert(member.user.to_owned(), counter);
-        }
-        Some(counting)
+    /// Prepares to count what a member has not read at a position; `None` if the room is not loaded.
+    pub(crate) fn tally(&self, member: Member, upto: u64) -> Option<Tally> {
+        let known = self.counters.lock().get(&member.user).cloned();
+        self.read(|view| view.tally(member, upto, known))
     }
 
-    /// Goes on with a count over events that are not in memory, newest first.
-    pub(crate) fn go_on(&self, member: &Member<'_>, walk: &mut Walk, events: &[Event]) -> Option<()> {
-        self.read(|view| walk.go_on(view, member, events))
+    /// Prepares to list what a member is notified of, and tells of which events others may have made something that is
+    /// told with them; `None` if the room is not loaded.
+    pub(crate) fn listing(&self, member: Member) -> Option<(Listing, HashSet<OwnedEventId>)> {
+        self.read(|view| {
+            let related = view.related().into_iter().filter_map(|id| OwnedEventId::try_from(id).ok());
+            (view.listing(member), related.collect())
+        })
     }
 
-    /// Ends a count.
-    pub(crate) fn counted(&self, user: &UserId, walk: Walk) -> Unread {
-        let counter = walk.finish();
-        let unread = counter.unread().clone();
+    /// Remembers a count. It may be of an earlier time in memory: then what it rests on says so.
+    pub(crate) fn counted(&self, user: &UserId, counter: Counter) {
         let slot = self.slot.read();
         if matches!(&*slot, Slot::Loaded { .. }) {
             self.counters.lock().insert(user.to_owned(), counter);
         }
-        unread
+    }
+
+    /// What was unread when it was last counted.
+    pub(crate) fn last_count(&self, user: &UserId) -> Option<Unread> {
+        self.counters.lock().get(user).map(|counter| counter.unread().clone())
     }
 
     /// Whether the room may have records after this position.
@@ -125,9 +131,20 @@ impl Room {
         matches!(&*self.slot.read(), Slot::Loaded { .. })
     }
 
+    /// Whether it is in memory or about to be.
+    pub(crate) fn is_held(&self) -> bool {
+        !matches!(&*self.slot.read(), Slot::Absent)
+    }
+
     /// Applies a record; records come in order.
     pub(crate) fn apply(&self, record: Arc<Applied>) {
         self.heard_of(record.seq);
+        if let Fact::Event(event) = &record.fact
+            && self.is_loaded()
+        {
+            // It is to be read without the lock.
+            event.relation();
+        }
         let mut slot = self.slot.write();
         match &mut *slot {
             Slot::Absent => {}
@@ -200,6 +217,7 @@ impl Room {
             view.apply(&record);
         }
         self.counters.lock().clear();
+        view.generation = self.generation.fetch_add(1, Ordering::Relaxed);
         *slot = Slot::Loaded { view: Box::new(view), since: seq };
         drop(slot);
         std::mem::forget(abandoned);
@@ -215,7 +233,20 @@ impl Room {
         self.watchers.lock().remove(&user.id);
     }
 
+    /// Whether the user is woken by what happens in the room: a member who is in memory is.
+    pub(crate) fn is_watched_by(&self, user: &UserId) -> bool {
+        self.watchers.lock().contains_key(user)
+    }
+
+    /// Tells from now on whenever something happened in the room.
+    pub(crate) fn moves(&self) -> watch::Receiver<()> {
+        self.moves.get_or_init(|| watch::Sender::new(())).subscribe()
+    }
+
     pub(crate) fn wake(&self) {
+        if let Some(moves) = self.moves.get() {
+            moves.send_replace(());
+        }
         self.watchers.lock().retain(|_, watcher| match watcher.upgrade() {
             Some(user) => {
                 user.wake();

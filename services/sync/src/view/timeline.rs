@@ -26,6 +26,23 @@ pub(crate) struct Walk {
     pub(crate) rest: Rest,
 }
 
+/// All that a viewer may see of a part of a timeline, before a filter looks at it: without the lock of the room, because
+/// filters are users'.
+#[derive(Debug)]
+pub(crate) struct Visible {
+    /// Newest first.
+    events: Vec<Seen>,
+    /// What lies before them.
+    rest: Beyond,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Beyond {
+    Nothing,
+    More,
+    Unknown { from: u64 },
+}
+
 /// What lies before the events of a walk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Rest {
@@ -38,21 +55,42 @@ pub(crate) enum Rest {
     Ask { from: u64, missing: usize },
 }
 
+impl Visible {
+    /// Chooses the last `limit` events that are wanted.
+    pub(crate) fn choose(self, limit: usize, wanted: impl Fn(&Event) -> bool) -> Walk {
+        let mut chosen = Vec::with_capacity(limit.min(32));
+        let mut is_limited = false;
+        for seen in self.events {
+            if !wanted(&seen.event) {
+                continue;
+            }
+            if chosen.len() == limit {
+                is_limited = true;
+                break;
+            }
+            chosen.push(seen);
+        }
+        chosen.reverse();
+        let rest = match (is_limited, self.rest) {
+            (true, _) | (false, Beyond::More) => Rest::Limited,
+            (false, Beyond::Nothing) => Rest::Complete,
+            (false, Beyond::Unknown { from }) => match limit - chosen.len() {
+                0 => Rest::Limited,
+                missing => Rest::Ask { from, missing },
+            },
+        };
+        Walk { events: chosen, rest }
+    }
+}
+
 impl RoomView {
-    /// Collects the last `limit` events in (`lower`, `upper`] that are wanted.
+    /// Collects what a viewer sees of the events in (`lower`, `upper`], from the last one on, and no more than `most`.
     ///
     /// Only for a viewer who is joined at `upper`.
-    pub(crate) fn walk(
-        &self,
-        viewer: &UserId,
-        (lower, upper): (u64, u64),
-        limit: usize,
-        wanted: impl Fn(&Event) -> bool,
-    ) -> Walk {
-        let mut events = Vec::with_capacity(limit.min(32));
-        let rest = self.collect(viewer, (lower, upper), limit, wanted, &mut events);
-        events.reverse();
-        Walk { events, rest }
+    pub(crate) fn visible(&self, viewer: &UserId, (lower, upper): (u64, u64), most: usize) -> Visible {
+        let mut events = Vec::with_capacity(most.min(32));
+        let rest = self.collect(viewer, (lower, upper), most, &mut events);
+        Visible { events, rest }
     }
 
     /// Events of which others in memory may have made something that is told with them.
@@ -64,16 +102,11 @@ impl RoomView {
         &self,
         viewer: &UserId,
         (lower, upper): (u64, u64),
-        limit: usize,
-        wanted: impl Fn(&Event) -> bool,
+        most: usize,
         events: &mut Vec<Seen>,
-    ) -> Rest {
-        let ask = |from, found: usize| match limit - found {
-            0 => Rest::Limited,
-            missing => Rest::Ask { from, missing },
-        };
+    ) -> Beyond {
         if !self.knows(upper) {
-            return ask(upper, 0);
+            return Beyond::Unknown { from: upper };
         }
         let membership_of = |event: Option<&Arc<Event>>| {
             event.and_then(|event| event.membership).unwrap_or(Membership::Leave)
@@ -92,7 +125,7 @@ impl RoomView {
         let mut related = HashSet::new();
         for event in self.timeline.range(..end).rev() {
             if event.seq <= lower {
-                return Rest::Complete;
+                return Beyond::Nothing;
             }
             // The membership after the event.
             while let Some(change) = own.next_if(|change| change.seq > event.seq) {
@@ -110,17 +143,18 @@ impl RoomView {
             let visible =
                 event.shared || membership == Membership::Join || event.is_membership_of(viewer) && removed();
             if !visible || !self.knows(event.seq.saturating_sub(1)) {
-                return ask(event.seq, events.len());
+                return Beyond::Unknown { from: event.seq };
             }
-            if !wanted(event) {
-                continue;
-            }
-            if events.len() == limit {
-                return Rest::Limited;
+            if events.len() == most {
+                return Beyond::More;
             }
             events.push(Seen { event: Arc::clone(event), membership, related: is_related });
         }
-        if self.timeline_floor <= lower { Rest::Complete } else { ask(self.timeline_floor, events.len()) }
+        if self.timeline_floor <= lower {
+            Beyond::Nothing
+        } else {
+            Beyond::Unknown { from: self.timeline_floor }
+        }
     }
 }
 

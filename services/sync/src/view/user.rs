@@ -1,7 +1,7 @@
 //! A user who syncs here: memberships and account data.
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet, VecDeque},
+    collections::{BTreeMap, HashMap, VecDeque},
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -20,7 +20,7 @@ use ruma::{OwnedRoomId, OwnedUserId, RoomId, UserId};
 use serde::Deserialize;
 use tokio::sync::watch;
 
-use super::{Membership, MembershipChange, Room, View};
+use super::{Attention, Membership, MembershipChange, Room, View};
 use crate::{
     limits,
     positions::Vector,
@@ -77,11 +77,8 @@ struct UserView {
     rooms: HashMap<OwnedRoomId, UserRoom>,
     /// By room (empty for global data) and type.
     account_data: BTreeMap<String, BTreeMap<String, (u64, Bytes)>>,
-    ignored: Arc<HashSet<OwnedUserId>>,
+    attention: Attention,
     blocks_invites: bool,
-    rules: Arc<Rules>,
-    /// `seq` of the account data that holds the rules; 0 if the user changed none.
-    rules_seq: u64,
     /// `seq` of the newest account data of a room.
     room_data_seq: u64,
     /// What the memberships reflected when they were loaded.
@@ -133,12 +130,9 @@ pub(crate) struct Reading {
     pub(crate) candidates: Vec<Candidate>,
     /// Global account data, as far as newer than the token.
     pub(crate) account_data: Vec<(String, Bytes)>,
-    pub(crate) ignored: Arc<HashSet<OwnedUserId>>,
+    pub(crate) attention: Attention,
     /// Whether the user wants no invites.
     pub(crate) blocks_invites: bool,
-    pub(crate) rules: Arc<Rules>,
-    /// `seq` of the account data that holds the rules; 0 if the user changed none.
-    pub(crate) rules_seq: u64,
 }
 
 /// What an answer is about.
@@ -186,6 +180,34 @@ impl User {
 
     pub(super) fn wake(&self) {
         self.news.send_modify(|count| *count = count.wrapping_add(1));
+    }
+
+    /// Drops what is in memory, and what is being loaded: it lacks a fact.
+    pub(crate) fn unload(&self) {
+        *self.slot.lock() = Slot::Absent;
+    }
+
+    /// What of what happens the user is notified of; `None` if the user is not loaded any more.
+    pub(crate) fn attention(&self) -> Option<Attention> {
+        match &*self.slot.lock() {
+            Slot::Loaded(view) => Some(view.attention.clone()),
+            Slot::Absent | Slot::Loading(_) => None,
+        }
+    }
+
+    /// How many requests of the user wait or are about to.
+    #[cfg(test)]
+    pub(crate) fn waiting(&self) -> usize {
+        self.news.receiver_count()
+    }
+
+    /// Whether the user may have to do with a room.
+    pub(crate) fn refers_to(&self, room_id: &RoomId) -> bool {
+        match &*self.slot.lock() {
+            Slot::Absent => false,
+            Slot::Loading(_) => true,
+            Slot::Loaded(view) => view.rooms.contains_key(room_id),
+        }
     }
 
     /// Applies a change of membership; changes come in order.
@@ -306,10 +328,8 @@ impl UserView {
             user: user_id.to_owned(),
             rooms: HashMap::new(),
             account_data: BTreeMap::new(),
-            ignored: Arc::default(),
+            attention: Attention::default(),
             blocks_invites: false,
-            rules: Rules::shared(),
-            rules_seq: 0,
             room_data_seq: 0,
             loaded_at: None,
             account_seq: 0,
@@ -374,10 +394,8 @@ impl UserView {
             Pending::NoAccountData(seq) if seq > self.account_seq => {
                 self.account_seq = seq;
                 self.account_data.clear();
-                self.ignored = Arc::default();
+                self.attention = Attention::default();
                 self.blocks_invites = false;
-                self.rules = Rules::shared();
-                self.rules_seq = 0;
             }
             Pending::AccountData(_) | Pending::NoAccountData(_) => {}
         }
@@ -411,14 +429,19 @@ impl UserView {
         if room_id.is_empty() && kind == IGNORED {
             let list: Option<IgnoredUsers> = serde_json::from_slice(&content).ok();
             let users = list.into_iter().flat_map(|list| list.ignored_users.into_keys());
-            self.ignored = Arc::new(users.filter_map(|user| OwnedUserId::try_from(user).ok()).collect());
+            let users = users.filter_map(|user| OwnedUserId::try_from(user).ok());
+            self.attention.ignored = Arc::new(users.collect());
+            self.attention.ignored_seq = seq;
         }
         if room_id.is_empty() && kind == INVITE_PERMISSION {
             self.blocks_invites = blocks_invites(&content);
         }
         if room_id.is_empty() && kind == PUSH_RULES {
             match Rules::parse(&content, &self.user) {
-                Ok(rules) => (self.rules, self.rules_seq) = (Arc::new(rules), seq),
+                Ok(rules) => {
+                    self.attention.rules = Arc::new(rules);
+                    self.attention.rules_seq = seq;
+                }
                 Err(failure) => {
                     tracing::error!(user.id = %self.user, error = %failure, "push rules cannot be read");
                 }
@@ -479,11 +502,18 @@ impl UserView {
         Reading {
             candidates,
             account_data: data_of(""),
-            ignored: Arc::clone(&self.ignored),
+            attention: self.attention.clone(),
             blocks_invites: self.blocks_invites,
-            rules: Arc::clone(&self.rules),
-            rules_seq: self.rules_seq,
         }
+    }
+}
+
+impl Reading {
+    /// Whether the user is invited to a room, and wants to know it.
+    pub(crate) fn shows_invite(&self, candidate: &Candidate) -> bool {
+        candidate.now.membership == Membership::Invite
+            && !self.blocks_invites
+            && !self.attention.ignored.contains(&candidate.now.sender)
     }
 }
 
