@@ -40,7 +40,15 @@ impl Authenticator {
 
     /// Finds the session of an access token.
     pub async fn authenticate(&self, token: &str) -> Result<AuthedUser, MatrixError> {
-        let token_hash = hash_token(token);
+        self.authenticate_hash(hash_token(token)).await
+    }
+
+    /// Makes sure that the session of a request has not ended since the request began: for those that waited.
+    pub async fn confirm(&self, user: &AuthedUser) -> Result<(), MatrixError> {
+        self.authenticate_hash(user.token_hash).await.map(drop)
+    }
+
+    async fn authenticate_hash(&self, token_hash: TokenHash) -> Result<AuthedUser, MatrixError> {
         let held = self.held.as_ref().and_then(|held| held.find(&token_hash));
         let session = match held.filter(|session| !session.has_expired()) {
             Some(session) => session,

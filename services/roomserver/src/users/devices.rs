@@ -62,5 +62,6 @@ pub(super) fn remove(work: &mut Work<'_>, device_ids: Vec<String>) {
         changed: Vec::new(),
         removed: device_ids,
         revoked_token_hashes: revoked.into_iter().map(|hash| Bytes::copy_from_slice(&hash)).collect(),
+        logged_out: work.user.devices.is_empty(),
     }));
 }

@@ -58,6 +58,7 @@ pub(super) fn start(work: &mut Work<'_>, session: &NewSession) -> Result<(), Sto
         changed: vec![device_id.clone()],
         removed: Vec::new(),
         revoked_token_hashes: as_bytes(&revoked),
+        logged_out: false,
     }));
     Ok(())
 }

@@ -38,11 +38,9 @@ pub(crate) trait Feed: Send + Sync + 'static {
     ) -> impl Future<Output = Result<Range<Record<Self>>, UpstreamError>> + Send;
     /// `seq` and partition of a record.
     fn place(record: &Record<Self>) -> (u64, u32);
-    /// Fetches what applying the record needs and the record lacks.
-    fn prepare(
-        &self,
-        record: &Record<Self>,
-    ) -> impl Future<Output = Result<Self::Prepared, UpstreamError>> + Send;
+    /// Fetches what applying the record needs and the record lacks, if that comes soon: all other records wait. What
+    /// could not be had is for [`Feed::apply`] to do without.
+    fn prepare(&mut self, record: &Record<Self>) -> impl Future<Output = Self::Prepared> + Send;
     /// Applies a record. A record that makes no sense is logged and left out; it never panics.
     fn apply(&mut self, record: Record<Self>, prepared: Self::Prepared);
     /// Drops whatever is in memory of a partition: it lacks records up to `seq`, which will never come.
@@ -197,16 +195,7 @@ impl<F: Feed> Follower<F> {
         if seq > position + 1 {
             return Err(Stop::Hole { partition, after: position, before: seq }.into());
         }
-        let mut pause = limits::BACKOFF.0;
-        let prepared = loop {
-            match self.feed.prepare(&record).await {
-                Ok(prepared) => break prepared,
-                Err(failure) => {
-                    warn!(topic, partition, seq, error = %failure, "cannot complete a record, trying again");
-                    self.rest(&mut pause).await?;
-                }
-            }
-        };
+        let prepared = self.feed.prepare(&record).await;
         self.feed.apply(record, prepared);
         self.feed.track().set(index(partition), seq);
         metrics::counter!(names::RECORDS, "topic" => topic).increment(1);

@@ -1,18 +1,20 @@
 //! `OutputRoomEvent` into the view.
 
-use std::sync::Arc;
+use std::{collections::HashSet, sync::Arc};
 
 use plexus_log::OutputRoom;
-use plexus_proto::log::v1::{OutputRoomEvent, output_room_event::Body};
+use plexus_proto::log::v1::{NewEvent, OutputRoomEvent, output_room_event::Body};
 use ruma::{OwnedRoomId, RoomId, UserId};
-use tracing::error;
+use tokio::time::{Instant, timeout};
+use tracing::{error, warn};
 
 use super::follower::Feed;
 use crate::{
-    metrics as names,
+    clock::now_ms,
+    limits, metrics as names,
     positions::{Positions, Track, Vector},
     upstream::{Range, Upstream, UpstreamError},
-    view::{Applied, Completed, Membership, MembershipChange, View, Woken},
+    view::{Applied, Completed, MEMBER, Membership, MembershipChange, User, View, Woken},
 };
 
 /// Applies what happens in rooms.
@@ -21,11 +23,21 @@ pub(crate) struct Rooms {
     upstream: Upstream,
     positions: Arc<Positions>,
     woken: Woken,
+    /// Until then nothing is asked for: an answer did not come.
+    silent_until: Option<Instant>,
+}
+
+/// What applying a record needs beside it.
+pub(crate) enum Prepared {
+    /// Nothing, or this.
+    Whole(Option<Completed>),
+    /// It could not be had: what the record concerns is to be read anew by whoever asks for it next.
+    Lacking,
 }
 
 impl Rooms {
     pub(crate) fn new(view: Arc<View>, upstream: Upstream, positions: Arc<Positions>) -> Self {
-        Self { view, upstream, positions, woken: Woken::default() }
+        Self { view, upstream, positions, woken: Woken::default(), silent_until: None }
     }
 
     fn try_apply(
@@ -82,8 +94,54 @@ impl Rooms {
         Ok(())
     }
 
+    /// Whether a record concerns a room in memory, or the membership of a user in memory.
+    fn concerns_anybody(&self, record: &OutputRoomEvent, room_id: &RoomId) -> bool {
+        if self.view.find_room(room_id).is_some_and(|room| room.is_held()) {
+            return true;
+        }
+        let Some(Body::NewEvent(new)) = &record.body else { return false };
+        // Where there are too many changes to be named, anybody may be concerned.
+        let delta = new.delta.as_ref();
+        delta.is_some_and(|delta| delta.truncated) && self.view.has_users()
+            || !self.members(record).is_empty()
+    }
+
+    /// The users in memory whose member events a record changes, as far as it names them.
+    fn members(&self, record: &OutputRoomEvent) -> Vec<Arc<User>> {
+        let Some(Body::NewEvent(new)) = &record.body else { return Vec::new() };
+        let changes = new.delta.iter().flat_map(|delta| &delta.changes);
+        let users: HashSet<&UserId> = changes
+            .filter(|change| change.r#type == MEMBER)
+            .filter_map(|change| <&UserId>::try_from(change.state_key.as_str()).ok())
+            .collect();
+        users.into_iter().filter_map(|user| self.view.find_user(user)).collect()
+    }
+
+    /// Drops what is in memory of a room, and of the users whose memberships a record changes in it: they lack a fact,
+    /// which is read with everything else when somebody asks.
+    fn unload(&mut self, record: &OutputRoomEvent) {
+        let Ok(room_id) = RoomId::parse(record.room_id.as_str()) else { return };
+        let mut users = self.members(record);
+        let is_truncated = |new: &NewEvent| new.delta.as_ref().is_some_and(|delta| delta.truncated);
+        if matches!(&record.body, Some(Body::NewEvent(new)) if is_truncated(new)) {
+            users.extend(self.view.users_in_memory().into_iter().filter(|user| user.refers_to(&room_id)));
+        }
+        for user in users {
+            user.unload();
+            self.woken.user(user);
+        }
+        if let Some(room) = self.view.find_room(&room_id) {
+            room.heard_of(record.seq);
+            room.unload();
+            self.woken.room(room);
+        }
+    }
+
     fn change_members(&mut self, room_id: &OwnedRoomId, applied: &Applied) {
         for change in applied.member_changes() {
+            if change.membership != Some(Membership::Join) {
+                self.view.stop_typing(room_id, change.user_id, now_ms());
+            }
             let Some(user) = self.view.find_user(change.user_id) else {
                 continue;
             };
@@ -109,7 +167,7 @@ impl Rooms {
 
 impl Feed for Rooms {
     type Topic = OutputRoom;
-    type Prepared = Option<Completed>;
+    type Prepared = Prepared;
 
     fn track(&self) -> &Track {
         &self.positions.rooms
@@ -132,25 +190,41 @@ impl Feed for Rooms {
         (record.seq, record.partition)
     }
 
-    /// A delta that is too large for a record, or that names events beside the new one, is read from the room server.
-    async fn prepare(&self, record: &OutputRoomEvent) -> Result<Option<Completed>, UpstreamError> {
+    /// A delta that is too large for a record, or that names events beside the new one, is read from the room server:
+    /// if somebody here has to do with the room, and soon or not at all.
+    async fn prepare(&mut self, record: &OutputRoomEvent) -> Prepared {
         if !Completed::is_needed(record) {
-            return Ok(None);
+            return Prepared::Whole(None);
         }
         let Ok(room_id) = RoomId::parse(record.room_id.as_str()) else {
-            return Ok(None);
+            return Prepared::Whole(None);
         };
-        match self.upstream.state_delta(&room_id, record.seq.saturating_sub(1), record.seq).await {
-            Ok(delta) => Ok(Some(Completed::from(delta))),
-            Err(refused) if refused.is_refusal() => Ok(None),
-            Err(failure) => Err(failure),
+        if !self.concerns_anybody(record, &room_id)
+            || self.silent_until.is_some_and(|until| Instant::now() < until)
+        {
+            return Prepared::Lacking;
         }
+        let delta = self.upstream.state_delta(&room_id, record.seq.saturating_sub(1), record.seq);
+        let failure = match timeout(limits::COMPLETION, delta).await {
+            Ok(Ok(delta)) => return Prepared::Whole(Some(Completed::from(delta))),
+            Ok(Err(refused)) if refused.is_refusal() => return Prepared::Lacking,
+            Ok(Err(failure)) => failure,
+            Err(_) => UpstreamError::TimedOut { call: "StreamStateDelta" },
+        };
+        warn!(room.id = %room_id, error = %failure, "record cannot be completed, unloading the room");
+        self.silent_until = Some(Instant::now() + limits::COMPLETION_PAUSE);
+        Prepared::Lacking
     }
 
-    fn apply(&mut self, record: OutputRoomEvent, prepared: Option<Completed>) {
+    fn apply(&mut self, record: OutputRoomEvent, prepared: Prepared) {
+        let Prepared::Whole(completed) = prepared else {
+            metrics::counter!(names::UNLOADED).increment(1);
+            self.unload(&record);
+            return;
+        };
         let (seq, partition) = (record.seq, record.partition);
         let room_id = record.room_id.clone();
-        if let Err(failure) = self.try_apply(record, prepared) {
+        if let Err(failure) = self.try_apply(record, completed) {
             error!(partition, seq, room.id = room_id, error = %failure, "record cannot be applied, leaving it out");
             metrics::counter!(names::POISONED, "topic" => "OutputRoomEvent").increment(1);
             // What we hold of the room lacks a fact now; the room server knows it.

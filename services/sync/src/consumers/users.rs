@@ -9,6 +9,7 @@ use tracing::error;
 
 use super::follower::Feed;
 use crate::{
+    clock::now_ms,
     metrics as names,
     positions::{Positions, Track, Vector},
     upstream::{Range, Upstream, UpstreamError},
@@ -54,9 +55,7 @@ impl Feed for Users {
         (record.seq, record.partition)
     }
 
-    async fn prepare(&self, _: &OutputUserEvent) -> Result<(), UpstreamError> {
-        Ok(())
-    }
+    async fn prepare(&mut self, _: &OutputUserEvent) {}
 
     fn apply(&mut self, record: OutputUserEvent, (): ()) {
         let Ok(user_id) = UserId::parse(record.user_id.as_str()) else {
@@ -67,6 +66,17 @@ impl Feed for Users {
         };
         if matches!(&record.fact, Some(Fact::Deactivated(gone)) if gone.erase) {
             self.upstream.erased.add(&user_id);
+        }
+        let is_out = match &record.fact {
+            Some(Fact::DevicesChanged(devices)) => devices.logged_out,
+            Some(Fact::Deactivated(_)) => true,
+            Some(_) | None => false,
+        };
+        if is_out {
+            // Nobody is there to type.
+            for room in self.view.stop_typing_everywhere(&user_id, now_ms()) {
+                self.woken.room(room);
+            }
         }
         let Some(user) = self.view.find_user(&user_id) else {
             return;
@@ -85,13 +95,9 @@ impl Feed for Users {
                 user.clear_account_data(record.seq);
                 self.woken.user(user);
             }
-            Some(
-                Fact::Registered(_)
-                | Fact::DevicesChanged(_)
-                | Fact::ProfileChanged(_)
-                | Fact::PasswordChanged(_),
-            )
-            | None => {}
+            // Sessions may have ended: requests that wait look whether theirs has.
+            Some(Fact::DevicesChanged(_) | Fact::PasswordChanged(_)) => self.woken.user(user),
+            Some(Fact::Registered(_) | Fact::ProfileChanged(_)) | None => {}
         }
     }
 

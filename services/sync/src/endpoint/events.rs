@@ -2,18 +2,21 @@
 //! [Spec](https://spec.matrix.org/v1.19/client-server-api/#get_matrixclientv3events)
 //!
 //! It is an answer to `/sync` without everything but timelines and what is said in passing, so its tokens are those of
-//! `/sync`.
+//! `/sync`. Of a room that the user is not in, it tells what may be read without being in it.
+
+use std::time::Duration;
 
 use axum::extract::State;
 use http::StatusCode;
-use plexus_matrix_http::{AuthedUser, JsonObject, MatrixError, QueryArgs};
-use ruma::OwnedRoomId;
+use plexus_matrix_http::{AuthedUser, JsonObject, MatrixError, QueryArgs, token::TimelineToken};
+use ruma::{OwnedRoomId, RoomId};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
+use tokio::time::Instant;
 use tracing::instrument;
 
-use super::{answer, params};
-use crate::SyncService;
+use super::{answer, params, peek};
+use crate::{SyncService, clock::now_ms, limits};
 
 /// Leaves out what is not told here.
 const FILTER: &str = r#"{"presence":{"types":[]},"account_data":{"types":[]},"room":{"state":{"types":[]},
@@ -35,13 +38,45 @@ pub(crate) struct Query {
 pub(crate) async fn handler(
     State(service): State<SyncService>,
     user: AuthedUser,
-    QueryArgs(query): QueryArgs<Query>,
+    QueryArgs(mut query): QueryArgs<Query>,
 ) -> Result<JsonObject, MatrixError> {
+    let timeout = query.timeout.unwrap_or(DEFAULT_TIMEOUT);
+    let now = service.positions.cut(service.view.time_of_answer(0, now_ms()));
+    if let Some(room_id) = &query.room_id {
+        // Loads the user, so that what the room says of them is so.
+        let known = service.view.user(&user.id).await?;
+        let token = |position: u64| {
+            let mut token = now;
+            if let Some(slot) = token.rooms.get_mut(index(room_id)) {
+                *slot = position;
+            }
+            token.to_string()
+        };
+        let from = query.from.as_deref().map(|from| peek::position(from, room_id)).transpose()?;
+        if !peek::is_joined(service.view.find_room(room_id).as_ref(), &user.id) {
+            let from = from.unwrap_or_else(|| now.rooms.get(index(room_id)).copied().unwrap_or_default());
+            let deadline = Instant::now() + Duration::from_millis(timeout).min(limits::MAX_POLL);
+            let attention = known.attention().unwrap_or_default();
+            let peeked = peek::peek(&service, &user, &attention, room_id, from, deadline).await?;
+            let events = peeked.events.iter().map(|event| serde_json::from_str(event.get()));
+            let chunk: Vec<Value> =
+                events.filter_map(|event| Some(with_room(event.ok()?, room_id.as_str()))).collect();
+            return JsonObject::of(
+                &json!({ "start": token(from), "end": token(peeked.end), "chunk": chunk }),
+            );
+        }
+        // A token of the room alone, as `/rooms/{roomId}/initialSync` gives it out.
+        query.from = match query.from {
+            Some(from) if from.parse::<TimelineToken>().is_ok() => {
+                Some(token(peek::position(&from, room_id)?))
+            }
+            from => from,
+        };
+    }
     let from = match query.from {
         Some(from) => from,
         None => text(&read(&service, &user, params::Query::plain(NOTHING, None, 0)).await?, "next_batch"),
     };
-    let timeout = query.timeout.unwrap_or(DEFAULT_TIMEOUT);
     let answer = read(&service, &user, params::Query::plain(FILTER, Some(from.clone()), timeout)).await;
     let answer = answer.map_err(|error| match error.is("M_UNKNOWN_POS") {
         true => MatrixError::new(StatusCode::BAD_REQUEST, "M_INVALID_PARAM", "Unknown `from` token"),
@@ -50,6 +85,11 @@ pub(crate) async fn handler(
     let end = text(&answer, "next_batch");
     let chunk = events(answer, query.room_id.as_deref().map(ruma::RoomId::as_str));
     JsonObject::of(&json!({ "start": from, "end": end, "chunk": chunk }))
+}
+
+/// The slot of a room in a token.
+fn index(room_id: &RoomId) -> usize {
+    usize::try_from(plexus_log::partition_of(room_id.as_str())).unwrap_or(usize::MAX)
 }
 
 async fn read(service: &SyncService, user: &AuthedUser, query: params::Query) -> Result<Value, MatrixError> {

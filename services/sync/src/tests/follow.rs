@@ -1,11 +1,11 @@
 //! Logs that lose, repeat and garble.
 
-use std::time::Duration;
+use std::{collections::HashSet, time::Duration};
 
 use plexus_log::{OutputRoom, RawRecord, partition_of};
 use serde_json::json;
 
-use super::world::{Send, World, ids, token};
+use super::world::{Facts, Send, World, ids, token};
 
 const ALICE: &str = "@alice:example.org";
 const ROOM: &str = "!room:example.org";
@@ -120,4 +120,51 @@ async fn a_token_ahead_of_the_replica_is_waited_for_not_refused() {
     let answer = waiting.await.unwrap();
     assert_eq!(answer["rooms"]["join"], json!({}));
     assert_eq!(token(&answer), ahead.to_string());
+}
+
+#[tokio::test]
+async fn a_room_that_cannot_be_completed_stops_no_other_and_is_read_anew() {
+    const OTHER: &str = "!other:example.org";
+    for (is_hanging, slow) in [(false, 0), (true, 1)] {
+        let world = World::new();
+        world.create(ROOM, ALICE).await;
+        world.create(OTHER, ALICE).await;
+        let replica = world.replica().await;
+        let since = token(&replica.sync(&world, ALICE, &[]).await);
+        let damaged: fn(&mut Facts) -> &mut HashSet<String> =
+            if is_hanging { |facts| &mut facts.hanging } else { |facts| &mut facts.broken };
+        damaged(&mut world.facts.lock()).insert(ROOM.to_owned());
+        for _ in 0..20 {
+            let record = world.commit_resolved(ROOM, ALICE);
+            world.log.append::<OutputRoom>(&record).await.unwrap();
+        }
+        let said = world.say(OTHER, ALICE, "heard").await;
+        replica.settle(&world).await;
+        assert!(world.facts.lock().deltas <= 1 - slow, "it is not asked again and again");
+        damaged(&mut world.facts.lock()).clear();
+        let wide = ("filter", r#"{"room":{"timeline":{"limit":100}}}"#);
+        let answer = replica.sync(&world, ALICE, &[("since", &since), wide]).await;
+        assert_eq!(ids(&answer["rooms"]["join"][OTHER]["timeline"]), [said.as_str()]);
+        assert_eq!(ids(&answer["rooms"]["join"][ROOM]["timeline"]).len(), 20);
+        assert!(replica.readiness.is_ready());
+    }
+}
+
+#[tokio::test]
+async fn a_room_that_nobody_here_watches_costs_no_call() {
+    const BOB: &str = "@bob:example.org";
+    let world = World::new();
+    world.create(ROOM, BOB).await;
+    let replica = world.replica().await;
+    replica.sync(&world, ALICE, &[]).await;
+    let record = world.commit_resolved(ROOM, BOB);
+    world.log.append::<OutputRoom>(&record).await.unwrap();
+    replica.settle(&world).await;
+    assert_eq!(world.facts.lock().deltas, 0);
+    // Of one that is watched, it is asked.
+    replica.sync(&world, BOB, &[]).await;
+    let record = world.commit_resolved(ROOM, BOB);
+    world.log.append::<OutputRoom>(&record).await.unwrap();
+    replica.settle(&world).await;
+    assert_eq!(world.facts.lock().deltas, 1);
 }

@@ -117,7 +117,7 @@ async fn waiting_requests_wake_at_once() {
             let (replica, world, since) = (replica.clone(), world.clone(), since.clone());
             async move { replica.sync(&world, BOB, &[("since", &since), ("timeout", "10000")]).await }
         });
-        tokio::time::sleep(Duration::from_millis(5)).await;
+        replica.waits(BOB).await;
         let begun = Instant::now();
         let said = world.say(ROOM, ALICE, &number.to_string()).await;
         let answer = waiting.await.unwrap();
@@ -173,7 +173,7 @@ async fn account_data_comes_once_and_wakes() {
         let (replica, world, since) = (replica.clone(), world.clone(), since.clone());
         async move { replica.sync(&world, ALICE, &[("since", &since), ("timeout", "10000")]).await }
     });
-    tokio::time::sleep(Duration::from_millis(20)).await;
+    replica.waits(ALICE).await;
     world.set_account_data(ALICE, ROOM, "m.tag", json!({"tags": {}})).await;
     let answer = waiting.await.unwrap();
     let data = &answer["rooms"]["join"][ROOM]["account_data"]["events"];

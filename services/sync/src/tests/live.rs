@@ -179,3 +179,21 @@ async fn a_receipt_for_the_room_outshines_those_of_threads() {
     let content = ephemeral(&replica.sync(&world, ALICE, &[]).await, "m.receipt").unwrap();
     assert_eq!(content[&other], json!({ "m.read": { BOB: { "ts": 7, "thread_id": "main" } } }));
 }
+
+#[tokio::test]
+async fn who_is_banned_or_logged_out_types_no_longer() {
+    let (world, replica) = room().await;
+    let since = token(&replica.sync(&world, ALICE, &[]).await);
+    world.types(ROOM, BOB, 600_000).await;
+    let mut answer = next(&replica, &world, ALICE, &since).await;
+    assert_eq!(ephemeral(&answer, "m.typing"), Some(json!({ "user_ids": [BOB] })));
+    world.logs_out(BOB).await;
+    answer = next(&replica, &world, ALICE, &token(&answer)).await;
+    assert_eq!(ephemeral(&answer, "m.typing"), Some(json!({ "user_ids": [] })));
+    world.types(ROOM, BOB, 600_000).await;
+    answer = next(&replica, &world, ALICE, &token(&answer)).await;
+    assert_eq!(ephemeral(&answer, "m.typing"), Some(json!({ "user_ids": [BOB] })));
+    world.member(ROOM, ALICE, BOB, "ban").await;
+    answer = next(&replica, &world, ALICE, &token(&answer)).await;
+    assert_eq!(ephemeral(&answer, "m.typing"), Some(json!({ "user_ids": [] })));
+}

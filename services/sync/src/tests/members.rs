@@ -1,7 +1,5 @@
 //! Users who come and go.
 
-use std::time::Duration;
-
 use serde_json::json;
 
 use super::world::{World, ids, keys, token};
@@ -50,7 +48,7 @@ async fn who_is_invited_is_woken_and_then_joins() {
         let (replica, world, since) = (replica.clone(), world.clone(), since.clone());
         async move { replica.sync(&world, BOB, &[("since", &since), ("timeout", "10000")]).await }
     });
-    tokio::time::sleep(Duration::from_millis(20)).await;
+    replica.waits(BOB).await;
     world.member(ROOM, ALICE, BOB, "invite").await;
     let answer = waiting.await.unwrap();
     assert!(keys(&answer["rooms"]["invite"][ROOM]["invite_state"]).contains(&format!("m.room.member|{BOB}")));
@@ -149,7 +147,7 @@ async fn who_leaves_hears_of_it_once_and_nothing_after() {
         let (replica, world, since) = (replica.clone(), world.clone(), since.clone());
         async move { replica.sync(&world, BOB, &[("since", &since), ("timeout", "10000")]).await }
     });
-    tokio::time::sleep(Duration::from_millis(20)).await;
+    replica.waits(BOB).await;
     let kicked = world.member(ROOM, ALICE, BOB, "leave").await;
     let answer = waiting.await.unwrap();
     let room = &answer["rooms"]["leave"][ROOM];

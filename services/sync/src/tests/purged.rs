@@ -64,9 +64,9 @@ async fn whoever_waits_goes_on_waiting() {
     let since = token(&replica.sync(&world, ALICE, &[]).await);
     let waiting = async { replica.sync(&world, ALICE, &[("since", &since), ("timeout", "20000")]).await };
     let events = async {
-        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+        replica.waits(ALICE).await;
         world.purge(GONE).await;
-        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+        replica.settle(&world).await;
         world.say(KEPT, BOB, "hello").await;
     };
     let (mut answer, ()) = tokio::join!(waiting, events);

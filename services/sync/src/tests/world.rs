@@ -14,9 +14,9 @@ use plexus_log::{Log, OutputRoom, OutputUser, memory, partition_of};
 use plexus_matrix_http::{Authenticator, Edge, hash_token};
 use plexus_proto::{
     log::v1::{
-        AccountDataChanged, ClientTransaction, Deactivated, Ephemeral, Forgotten, HistoryVisibility,
-        NewEvent, OutputRoomEvent, OutputUserEvent, Purged, Receipt, StateChange, StateDelta, Typing,
-        ephemeral, output_room_event::Body as Fact, output_user_event::Fact as UserFact,
+        AccountDataChanged, ClientTransaction, Deactivated, DevicesChanged, Ephemeral, Forgotten,
+        HistoryVisibility, NewEvent, OutputRoomEvent, OutputUserEvent, Purged, Receipt, StateChange,
+        StateDelta, Typing, ephemeral, output_room_event::Body as Fact, output_user_event::Fact as UserFact,
     },
     room::v1::RoomEvent,
 };
@@ -48,6 +48,9 @@ pub(super) struct Facts {
     pub(super) snapshots: usize,
     pub(super) timelines: usize,
     pub(super) deltas: usize,
+    /// Rooms whose deltas cannot be told, and those where the answer never comes.
+    pub(super) broken: HashSet<String>,
+    pub(super) hanging: HashSet<String>,
     pub(super) aggregations: usize,
 }
 
@@ -373,9 +376,49 @@ impl World {
         record
     }
 
+    /// Commits a message whose record names an event of the state beside it, as if states had been resolved anew.
+    pub(super) fn commit_resolved(&self, room: &str, sender: &str) -> OutputRoomEvent {
+        let content = json!({"body": "resolved"});
+        let mut record =
+            self.commit(Send { room, sender, kind: "m.room.message", state_key: None, content, txn: None });
+        if let Some(Fact::NewEvent(new)) = &mut record.body {
+            new.delta = Some(StateDelta {
+                changes: vec![StateChange {
+                    r#type: "m.room.topic".to_owned(),
+                    event_id: "$beside".to_owned(),
+                    ..StateChange::default()
+                }],
+                truncated: false,
+            });
+        }
+        record
+    }
+
     /// Writes what happened to a user to the log.
     pub(super) async fn tell(&self, record: &OutputUserEvent) {
         self.log.append::<OutputUser>(record).await.unwrap();
+    }
+
+    /// Ends all sessions of a user, and tells so.
+    pub(super) async fn logs_out(&self, user: &str) {
+        self.facts.lock().tokens.retain(|_, (of, _)| of != user);
+        let devices = DevicesChanged { logged_out: true, ..DevicesChanged::default() };
+        self.put_out_user(user, UserFact::DevicesChanged(devices)).await;
+    }
+
+    async fn put_out_user(&self, user: &str, fact: UserFact) {
+        let record = {
+            let mut facts = self.facts.lock();
+            let partition = partition_of(user);
+            let seq = facts.user_seqs.entry(partition).or_default();
+            *seq += 1;
+            let (seq, user_id, fact) = (*seq, user.to_owned(), Some(fact));
+            let record =
+                OutputUserEvent { version: 1, seq, user_id, partition, fact, ..OutputUserEvent::default() };
+            facts.user_records.push(record.clone());
+            record
+        };
+        self.log.append::<OutputUser>(&record).await.unwrap();
     }
 
     /// Gives out an access token.
@@ -408,6 +451,17 @@ impl Replica {
         let status = response.status().as_u16();
         let body = axum::body::to_bytes(response.into_body(), usize::MAX).await.unwrap();
         (status, serde_json::from_slice(&body).unwrap())
+    }
+
+    /// Waits until a request of the user waits for news, or is about to: it does not miss any from here on.
+    pub(super) async fn waits(&self, user: &str) {
+        let user = ruma::UserId::parse(user).unwrap();
+        let waits = async {
+            while self.service.view.find_user(&user).is_none_or(|user| user.waiting() == 0) {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(10), waits).await.expect("a request waits");
     }
 
     /// Waits until the replica has read all that was committed.

@@ -44,6 +44,18 @@ impl Typing {
         self.position.fetch_max(position, Ordering::AcqRel);
     }
 
+    /// Ends a user's typing before its time; tells whether they typed.
+    pub(crate) fn stop(&self, user: &UserId, now: i64) -> bool {
+        if self.end.load(Ordering::Acquire) <= now {
+            return false;
+        }
+        let mut typists = self.until.lock();
+        let Some(until) = typists.get_mut(user).filter(|until| **until > now) else { return false };
+        *until = now;
+        self.end.store(typists.values().max().copied().unwrap_or(now), Ordering::Release);
+        true
+    }
+
     /// Begins anew where offsets do: in a new log.
     pub(crate) fn forget(&self) {
         self.until.lock().clear();
@@ -100,6 +112,21 @@ mod tests {
         typing.apply(user_id!("@b:b"), Some(9_000), 6, 3_000);
         assert!(typing.changed_since(6, 1_500, 3_000));
         assert!(!typing.changed_since(6, 3_000, 4_000));
+    }
+
+    #[test]
+    fn who_is_stopped_types_no_longer_and_that_is_told() {
+        let typing = Typing::default();
+        let (alice, bob) = (user_id!("@a:b"), user_id!("@b:b"));
+        assert!(!typing.stop(alice, 500));
+        typing.apply(alice, Some(9_000), 1, 1_000);
+        typing.apply(bob, Some(8_000), 2, 1_000);
+        assert!(typing.stop(alice, 1_100) && !typing.stop(alice, 1_100));
+        assert_eq!(typing.users(1_100), [bob]);
+        assert!(typing.changed_since(2, 1_000, 1_100));
+        assert!(!typing.changed_since(2, 1_100, 1_200));
+        assert!(typing.stop(bob, 1_300));
+        assert!(typing.users(1_300).is_empty() && typing.changed_since(2, 1_200, 1_300));
     }
 
     #[test]

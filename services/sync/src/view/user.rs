@@ -182,11 +182,6 @@ impl User {
         self.news.send_modify(|count| *count = count.wrapping_add(1));
     }
 
-    /// Drops what is in memory, and what is being loaded: it lacks a fact.
-    pub(crate) fn unload(&self) {
-        *self.slot.lock() = Slot::Absent;
-    }
-
     /// What of what happens the user is notified of; `None` if the user is not loaded any more.
     pub(crate) fn attention(&self) -> Option<Attention> {
         match &*self.slot.lock() {

@@ -394,8 +394,15 @@ impl RoomStreamService for World {
         request: Request<room::StreamStateDeltaRequest>,
     ) -> Answer<Self::StreamStateDeltaStream> {
         let request = request.into_inner();
+        let is_hanging = self.facts.lock().hanging.contains(&request.room_id);
+        if is_hanging {
+            std::future::pending::<()>().await;
+        }
         let mut facts = self.facts.lock();
         facts.deltas += 1;
+        if facts.broken.contains(&request.room_id) {
+            return Err(Status::internal("the room is damaged"));
+        }
         let from = facts.state_at(&request.room_id, request.from_seq);
         let to = facts.state_at(&request.room_id, request.to_seq);
         let is_new = |(key, stored): &(&Key, &Stored)| {
