@@ -80,6 +80,11 @@ impl Edge {
         (self.0.bodies.total(), self.0.answers.total())
     }
 
+    /// Makes sure that the session of a request has not ended since the request was let in: for those that waited.
+    pub async fn confirm(&self, user: &AuthedUser) -> Result<(), MatrixError> {
+        self.0.authenticator.confirm(user).await
+    }
+
     /// Counts a read that only its handler knows to be expensive, and waits for its turn.
     pub async fn expensive_read(&self, user: &AuthedUser, cost: u32) -> Result<Turn, MatrixError> {
         self.0.limits.check_read(&user.id, cost)?;

@@ -1,6 +1,7 @@
 //! The client-server API.
 
 mod account;
+mod attention;
 mod devices;
 mod discovery;
 mod endpoints;
@@ -25,8 +26,10 @@ pub(crate) fn tests() -> Vec<Test> {
         sync::members::tests(),
         sync::rooms::tests(),
         sync::filters::tests(),
+        sync::sessions::tests(),
         profiles::tests(),
         push::tests(),
+        attention::tests(),
         devices::tests(),
     ]
     .concat()

@@ -56,14 +56,14 @@ pub(crate) async fn answer(service: &SyncService, request: &Request) -> Result<R
         let is_final = request.since.is_none() || request.full_state || !answer.is_empty();
         if is_final || !wait(&mut news, deadline, &service.shutdown).await {
             // Whoever has lost the session meanwhile loses the answer, which may tell what came after that.
-            service.authenticator.confirm(&request.user).await?;
+            service.edge.confirm(&request.user).await?;
             if let Some((device, _)) = &device {
                 device.sent(answer.next_batch, sent);
             }
             return Ok(answer);
         }
         // What woke the request may be the end of its session.
-        service.authenticator.confirm(&request.user).await?;
+        service.edge.confirm(&request.user).await?;
         // There was nothing to tell up to here, so nobody need look there again.
         since = Some(answer.next_batch);
     }

@@ -63,12 +63,21 @@ pub(crate) async fn serve(
 
 /// The same for events as the room server answers them.
 pub(crate) async fn serve_stored(context: &Context<'_>, events: &mut [RoomEvent]) -> Result<(), Problem> {
+    Ok(copy_stored(&context.service.upstream, context.user_id(), events).await?)
+}
+
+/// The same where there is no answer to `/sync`.
+pub(crate) async fn copy_stored(
+    upstream: &Upstream,
+    user: &UserId,
+    events: &mut [RoomEvent],
+) -> Result<(), UpstreamError> {
     let of_erased = events.iter().filter(|event| !event.erased_sender.is_empty());
     let ids: Vec<String> = of_erased.map(|event| event.event_id.clone()).collect();
     if ids.is_empty() {
         return Ok(());
     }
-    let copies = context.service.upstream.copies(context.user_id(), &ids).await?;
+    let copies = upstream.copies(user, &ids).await?;
     let mut copies: HashMap<_, _> = copies.into_iter().map(|copy| (copy.event_id.clone(), copy)).collect();
     for event in events {
         if let Some(copy) = copies.remove(&event.event_id) {

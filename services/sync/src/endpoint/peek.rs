@@ -17,6 +17,7 @@ use serde_json::value::RawValue;
 use tokio::time::{Instant, timeout_at};
 use tracing::error;
 
+use super::erasure;
 use crate::{
     SyncService,
     clock::now_ms,
@@ -54,7 +55,7 @@ pub(super) async fn peek(
     let room = service.view.room(room_id);
     loop {
         if !peeked.events.is_empty() || deadline <= Instant::now() {
-            service.authenticator.confirm(user).await?;
+            service.edge.confirm(user).await?;
             return Ok(peeked);
         }
         from = peeked.end;
@@ -66,7 +67,7 @@ pub(super) async fn peek(
                 moved = timeout_at(deadline, moves.changed()) => drop(moved),
                 () = service.shutdown.requested() => return Ok(peeked),
             }
-            service.authenticator.confirm(user).await?;
+            service.edge.confirm(user).await?;
         }
     }
 }
@@ -88,11 +89,18 @@ async fn ask(
         filter: Some(TimelineFilter { ignored_users: ignored.collect(), ..TimelineFilter::default() }),
         ..ListTimelineRequest::default()
     };
-    let page = service.upstream.timeline(request).await.map_err(|failure| match failure.is_refusal() {
-        true => MatrixError::forbidden("You cannot preview this room"),
-        false => failure.into(),
-    })?;
-    let viewer = Viewer { user_id: &user.id, device_id: &user.device_id, now: now_ms() };
+    let mut page =
+        service.upstream.timeline(request).await.map_err(|failure| match failure.is_refusal() {
+            true => MatrixError::forbidden("You cannot preview this room"),
+            false => failure.into(),
+        })?;
+    erasure::copy_stored(&service.upstream, &user.id, &mut page.events).await?;
+    let viewer = Viewer {
+        erased: &service.upstream.erased,
+        user_id: &user.id,
+        device_id: &user.device_id,
+        now: now_ms(),
+    };
     let mut end = page.next.map_or(from, unsigned);
     let mut events = Vec::with_capacity(page.events.len());
     for stored in page.events {

@@ -59,7 +59,7 @@ fn rule(kind: &str, id: &str) -> String {
     path!("/pushrules/global/{}/{}", kind, id)
 }
 
-fn puts(user: &User, kind: &str, id: &str, body: Value) -> Request {
+pub(super) fn puts(user: &User, kind: &str, id: &str, body: Value) -> Request {
     user.put(rule(kind, id), body)
 }
 
@@ -252,7 +252,7 @@ async fn a_rule_for_content_needs_a_pattern(server: Server) {
 }
 
 /// Alice listens, Bob talks, and Carol makes the room one of three.
-async fn room_of_three(server: &Server) -> (User, User, User, Room) {
+pub(super) async fn room_of_three(server: &Server) -> (User, User, User, Room) {
     let (alice, bob, carol) = server.trio().await;
     let room = bob.creates_room().member(&alice).member(&carol).await;
     (alice, bob, carol, room)
@@ -287,7 +287,7 @@ impl Patience {
 }
 
 /// Waits until so much is unread.
-async fn has_unread(user: &User, room: &Room, expected: (u64, u64)) {
+pub(super) async fn has_unread(user: &User, room: &Room, expected: (u64, u64)) {
     let mut patience = Patience::new();
     loop {
         let found = unread(&user.syncs().await.ok(), room);
@@ -304,7 +304,7 @@ async fn counts_not(alice: &User, bob: &User, room: &Room) {
     has_unread(alice, room, (1, 0)).await;
 }
 
-async fn sends(user: &User, room: &Room, extra: Value) -> String {
+pub(super) async fn sends(user: &User, room: &Room, extra: Value) -> String {
     let mut content = json!({ "msgtype": "m.text", "body": "hello" });
     for (key, value) in extra.as_object().into_iter().flatten() {
         content[key] = value.clone();
@@ -420,13 +420,15 @@ async fn a_word_of_ones_own_is_highlighted(server: Server) {
     has_unread(&alice, &room, (2, 1)).await;
 }
 
+/// What is unread in the main timeline and in a thread.
+type ByThread = ((u64, u64), Option<(u64, u64)>);
+
+pub(super) fn counts_of_thread(main: (u64, u64), thread: (u64, u64)) -> ByThread {
+    (main, Some(thread))
+}
+
 /// Waits until so much is unread in the main timeline and in a thread.
-async fn has_unread_by_thread(
-    user: &User,
-    room: &Room,
-    root: &str,
-    expected: ((u64, u64), Option<(u64, u64)>),
-) {
+pub(super) async fn has_unread_by_thread(user: &User, room: &Room, root: &str, expected: ByThread) {
     let filter = json!({ "room": { "timeline": { "unread_thread_notifications": true } } });
     let mut patience = Patience::new();
     loop {

@@ -15,6 +15,7 @@ mod leave;
 mod members;
 mod messages;
 mod power_levels;
+mod previews;
 mod reasons;
 mod receipts;
 mod redact;
@@ -59,6 +60,7 @@ pub(crate) fn tests() -> Vec<Test> {
         relations::tests(),
         threads::tests(),
         timestamps::tests(),
+        previews::tests(),
         spaces::tests(),
         directory::tests(),
         upgrade::tests(),

@@ -3,6 +3,7 @@
 pub(super) mod filters;
 pub(super) mod members;
 pub(super) mod rooms;
+pub(super) mod sessions;
 pub(super) mod state;
 
 use std::time::{Duration, Instant};

@@ -12,7 +12,7 @@ use crate::{
     SyncService,
     endpoint::{
         effort::{AtOnce, Work},
-        state,
+        erasure, state,
     },
     limits,
     view::{Candidate, Event, Heard, Listing, MEMBER, Membership, Reading},
@@ -77,7 +77,10 @@ pub(super) async fn collect(
         let key = StateKey { r#type: MEMBER.to_owned(), state_key: user.to_string() };
         let seq = Some(candidate.now.seq);
         let event = match service.upstream.state_entries(&candidate.room.id, vec![key], seq).await {
-            Ok(told) => state::read(&candidate.room, told).into_iter().next(),
+            Ok(mut told) => {
+                erasure::copy_stored(&service.upstream, user, &mut told).await?;
+                state::read(&candidate.room, told).into_iter().next()
+            }
             Err(refused) if refused.is_refusal() => None,
             Err(failure) => return Err(failure.into()),
         };

@@ -17,6 +17,8 @@ tests![
     who_is_not_in_the_room_does_not_type,
     typing_is_said_or_denied,
     a_filter_hides_typing,
+    who_is_banned_types_no_longer,
+    who_logs_out_everywhere_types_no_longer,
     it_must_be_said_whether_one_types,
     a_timeout_that_is_no_number_is_refused,
 ];
@@ -129,4 +131,24 @@ async fn a_timeout_that_is_no_number_is_refused(server: Server) {
     let body = json!({ "typing": true, "timeout": "long" });
     let answer = alice.put(path!("/rooms/{}/typing/{}", room, alice.id), body).await;
     answer.refused(400, "M_BAD_JSON");
+}
+
+async fn who_is_banned_types_no_longer(server: Server) {
+    let (alice, bob) = server.pair().await;
+    let room = alice.creates_room().member(&bob).await;
+    let since = alice.sync_token().await;
+    types(&bob, &room, 60_000).await.ok();
+    let since = sees(&alice, &since, &room, &[&bob]).await;
+    alice.bans(&bob, &room).await.ok();
+    sees(&alice, &since, &room, &[]).await;
+}
+
+async fn who_logs_out_everywhere_types_no_longer(server: Server) {
+    let (alice, bob) = server.pair().await;
+    let room = alice.creates_room().member(&bob).await;
+    let since = alice.sync_token().await;
+    types(&bob, &room, 60_000).await.ok();
+    let since = sees(&alice, &since, &room, &[&bob]).await;
+    bob.post("/logout/all", json!({})).await.ok();
+    sees(&alice, &since, &room, &[]).await;
 }

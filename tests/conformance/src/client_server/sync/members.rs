@@ -22,6 +22,7 @@ tests![
     who_left_stands_for_a_room_without_others,
     nobody_stands_for_themselves,
     counts_change_with_the_members,
+    who_goes_back_to_an_older_token_is_told_again,
 ];
 
 fn lazily(redundant: bool, limit: u64) -> Value {
@@ -202,4 +203,26 @@ async fn counts_change_with_the_members(server: Server) {
     assert_eq!(summary["m.joined_member_count"], 1, "{summary}");
     assert_eq!(summary["m.invited_member_count"], 1, "{summary}");
     assert_eq!(summary["m.heroes"], json!([carl.id]), "{summary}");
+}
+
+async fn who_goes_back_to_an_older_token_is_told_again(server: Server) {
+    let (alice, bob) = server.pair().await;
+    let room = named(&alice, &[&bob]).await;
+    let mut since = alice.sync_token().await;
+    let first = since.clone();
+    let one = bob.says(&room, "one").await;
+    alice.hears(&since, &room, &one).await;
+    let sync = |since: String| alice.syncs_since(&since).query("filter", lazily(false, 1));
+    for _ in 0..2 {
+        let answer = sync(since.clone()).await.ok();
+        assert_eq!(told(&answer, &room).contains(&bob.id), since == first, "{answer}");
+        since = answer.text("/next_batch");
+    }
+    let two = bob.says(&room, "two").await;
+    alice.hears(&since, &room, &two).await;
+    let answer = sync(since).await.ok();
+    assert!(!told(&answer, &room).contains(&bob.id), "it is known: {answer}");
+    // As after a backup of the client was restored.
+    let answer = sync(first).await.ok();
+    assert!(told(&answer, &room).contains(&bob.id), "{answer}");
 }
