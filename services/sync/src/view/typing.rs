@@ -20,6 +20,8 @@ pub(crate) struct Typing {
     position: AtomicU64,
     /// When the last of them stops, or stopped, by itself.
     end: AtomicI64,
+    /// When somebody was last made to stop.
+    stopped: AtomicI64,
 }
 
 /// How long an end is remembered, in milliseconds. A client that comes back later is told anyway, as the last end stays.
@@ -50,9 +52,12 @@ impl Typing {
             return false;
         }
         let mut typists = self.until.lock();
-        let Some(until) = typists.get_mut(user).filter(|until| **until > now) else { return false };
-        *until = now;
-        self.end.store(typists.values().max().copied().unwrap_or(now), Ordering::Release);
+        if typists.get(user).is_none_or(|until| *until <= now) {
+            return false;
+        }
+        typists.remove(user);
+        self.end.store(typists.values().max().copied().unwrap_or_default().max(now), Ordering::Release);
+        self.stopped.fetch_max(now, Ordering::AcqRel);
         true
     }
 
@@ -61,11 +66,17 @@ impl Typing {
         self.until.lock().clear();
         self.position.store(0, Ordering::Release);
         self.end.store(0, Ordering::Release);
+        self.stopped.store(0, Ordering::Release);
     }
 
     /// Whether something changed for a client that was told how it was at this position and time.
     pub(crate) fn changed_since(&self, position: u64, then: i64, now: i64) -> bool {
         if self.position.load(Ordering::Acquire) > position {
+            return true;
+        }
+        // A client may have been told of them in the same millisecond.
+        let stopped = self.stopped.load(Ordering::Acquire);
+        if stopped > 0 && (then..=now).contains(&stopped) {
             return true;
         }
         let end = self.end.load(Ordering::Acquire);
@@ -124,7 +135,8 @@ mod tests {
         assert!(typing.stop(alice, 1_100) && !typing.stop(alice, 1_100));
         assert_eq!(typing.users(1_100), [bob]);
         assert!(typing.changed_since(2, 1_000, 1_100));
-        assert!(!typing.changed_since(2, 1_100, 1_200));
+        assert!(typing.changed_since(2, 1_100, 1_100), "in the same millisecond, too");
+        assert!(!typing.changed_since(2, 1_101, 1_200));
         assert!(typing.stop(bob, 1_300));
         assert!(typing.users(1_300).is_empty() && typing.changed_since(2, 1_200, 1_300));
     }
