@@ -65,6 +65,8 @@ pub(super) struct Attack {
     unfinished: bool,
     /// Whether it is HTTP at all.
     malformed: bool,
+    /// Whether it is made with the attacker's token.
+    pub(super) is_authorized: bool,
     /// Whether it may lead to another server, which is not there.
     pub(super) leads_elsewhere: bool,
 }
@@ -104,7 +106,10 @@ impl Attack {
         let malformed = dice.once_in(60);
         let mut head =
             format!("{method} {target} HTTP/1.1\r\nHost: plexus.test\r\nConnection: close\r\n").into_bytes();
-        head.extend(authorization(scene, dice));
+        let token = token(scene, dice);
+        if let Some(token) = &token {
+            head.extend(format!("Authorization: Bearer {token}\r\n").bytes());
+        }
         head.extend(format!("Content-Type: application/json\r\nContent-Length: {}\r\n", body.len()).bytes());
         if malformed {
             head.extend_from_slice(dice.pick(MALFORMED));
@@ -117,7 +122,13 @@ impl Attack {
             || target.contains("server=");
         let mut bytes = head;
         bytes.extend_from_slice(&body[..sent]);
-        Self { bytes, unfinished, malformed, leads_elsewhere }
+        Self {
+            bytes,
+            unfinished,
+            malformed,
+            is_authorized: token.as_ref() == Some(&scene.token),
+            leads_elsewhere,
+        }
     }
 
     /// The request, as far as it can be shown.
@@ -180,13 +191,13 @@ const MALFORMED: &[&[u8]] = &[
     b"Content-Encoding: gzip\r\n",
 ];
 
-fn authorization(scene: &Scene, dice: &mut Dice) -> Vec<u8> {
-    let token = match dice.roll(40) {
-        0 => return Vec::new(),
-        1 => values::short_text(dice).replace(['\r', '\n', '\0'], ""),
-        _ => scene.token.clone(),
-    };
-    format!("Authorization: Bearer {token}\r\n").into_bytes()
+/// Whose token comes along: mostly the attacker's.
+fn token(scene: &Scene, dice: &mut Dice) -> Option<String> {
+    match dice.roll(40) {
+        0 => None,
+        1 => Some(values::short_text(dice).replace(['\r', '\n', '\0'], "")),
+        _ => Some(scene.token.clone()),
+    }
 }
 
 /// A path with its names filled in: mostly by what there is.

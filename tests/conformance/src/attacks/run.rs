@@ -175,7 +175,7 @@ async fn attack(shared: &Shared, scene: &Scene, number: u64) -> Result<bool> {
         findings.wrong.push(format!("request {number}, {}: {wrong}\n{shown}", endpoint.operation));
     }
     let ends_session = ["logout", "logout_all", "deactivateAccount", "changePassword"];
-    Ok(status == 401 || ends_session.contains(&endpoint.operation))
+    Ok(status == 401 && attack.is_authorized || ends_session.contains(&endpoint.operation))
 }
 
 /// The victim reads.
