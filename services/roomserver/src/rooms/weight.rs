@@ -16,7 +16,7 @@ use super::{
 const MAX_STATE_BYTES: i64 = 32 * 1024 * 1024;
 /// As far as members get it who have less power than state events need by default: where a room lets everybody set some,
 /// the rest is for those who keep order in it.
-const MAX_STATE_BYTES_OF_MEMBERS: i64 = MAX_STATE_BYTES / 4;
+const MAX_STATE_BYTES_OF_MEMBERS: i64 = 8 * 1024 * 1024;
 /// What of a member event does not count: rooms have as many members as they have, and their number is bounded elsewhere.
 const FREE_MEMBER_BYTES: i64 = 1024;
 

@@ -156,7 +156,8 @@ impl Attack {
         let answer = async {
             // A server may answer before it has read everything, and close.
             let written = stream.write_all(&self.bytes).await;
-            if written.is_ok() && self.unfinished {
+            // What is not whole, or may not be, ends here; silence is what `holding` is about.
+            if written.is_ok() && (self.unfinished || self.malformed) {
                 drop(stream.shutdown().await);
             }
             let mut answer = Vec::new();
