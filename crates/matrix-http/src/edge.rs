@@ -80,6 +80,11 @@ impl Edge {
         (self.0.bodies.total(), self.0.answers.total())
     }
 
+    /// Finds out whose an access token is that came in a body: `M_UNKNOWN_TOKEN` if it is nobody's.
+    pub async fn authenticate(&self, token: &str) -> Result<AuthedUser, MatrixError> {
+        self.0.authenticator.authenticate(token).await
+    }
+
     /// Makes sure that the session of a request has not ended since the request was let in: for those that waited.
     pub async fn confirm(&self, user: &AuthedUser) -> Result<(), MatrixError> {
         self.0.authenticator.confirm(user).await

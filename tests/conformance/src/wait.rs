@@ -1,22 +1,20 @@
 //! Patience with what servers tell a little later than they answer: directories, copies of state on other workers.
 
-use std::time::Duration;
-
-use serde_json::Value;
+use std::{fmt::Display, time::Duration};
 
 /// Asks again until the answer is as wanted; 10 s at most.
-pub(crate) async fn eventually<F: Future<Output = Value>>(
+pub(crate) async fn eventually<T: Display, F: Future<Output = T>>(
     what: &str,
     ask: impl Fn() -> F,
-    wanted: impl Fn(&Value) -> bool,
-) -> Value {
-    let mut last = Value::Null;
+    wanted: impl Fn(&T) -> bool,
+) -> T {
+    let mut last = ask().await;
     for _ in 0..100 {
-        last = ask().await;
         if wanted(&last) {
             return last;
         }
         tokio::time::sleep(Duration::from_millis(100)).await;
+        last = ask().await;
     }
     panic!("{what} did not come true: {last}");
 }

@@ -150,7 +150,7 @@ async fn check_name(app: &App, params: &Params) -> Result<bool, MatrixError> {
     let user_id =
         user_id.ok_or_else(|| MatrixError::missing_param("`username` is missing: it is the guest's own"))?;
     let refused = || MatrixError::forbidden("The username is not that of the guest whose access token it is");
-    match app.authenticator.authenticate(token).await {
+    match app.edge.authenticate(token).await {
         Ok(guest) if guest.guest && guest.id == user_id => Ok(true),
         Ok(_) => Err(refused()),
         Err(error) if error.is("M_UNKNOWN_TOKEN") => Err(refused()),
