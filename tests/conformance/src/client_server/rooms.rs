@@ -14,6 +14,7 @@ mod knock;
 mod leave;
 mod members;
 mod messages;
+mod nul;
 mod power_levels;
 mod previews;
 mod reasons;
@@ -56,6 +57,7 @@ pub(crate) fn tests() -> Vec<Test> {
         send::tests(),
         redact::tests(),
         messages::tests(),
+        nul::tests(),
         context::tests(),
         relations::tests(),
         threads::tests(),

@@ -1,0 +1,189 @@
+//! U+0000 in what events say: JSON has it, so nothing that one writes may keep others from reading.
+//! [Events](https://spec.matrix.org/v1.19/client-server-api/#size-limits)
+
+use serde_json::{Value, json};
+
+use crate::{
+    actor::{Room, User, sync},
+    server::Server,
+    wire::Json as _,
+};
+
+tests![
+    a_nul_in_the_reason_of_an_invite_hides_nothing,
+    a_nul_in_the_reason_of_a_kick_hides_nothing,
+    a_nul_in_the_reason_of_a_ban_hides_nothing,
+    a_nul_in_a_display_name_hides_nothing,
+    a_nul_in_what_a_room_is_called_hides_nothing,
+    a_nul_in_messages_and_relations_hides_nothing,
+    a_thread_whose_id_has_a_nul_has_no_receipts,
+];
+
+const NUL: &str = "x\0y";
+
+/// The user reads all that there is to be read of a room, and finds so many texts with the NUL in the timeline.
+async fn reads_everything(user: &User, room: &Room, event: &str, with_nul: usize) {
+    let messages = user.reads_messages(room).query("dir", "b").query("limit", 100).await.ok();
+    let text = messages.to_string();
+    assert_eq!(text.matches("x\\u0000y").count(), with_nul, "{text}");
+    user.reads_all_state(room).await.ok();
+    user.reads_members(room).await.ok();
+    user.get(path!("/rooms/{}/joined_members", room)).await.ok();
+    user.reads_event(room, event).await.ok();
+    user.reads_context(room, event).await.ok();
+    user.get(path!("/rooms/{}/initialSync", room)).await.ok();
+    user.get(path!("/_matrix/client/v1/rooms/{}/threads", room)).await.ok();
+    user.get(path!("/_matrix/client/v1/rooms/{}/relations/{}", room, event)).await.ok();
+    user.get(path!("/_matrix/client/v1/rooms/{}/hierarchy", room)).await.ok();
+    let answer = user.syncs().await.ok();
+    assert!(!sync::timeline(&answer, room).is_empty(), "{answer}");
+}
+
+/// Both go on: more messages than an answer has, told from a token before them, and the same in single steps.
+async fn goes_on(alice: &User, bob: &User, room: &Room, since: &str) {
+    let mut last = String::new();
+    for number in 0..15 {
+        last = alice.says(room, &format!("{number} {NUL}")).await;
+    }
+    let heard = bob.hears(since, room, &last).await;
+    assert_eq!(heard["content"]["body"], format!("14 {NUL}"));
+    let since = bob.sync_token().await;
+    let event = alice.says(room, NUL).await;
+    assert_eq!(bob.hears(&since, room, &event).await["content"]["body"], NUL);
+}
+
+async fn a_nul_in_the_reason_of_an_invite_hides_nothing(server: Server) {
+    let (alice, bob) = server.pair().await;
+    let room = alice.creates_room().await;
+    let event = alice.says(&room, "before").await;
+    let since = bob.sync_token().await;
+    alice.invites(&bob, &room).json(json!({ "user_id": bob.id, "reason": NUL })).await.ok();
+    bob.syncs_until(&since, "the invite", |answer| sync::section(answer, "invite", &room).is_some()).await;
+    bob.joins(&room).json(json!({ "reason": NUL })).await.ok();
+    reads_everything(&bob, &room, &event, 2).await;
+    reads_everything(&alice, &room, &event, 2).await;
+    goes_on(&alice, &bob, &room, &since).await;
+}
+
+/// Bob is put out with a reason that has a NUL, and hears of it; what he saw before he still sees.
+async fn put_out(server: Server, action: &str) {
+    let (alice, bob) = server.pair().await;
+    let room = alice.creates_room().public().member(&bob).await;
+    let event = alice.says(&room, NUL).await;
+    let since = bob.sync_token().await;
+    let body = json!({ "user_id": bob.id, "reason": NUL });
+    alice.post(path!("/rooms/{}/{}", room, action), body).await.ok();
+    let answer = bob
+        .syncs_until(&since, "that he is out", |answer| sync::section(answer, "leave", &room).is_some())
+        .await;
+    assert!(answer.to_string().contains("x\\u0000y"), "{answer}");
+    bob.reads_event(&room, &event).await.ok();
+    let messages = bob.reads_messages(&room).query("dir", "b").await.ok();
+    assert_eq!(messages.to_string().matches("x\\u0000y").count(), 2, "{messages}");
+    if action == "ban" {
+        alice.unbans(&bob, &room).json(json!({ "user_id": bob.id, "reason": NUL })).await.ok();
+    }
+    bob.joins(&room).await.ok();
+    let since = bob.sync_token().await;
+    goes_on(&alice, &bob, &room, &since).await;
+}
+
+async fn a_nul_in_the_reason_of_a_kick_hides_nothing(server: Server) {
+    put_out(server, "kick").await;
+}
+
+async fn a_nul_in_the_reason_of_a_ban_hides_nothing(server: Server) {
+    put_out(server, "ban").await;
+}
+
+async fn a_nul_in_a_display_name_hides_nothing(server: Server) {
+    let (alice, bob) = server.pair().await;
+    let room = alice.creates_room().public().member(&bob).await;
+    let event = alice.says(&room, "before").await;
+    let since = bob.sync_token().await;
+    bob.sets_state(&room, "m.room.member", &bob.id, json!({ "membership": "join", "displayname": NUL }))
+        .await
+        .ok();
+    reads_everything(&bob, &room, &event, 1).await;
+    reads_everything(&alice, &room, &event, 1).await;
+    let members = alice.get(path!("/rooms/{}/joined_members", room)).await.ok();
+    assert_eq!(members["joined"][&bob.id]["display_name"], NUL, "{members}");
+    goes_on(&alice, &bob, &room, &since).await;
+}
+
+async fn a_nul_in_what_a_room_is_called_hides_nothing(server: Server) {
+    let (alice, bob) = server.pair().await;
+    let room = alice
+        .creates_room()
+        .public()
+        .with("visibility", json!("public"))
+        .with("name", json!(NUL))
+        .with("topic", json!(NUL))
+        .member(&bob)
+        .await;
+    let event = alice.says(&room, "before").await;
+    let named = bob.reads_state(&room, "m.room.name", "").await.ok();
+    assert_eq!(named["name"], NUL);
+    bob.reads_all_state(&room).await.ok();
+    bob.reads_event(&room, &event).await.ok();
+    let walked = bob.get(path!("/_matrix/client/v1/rooms/{}/hierarchy", room)).await.ok();
+    assert_eq!(walked["rooms"][0]["name"], NUL, "{walked}");
+    let since = bob.sync_token().await;
+    alice.sets_state(&room, "m.room.topic", "", json!({ "topic": format!("{NUL}!") })).await.ok();
+    goes_on(&alice, &bob, &room, &since).await;
+    for term in ["room", "x"] {
+        let filter = json!({ "filter": { "generic_search_term": term } });
+        bob.post("/publicRooms", filter).await.ok();
+    }
+}
+
+async fn a_nul_in_messages_and_relations_hides_nothing(server: Server) {
+    let (alice, bob) = server.pair().await;
+    let room = alice.creates_room().public().member(&bob).await;
+    let since = bob.sync_token().await;
+    let root = alice.says(&room, NUL).await;
+    let related = |rel_type: &str, event: &str| {
+        json!({
+            "msgtype": "m.text", "body": NUL, "key": NUL, "m.new_content": { "msgtype": "m.text", "body": NUL },
+            "m.relates_to": { "rel_type": rel_type, "event_id": event, "key": NUL },
+        })
+    };
+    for (sender, content) in [
+        (&alice, related("m.replace", &root)),
+        (&bob, related("m.thread", &root)),
+        (&bob, related(NUL, &root)),
+        (&bob, related("m.reference", &format!("{root}\0"))),
+        (&alice, json!({ "a": [NUL], "body": "key", "msgtype": "m.text" })),
+    ] {
+        sender.sends(&room, "m.room.message", content).await.ok();
+    }
+    bob.sends(&room, "m.reaction", related("m.annotation", &root)).await.ok();
+    alice.sets_state(&room, "org.example.state", "", related("m.reference", &root)).await.ok();
+    for user in [&alice, &bob] {
+        user.reads_event(&room, &root).await.ok();
+        user.reads_context(&room, &root).await.ok();
+        let relations = path!("/_matrix/client/v1/rooms/{}/relations/{}", room, root);
+        let found: Value = user.get(relations).await.ok();
+        assert!(found.list("/chunk").len() >= 3, "{found}");
+        let threads = user.get(path!("/_matrix/client/v1/rooms/{}/threads", room)).await.ok();
+        assert_eq!(threads.list("/chunk").len(), 1, "{threads}");
+        user.reads_messages(&room).query("dir", "b").await.ok();
+    }
+    goes_on(&alice, &bob, &room, &since).await;
+}
+
+async fn a_thread_whose_id_has_a_nul_has_no_receipts(server: Server) {
+    let (alice, bob) = server.pair().await;
+    let room = alice.creates_room().public().member(&bob).await;
+    let content = json!({ "m.relates_to": { "rel_type": "m.thread", "event_id": "$a\0" } });
+    let sent = alice.sets_state(&room, "org.example.state", "", content).await;
+    // Whether such a relation is refused, or relates to nothing, is left to the server.
+    let event = match sent.status {
+        200 => sent.ok().text("/event_id"),
+        _ => alice.says(&room, "instead").await,
+    };
+    let body = json!({ "thread_id": "$a\0" });
+    let answer = bob.post(path!("/rooms/{}/receipt/m.read/{}", room, event), body).await;
+    assert!(answer.status == 200 || answer.status == 400, "{answer:?}");
+    bob.post(path!("/rooms/{}/receipt/m.read/{}", room, event), json!({})).await.ok();
+}
