@@ -92,10 +92,14 @@ fn missing(field: &str) -> VerifyError {
     VerifyError::Format(format!("`{field}` is missing"))
 }
 
-/// Reads a text of at most 255 bytes.
+/// Reads a text of at most 255 bytes. Nothing that names something has a U+0000: the grammars of IDs forbid it, and what
+/// keeps events by type and state key need not be able to.
 fn text<'a>(event: &'a Object, field: &str) -> Result<Option<&'a str>, VerifyError> {
     match event.get(field) {
         None => Ok(None),
+        Some(Value::String(text)) if text.contains('\0') => {
+            Err(VerifyError::Format(format!("`{field}` has a NUL")))
+        }
         Some(Value::String(text)) if text.len() <= MAX_FIELD_BYTES => Ok(Some(text)),
         Some(Value::String(_)) => {
             Err(VerifyError::Format(format!("`{field}` exceeds {MAX_FIELD_BYTES} bytes")))
@@ -110,7 +114,10 @@ fn check_ids<'a>(event: &'a Object, field: &str, at_most: usize) -> Result<Vec<&
     if items.len() > at_most {
         return Err(VerifyError::Format(format!("`{field}` holds more than {at_most} events")));
     }
-    let id = |item: &'a Value| item.as_str().filter(|item| <&EventId>::try_from(*item).is_ok());
+    let fits = |item: &&str| {
+        item.len() <= MAX_FIELD_BYTES && !item.contains('\0') && <&EventId>::try_from(*item).is_ok()
+    };
+    let id = |item: &'a Value| item.as_str().filter(fits);
     items
         .iter()
         .map(|item| {

@@ -133,13 +133,28 @@ impl std::fmt::Debug for TokenConfig {
 pub struct PostgresConfig {
     /// Connection URL, such as `postgres:///plexus?host=/var/run/postgresql`.
     pub url: String,
-    /// Connections for reads; writing takes one more for each worker.
+    /// Connections for ordinary reads; writing takes one more for each worker.
     pub max_connections: u32,
+    /// Connections for authentication alone.
+    pub login_connections: u32,
+    /// Connections for searches and other reads that may have to look at much.
+    pub search_connections: u32,
+    /// Searches that may wait for a connection; further ones are refused at once.
+    pub search_waiting: u32,
+    /// How long a search may wait, and how long each of its statements may take, in milliseconds.
+    pub search_timeout_ms: u64,
 }
 
 impl Default for PostgresConfig {
     fn default() -> Self {
-        Self { url: "postgres:///plexus?host=/var/run/postgresql".to_owned(), max_connections: 8 }
+        Self {
+            url: "postgres:///plexus?host=/var/run/postgresql".to_owned(),
+            max_connections: 8,
+            login_connections: 2,
+            search_connections: 2,
+            search_waiting: 32,
+            search_timeout_ms: 2_000,
+        }
     }
 }
 

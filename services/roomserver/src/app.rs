@@ -12,7 +12,11 @@ use crate::{
     Deps,
     holders::Holders,
     metrics, rpc,
-    store::{self, StoreError, pool::ReadPool, reads::state::NodeCache},
+    store::{
+        self, StoreError,
+        pool::{Pools, ReadPool},
+        reads::state::NodeCache,
+    },
     worker::{self, Board},
 };
 
@@ -23,8 +27,12 @@ pub(crate) struct App {
     pub(crate) config: Arc<Config>,
     /// The event logs.
     pub(crate) log: Log,
-    /// Connections for reads.
+    /// Connections for ordinary reads.
     pub(crate) pool: ReadPool,
+    /// Connections for authentication.
+    pub(crate) login_pool: ReadPool,
+    /// Connections for searches and the like.
+    pub(crate) search_pool: ReadPool,
     /// What this instance owns, how far it is, and who waits for it.
     pub(crate) board: Arc<Board>,
     /// Sessions by access token. A stale owner does not hear that it has been replaced, so they end by themselves too.
@@ -90,12 +98,13 @@ pub(crate) async fn start(deps: Deps) -> Result<RoomServer, StartError> {
         () = shutdown.requested() => return Err(StartError::Stopped),
     }
     log.create_topics().await?;
-    let pool = store::pool::open(&config.postgres)?;
+    let Pools { login: login_pool, reads: pool, search: search_pool } = store::pool::open(&config.postgres)?;
     let sessions = SessionCache::new(Some(SESSION_TIME_TO_LIVE));
     let holders = Arc::new(Holders::default());
     let board = Arc::new(Board::new(advertised(&config)));
     let purged = Arc::new(Notify::new());
-    let app = App { config, log, pool, board, sessions, holders, purged, nodes: NodeCache::default() };
+    let nodes = NodeCache::default();
+    let app = App { config, log, pool, login_pool, search_pool, board, sessions, holders, purged, nodes };
     let tasks = worker::start(&app, &shutdown)?;
     Ok(RoomServer { app, tasks })
 }
@@ -156,7 +165,7 @@ impl RoomServer {
         if !self.app.board.has_joined() {
             return false;
         }
-        match store::pool::get(&self.app.pool).await {
+        match store::pool::get(&self.app.login_pool).await {
             Ok(mut conn) => store::partitions::find(&mut conn, 0).await.is_ok(),
             Err(error) => {
                 info!(reason = %error, "not ready: the database is away");

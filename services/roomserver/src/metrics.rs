@@ -31,6 +31,9 @@ pub(crate) const STATE_RESETS: &str = "plexus_roomserver_state_resets_total";
 /// Services that hold sessions of our users in memory.
 pub(crate) const SESSION_HOLDERS: &str = "plexus_roomserver_session_holders";
 
+/// Queries that failed through our own fault, by name.
+pub(crate) const FAILED_QUERIES: &str = "plexus_roomserver_failed_queries_total";
+
 /// Describes the metrics once, for those who scrape them.
 pub(crate) fn describe() {
     describe_histogram!(BATCH_SIZE, Unit::Count, "Records in a batch");
@@ -48,6 +51,11 @@ pub(crate) fn describe() {
         SESSION_HOLDERS,
         Unit::Count,
         "Services that hold sessions of this instance's users in memory"
+    );
+    describe_counter!(
+        FAILED_QUERIES,
+        Unit::Count,
+        "Queries that Postgres refused or whose rows make no sense"
     );
     describe_counter!(ABORTED_BATCHES, Unit::Count, "Batches given up and started again");
 }

@@ -37,6 +37,7 @@ mod states;
 mod tests;
 pub(crate) mod trie;
 mod txn;
+mod value;
 mod weight;
 mod work;
 
@@ -58,7 +59,8 @@ pub(crate) use self::{
     parked::{ParkedEntries, ParkedEntry},
     room::{Latest, Room, RoomParts},
     snapshot::Token,
-    source::{AliasTarget, Arrival, JOINED_LOCAL_LIMIT, Needs, ReceiptKey, Source},
+    source::{AliasCounts, AliasTarget, Arrival, JOINED_LOCAL_LIMIT, Needs, ReceiptKey, Source},
     trie::{Change, DecodeError, Key, Missing, NewNodes, Node, Nodes, Trie, diff},
     txn::txn_key,
+    value::{VALUES, is_name, storable, value_of},
 };

@@ -21,9 +21,9 @@ mod users;
 
 use std::time::Duration;
 
-use tonic::{Code, Request, Status, service::Routes};
+use tonic::{Request, service::Routes};
 
-use crate::{app::App, store::StoreError};
+use crate::app::App;
 
 /// The services for other services.
 pub(crate) fn routes(app: &App) -> Routes {
@@ -67,13 +67,6 @@ pub(crate) fn deadline<T>(request: &Request<T>) -> Option<Duration> {
         _ => return None,
     };
     Some(timeout.saturating_sub(Duration::from_millis(10)))
-}
-
-/// The database did not answer: logged here; the caller sees no detail and may try again.
-pub(crate) fn unavailable(error: &StoreError) -> Status {
-    let source = std::error::Error::source(error).map(ToString::to_string).unwrap_or_default();
-    tracing::warn!(%error, source, "the database did not answer a request");
-    Status::new(Code::Unavailable, "the database is not available")
 }
 
 #[cfg(test)]

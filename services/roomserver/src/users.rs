@@ -16,12 +16,14 @@ mod state;
 mod tags;
 #[cfg(test)]
 mod tests;
+mod words;
 
 use plexus_proto::log::v1::{InputUserEvent, input_user_event::Command};
 
 pub(crate) use self::{
     apply::{Applied, At, Outcome, apply},
     state::{AccessToken, Account, Change, Device, RefreshToken, Report, TokenHash, User},
+    words::{Term, Words, words_of},
 };
 
 /// The account data that a command changes rather than replaces: user, room (empty for global data), type. It is to be

@@ -184,6 +184,22 @@ impl Rooms {
         }
     }
 
+    /// Refuses a state event that begins a thread where none can be. To say the same state again is no repeated
+    /// annotation.
+    pub(super) async fn check_relation_of_state(
+        &self,
+        user: &AuthedUser,
+        room_id: &RoomId,
+        content: &str,
+    ) -> Result<(), MatrixError> {
+        match RelatesTo::of(content) {
+            Some(relates_to) if relates_to.rel_type == "m.thread" => {
+                self.check_thread_root(user, room_id, &relates_to.event_id).await
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+
     async fn check_thread_root(
         &self,
         user: &AuthedUser,

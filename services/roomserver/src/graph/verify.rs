@@ -6,6 +6,8 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+use serde::{Deserialize, de::IgnoredAny};
+
 use super::{Attempt, Lacking, Reader, State};
 use crate::{
     rooms::{EventNid, flags},
@@ -17,6 +19,8 @@ use crate::{
 
 /// Events read at once: what these need is loaded together.
 const PAGE: i64 = 512;
+/// Events whose JSON is read at once.
+const JSON_PAGE: usize = 64;
 /// Most differences that are listed.
 const MAX_LISTED: usize = 20;
 /// Bits of a numeric ID below the partition.
@@ -76,9 +80,7 @@ impl Reader<'_> {
         let placed = |row: &&VertexRow| row.flags & flags::OUTLIER == 0;
         report.outliers += u64::try_from(page.iter().filter(|row| !placed(row)).count()).unwrap_or(0);
         let mut open: Vec<&VertexRow> = page.iter().filter(placed).collect();
-        let nids: Vec<i64> = open.iter().map(|row| row.event_nid).collect();
-        let incomplete: BTreeSet<i64> =
-            vertices::list_incomplete(self.conn, &nids).await?.into_iter().map(|(nid,)| nid).collect();
+        let incomplete = self.find_incomplete(&open).await?;
         let prevs = self.states_after(page).await?;
         let mut found: BTreeMap<i64, (&VertexRow, Result<Found, String>)> = BTreeMap::new();
         while !open.is_empty() {
@@ -107,6 +109,28 @@ impl Reader<'_> {
             report.note(row, checked);
         }
         Ok(())
+    }
+
+    /// Those of the events that cite more previous events than are stored as theirs. Only their JSON tells.
+    async fn find_incomplete(&self, rows: &[&VertexRow]) -> Result<BTreeSet<i64>, StoreError> {
+        #[derive(Deserialize)]
+        struct Citing {
+            prev_events: Vec<IgnoredAny>,
+        }
+        let mut incomplete = BTreeSet::new();
+        for rows in rows.chunks(JSON_PAGE) {
+            let stored: HashMap<i64, usize> =
+                rows.iter().map(|row| (row.event_nid, row.prev_nids.len())).collect();
+            let nids: Vec<i64> = stored.keys().copied().collect();
+            for row in vertices::list_json(self.conn, &nids).await? {
+                let cited =
+                    serde_json::from_slice::<Citing>(&row.json).map_or(0, |event| event.prev_events.len());
+                if stored.get(&row.event_nid).is_some_and(|stored| cited > *stored) {
+                    incomplete.insert(row.event_nid);
+                }
+            }
+        }
+        Ok(incomplete)
     }
 
     /// The stored states after the previous events of a page.

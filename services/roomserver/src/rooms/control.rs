@@ -15,6 +15,7 @@ use super::{
     parking, purge, receipts, reprocess,
     source::AliasTarget,
     state::MEMBER,
+    value::is_name,
     work::{Stop, Work},
 };
 
@@ -43,11 +44,27 @@ fn set_alias(work: &mut Work<'_>, request: &SetAlias) -> Result<i64, Stop> {
     if find_alias(work, &alias)?.is_some() {
         return Err(Stop::Refuse(ErrorReason::AliasInUse, format!("the alias {alias} is taken")));
     }
-    Ok(add_alias(work, alias, user))
+    add_alias(work, alias, user)
 }
 
+/// Most aliases of this server that point at a room.
+pub(super) const MAX_ALIASES_OF_ROOM: usize = 100;
+/// Most aliases that a user has created.
+pub(super) const MAX_ALIASES_OF_USER: usize = 1_000;
+
 /// Points an alias, which is known to be free, at the room.
-pub(super) fn add_alias(work: &mut Work<'_>, alias: OwnedRoomAliasId, creator: &UserId) -> i64 {
+pub(super) fn add_alias(work: &mut Work<'_>, alias: OwnedRoomAliasId, creator: &UserId) -> Result<i64, Stop> {
+    let Some(counts) = work.source.alias_counts(work.room_id(), creator) else {
+        work.needs.alias_counts.insert((work.room_id().to_owned(), creator.to_owned()));
+        work.settle()?;
+        return Ok(0);
+    };
+    if counts.of_room >= MAX_ALIASES_OF_ROOM {
+        return Err(Stop::forbidden("the room has as many aliases as a room may have"));
+    }
+    if counts.of_user >= MAX_ALIASES_OF_USER {
+        return Err(Stop::forbidden("the user has created as many aliases as a user may"));
+    }
     let change = DirectoryChange { alias: alias.to_string(), present: true };
     work.rows.aliases_set.push(AliasRow {
         alias,
@@ -55,7 +72,7 @@ pub(super) fn add_alias(work: &mut Work<'_>, alias: OwnedRoomAliasId, creator: &
         creator: creator.to_owned(),
         created_ts: work.record.produced_ts,
     });
-    work.put_out(None, Body::Directory(change))
+    Ok(work.put_out(None, Body::Directory(change)))
 }
 
 fn delete_alias(work: &mut Work<'_>, request: &DeleteAlias) -> Result<i64, Stop> {
@@ -88,6 +105,7 @@ fn set_visibility(work: &mut Work<'_>, request: &SetVisibility) -> Result<i64, S
 /// Lists the room in the directory, or no longer.
 pub(super) fn publish(work: &mut Work<'_>, published: bool) -> i64 {
     work.room.published = published;
+    work.rows.published.push((work.room.identity.partition, if published { 1 } else { -1 }));
     let change = DirectoryChange { alias: String::new(), present: published };
     work.put_out(None, Body::Directory(change))
 }
@@ -124,6 +142,9 @@ fn require_directory_power(work: &mut Work<'_>, user: &UserId) -> Result<(), Sto
 /// Reads an alias of this server.
 pub(super) fn local_alias(work: &Work<'_>, alias: &str) -> Result<OwnedRoomAliasId, Stop> {
     let invalid = |message: String| Stop::Refuse(ErrorReason::InvalidParam, message);
+    if !is_name(alias) {
+        return Err(invalid("the alias is too long or has a NUL".to_owned()));
+    }
     let alias = RoomAliasId::parse(alias).map_err(|error| invalid(format!("alias: {error}")))?;
     if alias.server_name() != work.env.server_name {
         return Err(invalid("the alias is not one of this server".to_owned()));

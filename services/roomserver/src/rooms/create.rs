@@ -160,7 +160,7 @@ fn point_alias(work: &mut Work<'_>, alias: &str, creator: &UserId) -> Result<(),
     if control::find_alias(work, &alias)?.is_some() {
         return Err(Stop::Refuse(ErrorReason::RoomInUse, format!("the alias {alias} is taken")));
     }
-    control::add_alias(work, alias, creator);
+    control::add_alias(work, alias, creator)?;
     Ok(())
 }
 

@@ -4,7 +4,10 @@ use bytes::Bytes;
 use plexus_proto::log::v1::HistoryVisibility;
 use ruma::{OwnedEventId, OwnedUserId};
 
-use super::ids::{EventNid, NodeNid, RoomNid};
+use super::{
+    ids::{EventNid, NodeNid, RoomNid},
+    value::value_of,
+};
 
 /// Bits of the column `events.flags`.
 pub(crate) mod flags {
@@ -24,6 +27,11 @@ impl StoredEvent {
     /// Whether all the bits are off.
     pub(crate) fn lacks(&self, flags: i32) -> bool {
         self.flags & flags == 0
+    }
+
+    /// What queries look at in its content.
+    pub(crate) fn value(&self) -> Option<String> {
+        self.state_key.as_ref().and_then(|_| value_of(&self.event_type, &self.json))
     }
 
     /// An event of a room, of which a test wants no more than this.

@@ -13,6 +13,7 @@ use super::{
     room::Latest,
     state::MEMBER,
     states::{At, State},
+    value::is_name,
     work::{Stop, Work},
 };
 
@@ -39,6 +40,10 @@ pub(super) fn send(work: &mut Work<'_>, intent: &Intent) -> Result<Sent, Stop> {
     let state_key = intent.state_key.as_deref();
     if intent.content.len() > MAX_CONTENT_BYTES {
         return Err(Stop::Refuse(ErrorReason::TooLarge, "the content is too large".to_owned()));
+    }
+    if intent.txn.iter().any(|txn| !is_name(&txn.device_id) || !is_name(&txn.txn_id)) {
+        let message = "the ID of the device or of the transaction is too long or has a NUL";
+        return Err(Stop::Refuse(ErrorReason::InvalidParam, message.to_owned()));
     }
     let mut content = canonical::parse_object(&intent.content)
         .map_err(|error| Stop::Refuse(ErrorReason::BadJson, format!("content: {}", error.detail())))?;

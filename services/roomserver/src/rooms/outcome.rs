@@ -87,6 +87,8 @@ pub(crate) struct Rows {
     pub(crate) redactions: Vec<RedactionRow>,
     /// Rows for `aliases`.
     pub(crate) aliases_set: Vec<AliasRow>,
+    /// By how many rooms the directory grows, by partition.
+    pub(crate) published: Vec<(u32, i64)>,
     /// Aliases to delete.
     pub(crate) aliases_removed: Vec<OwnedRoomAliasId>,
     /// Upserts of `receipts`, in order.

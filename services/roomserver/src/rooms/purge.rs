@@ -13,6 +13,9 @@ pub(super) fn apply(mut work: Work<'_>) -> Result<Outcome, Stop> {
     if work.has_joined_local()? {
         return Err(bad_state("users of this server are joined"));
     }
+    if work.room.published {
+        work.rows.published.push((work.room.identity.partition, -1));
+    }
     let seq = work.put_out(None, Body::Purged(Purged {}));
     work.rows.purged = Some(PurgeRow {
         room_nid: work.room.identity.nid,

@@ -14,6 +14,7 @@ use super::{
     intent::local_user,
     outcome::ReceiptRow,
     source::ReceiptKey,
+    value::is_name,
     work::{Stop, Work, unsigned},
 };
 
@@ -34,7 +35,7 @@ pub(super) fn set(work: &mut Work<'_>, request: &SetReceipt) -> Result<i64, Stop
         return invalid("event_id: it is not an event ID");
     };
     let thread = request.thread_id.as_str();
-    if !matches!(thread, "" | MAIN) && EventId::parse(thread).is_err() {
+    if !matches!(thread, "" | MAIN) && (EventId::parse(thread).is_err() || !is_name(thread)) {
         return invalid("thread_id: it is neither an event ID nor `main`");
     }
     work.require_joined(user)?;
@@ -118,7 +119,8 @@ impl Relation {
             #[serde(rename = "m.relates_to")]
             relates_to: Option<Relation>,
         }
-        // A relation that makes no sense relates to nothing.
-        serde_json::from_slice::<Event>(&event.json).ok()?.content.relates_to
+        // A relation that makes no sense relates to nothing, nor does one that is not kept.
+        let relation = serde_json::from_slice::<Event>(&event.json).ok()?.content.relates_to?;
+        (is_name(&relation.rel_type) && is_name(relation.event_id.as_str())).then_some(relation)
     }
 }

@@ -17,6 +17,7 @@ use super::{
     outcome::RedactionRow,
     place::Placed,
     states::{At, State},
+    value::is_name,
     work::{Stop, Work, bytes},
 };
 
@@ -46,6 +47,9 @@ pub(super) fn place_target(
         ("", _) => return Ok(None),
         (named, _) => named.to_owned(),
     };
+    if !is_name(&named) {
+        return Err(bad_target("`redacts` is too long or has a NUL"));
+    }
     let target = EventId::parse(&named).map_err(|error| bad_target(&format!("`redacts`: {error}")))?;
     if in_content {
         content.insert("redacts".to_owned(), canonical::Value::String(named));
@@ -118,7 +122,7 @@ fn target_of(work: &Work<'_>, event: &StoredEvent) -> Option<OwnedEventId> {
     } else {
         &object
     };
-    EventId::parse(holder.get("redacts")?.as_str()?).ok()
+    EventId::parse(holder.get("redacts")?.as_str().filter(|id| is_name(id))?).ok()
 }
 
 /// Whether a redaction that is part of the room takes effect on an event: if its sender has the power to redact, or is of

@@ -10,7 +10,7 @@ use std::{
 
 use bytes::Bytes;
 use plexus_events::resolve::{Citing, Links};
-use ruma::{EventId, OwnedEventId, OwnedRoomAliasId, OwnedRoomId, OwnedUserId};
+use ruma::{EventId, OwnedEventId, OwnedRoomAliasId, OwnedRoomId, OwnedUserId, RoomId, UserId};
 
 use super::{
     event::StoredEvent,
@@ -55,6 +55,10 @@ pub(crate) struct Source {
     /// Local aliases. Another partition may take one in the meantime: a conflict at the commit is answered by loading
     /// it again and calling `apply` again.
     pub(crate) aliases: HashMap<OwnedRoomAliasId, Option<AliasTarget>>,
+    /// How many aliases a room and a user have in the database.
+    pub(crate) alias_counts: HashMap<(OwnedRoomId, OwnedUserId), AliasCounts>,
+    /// Rooms and creators of aliases that came with this batch.
+    new_aliases: Vec<(OwnedRoomId, OwnedUserId)>,
     /// Current membership (`join`, …) of users in other rooms, from `current_members`.
     pub(crate) memberships: HashMap<(OwnedRoomId, OwnedUserId), Option<String>>,
     /// Some (at most [`JOINED_LOCAL_LIMIT`]) users of this server who are joined to the room, from `current_members`.
@@ -79,6 +83,15 @@ pub(crate) struct Source {
     new_arrivals: HashMap<OwnedEventId, Arrival>,
     /// Chunks of snapshots that came with this batch.
     new_chunks: HashMap<(RoomNid, Token), BTreeMap<i32, Bytes>>,
+}
+
+/// How many aliases there are.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct AliasCounts {
+    /// Those that point at a room.
+    pub(crate) of_room: usize,
+    /// Those that a user has created.
+    pub(crate) of_user: usize,
 }
 
 /// What is known of an event before it arrives.
@@ -116,6 +129,7 @@ impl Source {
         for alias in &applied.rows.aliases_set {
             let target = AliasTarget { room_id: alias.room_id.clone(), creator: alias.creator.clone() };
             self.aliases.insert(alias.alias.clone(), Some(target));
+            self.new_aliases.push((alias.room_id.clone(), alias.creator.clone()));
         }
         for alias in &applied.rows.aliases_removed {
             self.aliases.insert(alias.clone(), None);
@@ -175,6 +189,16 @@ impl Source {
         self.snapshots.insert(name, chunks);
     }
 
+    /// How many aliases a room and a user have; `None` if that was not loaded.
+    pub(crate) fn alias_counts(&self, room_id: &RoomId, user: &UserId) -> Option<AliasCounts> {
+        let mut counts = *self.alias_counts.get(&(room_id.to_owned(), user.to_owned()))?;
+        for (of_room, creator) in &self.new_aliases {
+            counts.of_room += usize::from(of_room == room_id);
+            counts.of_user += usize::from(creator == user);
+        }
+        Some(counts)
+    }
+
     /// The state events that cite an event as an auth event; `None` if that was not loaded.
     pub(crate) fn citing(&self, nid: EventNid) -> Option<Citing<EventNid>> {
         let stored = self.citing.get(&nid)?;
@@ -211,6 +235,8 @@ pub(crate) struct Needs {
     pub(crate) event_ids: HashSet<OwnedEventId>,
     /// Local aliases. They may not exist.
     pub(crate) aliases: HashSet<OwnedRoomAliasId>,
+    /// Rooms and users of which it is wanted how many aliases they have.
+    pub(crate) alias_counts: HashSet<(OwnedRoomId, OwnedUserId)>,
     /// Current memberships in other rooms. They may not exist.
     pub(crate) memberships: HashSet<(OwnedRoomId, OwnedUserId)>,
     /// Rooms of which some joined users of this server are wanted.
@@ -250,6 +276,7 @@ impl Needs {
             events,
             event_ids,
             aliases,
+            alias_counts,
             memberships,
             joined_local,
             receipts,
@@ -264,6 +291,7 @@ impl Needs {
             && events.is_empty()
             && event_ids.is_empty()
             && aliases.is_empty()
+            && alias_counts.is_empty()
             && memberships.is_empty()
             && joined_local.is_empty()
             && receipts.is_empty()

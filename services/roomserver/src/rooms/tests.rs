@@ -22,9 +22,9 @@ use ruma::{OwnedEventId, OwnedRoomAliasId, OwnedRoomId, OwnedUserId, RoomId, Roo
 use serde_json::{Value, json};
 
 use super::{
-    AliasTarget, Applied, Arrival, Counters, Env, EventNid, EventRow, Latest, Needs, Node, NodeNid, Outcome,
-    Output, ParkedEntries, ParkedNid, ParkedRow, ReceiptKey, ReceiptRow, Room, RoomInput, RoomNid, RoomParts,
-    RoomRow, Source, StateResetRow, StoredEvent, Token, apply,
+    AliasCounts, AliasTarget, Applied, Arrival, Counters, Env, EventNid, EventRow, Latest, Needs, Node,
+    NodeNid, Outcome, Output, ParkedEntries, ParkedNid, ParkedRow, ReceiptKey, ReceiptRow, Room, RoomInput,
+    RoomNid, RoomParts, RoomRow, Source, StateResetRow, StoredEvent, Token, apply,
 };
 
 mod citing;
@@ -245,6 +245,7 @@ impl World {
     fn load(&self, needs: &Needs, source: &mut Source) {
         let before = (source.nodes.len(), source.events.len(), source.events_by_id.len());
         let before = (before, source.aliases.len(), source.memberships.len(), source.joined_local.len());
+        let before = (before, source.alias_counts.len());
         let received = |source: &Source| {
             (
                 source.parked.len(),
@@ -270,6 +271,12 @@ impl World {
         for alias in &needs.aliases {
             source.aliases.insert(alias.clone(), self.tables.aliases.get(alias).cloned());
         }
+        for (room, user) in &needs.alias_counts {
+            let targets = || self.tables.aliases.values();
+            let of_room = targets().filter(|target| target.room_id == *room).count();
+            let of_user = targets().filter(|target| target.creator == *user).count();
+            source.alias_counts.insert((room.clone(), user.clone()), AliasCounts { of_room, of_user });
+        }
         for key in &needs.memberships {
             let membership = self.tables.members.get(key).map(|(membership, _)| membership.clone());
             source.memberships.insert(key.clone(), membership);
@@ -287,6 +294,7 @@ impl World {
         }
         let after = (source.nodes.len(), source.events.len(), source.events_by_id.len());
         let after = (after, source.aliases.len(), source.memberships.len(), source.joined_local.len());
+        let after = (after, source.alias_counts.len());
         let after = (after, received(source));
         assert_ne!(before, after, "`apply` asks for what it has: {needs:?}");
     }

@@ -5,8 +5,7 @@ use plexus_service::refusal::refusal;
 use ruma::{EventId, RoomAliasId, RoomId, UserId};
 use tonic::{Code, Status};
 
-use super::unavailable;
-use crate::store::StoreError;
+use crate::{metrics as names, store::StoreError};
 
 /// Longest text that names something: types, keys, devices, filters.
 const MAX_TEXT: usize = 255;
@@ -31,13 +30,21 @@ pub(super) fn room_unknown() -> Status {
     refusal(Code::NotFound, ErrorReason::RoomUnknown, "this server does not know the room")
 }
 
-/// The database did not answer, or not with sense: logged here; the caller sees no detail.
+/// The database did not answer, or not with sense: logged here; the caller sees no detail. Only what may be mended by
+/// waiting is told as "unavailable": clients repeat that for ever.
 pub(super) fn failed(error: &StoreError) -> Status {
-    if !error.is_deterministic() {
-        return unavailable(error);
-    }
     let source = std::error::Error::source(error).map(ToString::to_string).unwrap_or_default();
-    tracing::error!(%error, source, "a query cannot be answered");
+    if matches!(error, StoreError::Busy) {
+        tracing::debug!(%error, "a request is refused");
+        return Status::resource_exhausted("too many queries are under way: try again later");
+    }
+    if !error.is_our_fault() {
+        tracing::warn!(%error, source, "the database did not answer a request");
+        return Status::unavailable("the database is not available");
+    }
+    let query = error.query_name();
+    metrics::counter!(names::FAILED_QUERIES, "query" => query).increment(1);
+    tracing::error!(query, %error, source, "a query cannot be answered");
     Status::internal("the query cannot be answered")
 }
 

@@ -16,7 +16,7 @@ use plexus_service::refusal::{refusal, refusal_with};
 use prost::Message as _;
 use tonic::{Code, Request, Response, Status};
 
-use super::{deadline, unavailable};
+use super::{check::failed, deadline};
 use crate::{
     app::App,
     store::{self, StoreError, schema::verdicts},
@@ -78,7 +78,7 @@ impl InputService for Service {
 impl Service {
     /// Finds a verdict that is no longer in memory.
     async fn find(&self, input_id: InputId) -> Result<Verdict, Status> {
-        let found = find_verdict(&self.app, &input_id).await.map_err(|error| unavailable(&error))?;
+        let found = find_verdict(&self.app, &input_id).await.map_err(|error| failed(&error))?;
         Ok(found.unwrap_or(Verdict { outcome: Some(Outcome::Unknown(UnknownInput {})) }))
     }
 
@@ -96,7 +96,7 @@ impl Service {
                     &metadata,
                 )
             }
-            Err(error) => unavailable(&error),
+            Err(error) => failed(&error),
         }
     }
 

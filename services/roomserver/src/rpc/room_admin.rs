@@ -49,7 +49,7 @@ impl RoomAdminService for Service {
         let request = request.into_inner();
         room_id("room_id", &request.room_id)?;
         let started = Instant::now();
-        let conn = pool::get(&self.app.pool).await.map_err(|error| failed(&error))?;
+        let conn = pool::get(&self.app.search_pool).await.map_err(|error| failed(&error))?;
         let room = find_room(&conn, &request.room_id).await?;
         let mut reader = Reader::new(&conn, &self.app.nodes, room).map_err(|error| failed(&error))?;
         let report = reader.verify().await.map_err(|error| failed(&error))?;

@@ -58,7 +58,7 @@ impl SessionService for Service {
 impl Service {
     /// The partitions that are ours by the database: whoever has been replaced without knowing gives no leases.
     async fn owned(&self) -> Result<Vec<u32>, StoreError> {
-        let mut conn = pool::get(&self.app.pool).await?;
+        let mut conn = pool::get(&self.app.login_pool).await?;
         let rows = partitions::list(&mut conn).await?;
         let owned = rows.into_iter().filter_map(|(row, _)| {
             let number = u32::try_from(row.partition).ok()?;

@@ -2,7 +2,8 @@
 
 mod directory;
 mod facts;
-mod people;
+mod list_mutual_rooms;
+mod search_users;
 mod space;
 
 use diesel_async::AsyncPgConnection;
@@ -38,6 +39,11 @@ impl Service {
     async fn conn(&self) -> Result<pool::PooledConnection, Status> {
         pool::get(&self.app.pool).await.map_err(|error| failed(&error))
     }
+
+    /// A connection for what may have to look at much.
+    async fn search_conn(&self) -> Result<pool::PooledConnection, Status> {
+        pool::get(&self.app.search_pool).await.map_err(|error| failed(&error))
+    }
 }
 
 #[tonic::async_trait]
@@ -67,7 +73,7 @@ impl RoomSummaryService for Service {
         &self,
         request: Request<WalkSpaceRequest>,
     ) -> Result<Response<WalkSpaceResponse>, Status> {
-        space::answer(&*self.conn().await?, request.into_inner()).await.map(Response::new)
+        space::answer(&*self.search_conn().await?, request.into_inner()).await.map(Response::new)
     }
 
     #[instrument(name = "rpc.summary.list_public_rooms", skip_all)]
@@ -75,7 +81,10 @@ impl RoomSummaryService for Service {
         &self,
         request: Request<ListPublicRoomsRequest>,
     ) -> Result<Response<ListPublicRoomsResponse>, Status> {
-        directory::answer(&*self.conn().await?, request.into_inner()).await.map(Response::new)
+        let request = request.into_inner();
+        let searches = !request.search_term.is_empty() || request.has_room_types;
+        let conn = if searches { self.search_conn().await? } else { self.conn().await? };
+        directory::answer(&conn, request).await.map(Response::new)
     }
 
     #[instrument(name = "rpc.summary.search_users", skip_all)]
@@ -83,7 +92,9 @@ impl RoomSummaryService for Service {
         &self,
         request: Request<SearchUsersRequest>,
     ) -> Result<Response<SearchUsersResponse>, Status> {
-        people::search(&*self.conn().await?, request.into_inner()).await.map(Response::new)
+        search_users::answer(&*self.search_conn().await?, &self.app.config.server.name, request.into_inner())
+            .await
+            .map(Response::new)
     }
 
     #[instrument(name = "rpc.summary.list_mutual_rooms", skip_all)]
@@ -91,7 +102,7 @@ impl RoomSummaryService for Service {
         &self,
         request: Request<ListMutualRoomsRequest>,
     ) -> Result<Response<ListMutualRoomsResponse>, Status> {
-        people::mutual_rooms(&*self.conn().await?, request.into_inner()).await.map(Response::new)
+        list_mutual_rooms::answer(&*self.conn().await?, request.into_inner()).await.map(Response::new)
     }
 }
 

@@ -5,6 +5,7 @@ mod fixture;
 mod graph;
 mod history;
 mod operator;
+mod pools;
 mod rooms;
 mod state;
 mod summary;

@@ -49,6 +49,11 @@ impl Service {
     async fn conn(&self) -> Result<pool::PooledConnection, Status> {
         pool::get(&self.app.pool).await.map_err(|error| failed(&error))
     }
+
+    /// A connection to find out who somebody is, for which ordinary reads do not compete.
+    async fn login_conn(&self) -> Result<pool::PooledConnection, Status> {
+        pool::get(&self.app.login_pool).await.map_err(|error| failed(&error))
+    }
 }
 
 #[tonic::async_trait]
@@ -89,7 +94,7 @@ impl UserQueryService for Service {
     ) -> Result<Response<GetAccountResponse>, Status> {
         let GetAccountRequest { user_id } = request.into_inner();
         user(&user_id)?;
-        let rows = reads::users::find_account(&*self.conn().await?, &user_id).await;
+        let rows = reads::users::find_account(&*self.login_conn().await?, &user_id).await;
         let row = one(rows, "there is no such account")?;
         Ok(Response::new(GetAccountResponse {
             deactivated: row.deactivated,
@@ -105,7 +110,7 @@ impl UserQueryService for Service {
         request: Request<FindRefreshTokenRequest>,
     ) -> Result<Response<FindRefreshTokenResponse>, Status> {
         let token = token_hash("refresh_token_hash", &request.get_ref().refresh_token_hash)?;
-        let rows = reads::users::find_refresh_token(&*self.conn().await?, &token).await;
+        let rows = reads::users::find_refresh_token(&*self.login_conn().await?, &token).await;
         let rows = rows.map_err(|error| failed(&error))?;
         let (user_id, device_id) = rows.into_iter().next().ok_or_else(unknown_token)?;
         Ok(Response::new(FindRefreshTokenResponse { user_id, device_id }))
@@ -184,7 +189,7 @@ impl Service {
     /// Reads a session, and holds it if its user is ours. Returns also whether it may be held.
     async fn read_session(&self, token: TokenHash) -> Result<(Arc<Session>, bool), Status> {
         let ticket = self.app.sessions.ticket();
-        let rows = reads::users::find_session(&*self.conn().await?, &token).await;
+        let rows = reads::users::find_session(&*self.login_conn().await?, &token).await;
         let row = rows.map_err(|error| failed(&error))?.into_iter().next().ok_or_else(unknown_token)?;
         if row.deactivated {
             return Err(refusal(

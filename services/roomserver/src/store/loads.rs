@@ -19,8 +19,8 @@ use super::{
     statement::query,
 };
 use crate::rooms::{
-    AliasTarget, EventNid, JOINED_LOCAL_LIMIT, Latest, Node, NodeNid, ReceiptKey, RoomNid, RoomParts,
-    StoredEvent, Token, flags,
+    AliasCounts, AliasTarget, EventNid, JOINED_LOCAL_LIMIT, Latest, Node, NodeNid, ReceiptKey, RoomNid,
+    RoomParts, StoredEvent, Token, flags,
 };
 
 mod chains;
@@ -77,6 +77,18 @@ query! {
      AND r.thread_id = v.thread_id"
 }
 
+query! {
+    /// How many aliases rooms and users have, in the order asked; no more than a thousand are counted.
+    CountAliases {
+        room_id: Array<Text> => Vec<&'a str>,
+        creator: Array<Text> => Vec<&'a str>,
+    } -> (Int8, Int8, Int8),
+    "SELECT v.place, \
+       (SELECT count(*) FROM (SELECT FROM aliases a WHERE a.room_id = v.room_id LIMIT 1000) a), \
+       (SELECT count(*) FROM (SELECT FROM aliases a WHERE a.creator = v.creator LIMIT 1000) a) FROM unnest(",
+    ") WITH ORDINALITY AS v(room_id, creator, place)"
+}
+
 /// Finds what became of inputs.
 pub(crate) async fn find_verdicts(
     mut conn: &AsyncPgConnection,
@@ -110,7 +122,7 @@ pub(crate) async fn find_rooms(
     if ids.is_empty() {
         return Ok(Vec::new());
     }
-    let ids: Vec<&str> = ids.iter().map(|id| id.as_str()).collect();
+    let ids = names(ids.iter().map(|id| id.as_str()));
     let rows: Vec<Row> = rooms::table
         .filter(rooms::room_id.eq_any(ids))
         .select((
@@ -286,7 +298,7 @@ pub(crate) async fn find_events_by_id(
     if ids.is_empty() {
         return Ok(Vec::new());
     }
-    let ids: Vec<&str> = ids.iter().map(|id| id.as_str()).collect();
+    let ids = names(ids.iter().map(|id| id.as_str()));
     let rows: Vec<EventRow> = events::table
         .inner_join(event_json::table.on(event_json::event_nid.eq(events::event_nid)))
         .filter(events::event_id.eq_any(ids))
@@ -345,7 +357,7 @@ pub(crate) async fn find_aliases(
     if wanted.is_empty() {
         return Ok(Vec::new());
     }
-    let wanted: Vec<&str> = wanted.iter().map(|alias| alias.as_str()).collect();
+    let wanted = names(wanted.iter().map(|alias| alias.as_str()));
     let rows: Vec<(String, String, String)> = aliases::table
         .filter(aliases::alias.eq_any(wanted))
         .select((aliases::alias, aliases::room_id, aliases::creator))
@@ -362,6 +374,29 @@ pub(crate) async fn find_aliases(
         .collect()
 }
 
+/// Counts the aliases of rooms and users, as far as their number matters.
+pub(crate) async fn count_aliases(
+    mut conn: &AsyncPgConnection,
+    wanted: &[(OwnedRoomId, OwnedUserId)],
+) -> Result<Vec<((OwnedRoomId, OwnedUserId), AliasCounts)>, StoreError> {
+    if wanted.is_empty() {
+        return Ok(Vec::new());
+    }
+    let statement = CountAliases {
+        room_id: wanted.iter().map(|(room, _)| room.as_str()).collect(),
+        creator: wanted.iter().map(|(_, user)| user.as_str()).collect(),
+        lifetime: PhantomData,
+    };
+    let rows: Vec<(i64, i64, i64)> =
+        statement.load(&mut conn).await.map_err(StoreError::query(CountAliases::NAME))?;
+    let count = |number: i64| usize::try_from(number).unwrap_or(0);
+    let counted = |(place, of_room, of_user)| {
+        let key = usize::try_from(place - 1).ok().and_then(|index: usize| wanted.get(index))?;
+        Some((key.clone(), AliasCounts { of_room: count(of_room), of_user: count(of_user) }))
+    };
+    Ok(rows.into_iter().filter_map(counted).collect())
+}
+
 /// Finds current memberships.
 pub(crate) async fn find_memberships(
     mut conn: &AsyncPgConnection,
@@ -370,6 +405,10 @@ pub(crate) async fn find_memberships(
     if wanted.is_empty() {
         return Ok(Vec::new());
     }
+    let wanted: Vec<_> = wanted
+        .iter()
+        .filter(|(room, user)| !room.as_str().contains('\0') && !user.as_str().contains('\0'))
+        .collect();
     let statement = FindMemberships {
         room_id: wanted.iter().map(|(room, _)| room.as_str()).collect(),
         user_id: wanted.iter().map(|(_, user)| user.as_str()).collect(),
@@ -432,6 +471,12 @@ pub(crate) async fn find_receipts(
         }
     }
     Ok(found)
+}
+
+/// Names by which something is looked up. What has a U+0000 is not there: Postgres holds none, and would refuse the query
+/// for all.
+fn names<'n>(names: impl Iterator<Item = &'n str>) -> Vec<&'n str> {
+    names.filter(|name| !name.contains('\0')).collect()
 }
 
 fn corrupt(what: &str, error: &dyn std::fmt::Display) -> StoreError {

@@ -1,9 +1,9 @@
-//! Brings the schema up to date at start.
+//! Brings the schema, and what is stored, up to date at start.
 
 use diesel_async::{AsyncMigrationHarness, AsyncPgConnection, SimpleAsyncConnection as _};
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness as _, embed_migrations};
 
-use super::{StoreError, pool};
+use super::{StoreError, backfill, pool};
 
 const MIGRATIONS: EmbeddedMigrations = embed_migrations!();
 
@@ -22,17 +22,17 @@ pub(crate) async fn run(url: &str) -> Result<(), StoreError> {
         apply(connection)
     });
     match done.await {
-        Ok(result) => result,
+        Ok(result) => backfill::run(&mut result?).await,
         Err(failure) => Err(StoreError::Connect { source: Box::new(failure) }),
     }
 }
 
-fn apply(connection: AsyncPgConnection) -> Result<(), StoreError> {
+fn apply(connection: AsyncPgConnection) -> Result<AsyncPgConnection, StoreError> {
     let mut harness = AsyncMigrationHarness::new(connection);
     let versions =
         harness.run_pending_migrations(MIGRATIONS).map_err(|source| StoreError::Connect { source })?;
     for version in versions {
         tracing::info!(%version, "migrated the database");
     }
-    Ok(())
+    Ok(harness.into_inner())
 }

@@ -2,6 +2,7 @@
 
 pub(crate) mod aliases;
 pub(crate) mod dead_letters;
+pub(crate) mod directory;
 pub(crate) mod events;
 pub(crate) mod facts;
 pub(crate) mod graph;

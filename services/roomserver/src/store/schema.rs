@@ -43,6 +43,13 @@ diesel::table! {
 }
 
 diesel::table! {
+    backfills (name) {
+        name -> Text,
+        position -> Text,
+    }
+}
+
+diesel::table! {
     backward_refs (event_id, referrer_nid) {
         room_nid -> Int8,
         event_id -> Text,
@@ -69,6 +76,7 @@ diesel::table! {
         error -> Text,
         payload -> Bytea,
         created_ts -> Int8,
+        key -> Text,
     }
 }
 
@@ -138,6 +146,7 @@ diesel::table! {
         seq -> Nullable<Int8>,
         txn_device_id -> Nullable<Text>,
         txn_id -> Nullable<Text>,
+        value -> Nullable<Text>,
     }
 }
 
@@ -201,6 +210,7 @@ diesel::table! {
         next_nid -> Int8,
         room_published_seq -> Int8,
         user_published_seq -> Int8,
+        published_rooms -> Int8,
     }
 }
 
@@ -371,6 +381,22 @@ diesel::table! {
 }
 
 diesel::table! {
+    user_directory (user_id) {
+        user_id -> Text,
+        display_name -> Nullable<Text>,
+        avatar_url -> Nullable<Text>,
+        words -> Text,
+    }
+}
+
+diesel::table! {
+    user_directory_words (word, user_id) {
+        word -> Text,
+        user_id -> Text,
+    }
+}
+
+diesel::table! {
     user_output_log (partition, seq) {
         partition -> Int2,
         seq -> Int8,
@@ -395,6 +421,7 @@ diesel::allow_tables_to_appear_in_same_query!(
     account_data,
     accounts,
     aliases,
+    backfills,
     backward_refs,
     bulk_lanes,
     dead_letters,
@@ -424,6 +451,8 @@ diesel::allow_tables_to_appear_in_same_query!(
     state_node,
     threads,
     state_resets,
+    user_directory,
+    user_directory_words,
     user_output_log,
     verdicts
 );

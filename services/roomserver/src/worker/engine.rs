@@ -530,15 +530,9 @@ impl Engine {
     }
 }
 
-/// Whether a failure is the fault of a record and not of the world, as far as the error tells. Postgres refuses a record if
-/// it is in its right mind and refuses all the same.
+/// Whether a failure is the fault of a record and not of the world, as far as the error tells.
 pub(super) fn is_refused(failure: &StoreError) -> bool {
-    let unknown = matches!(
-        failure,
-        StoreError::Query { source: diesel::result::Error::DatabaseError(kind, _), .. }
-            if matches!(kind, diesel::result::DatabaseErrorKind::Unknown)
-    );
-    unknown || failure.is_deterministic()
+    failure.is_deterministic()
 }
 
 /// Records that make a batch: as few as hold so many events, at least one if there are any.

@@ -49,6 +49,15 @@ pub(super) enum Body {
 }
 
 impl Input {
+    /// Room ID or user ID; empty if the record cannot be decoded.
+    pub(super) fn key(&self) -> &str {
+        match &self.body {
+            Body::Room(input) => &input.record.room_id,
+            Body::User(record) => &record.user_id,
+            Body::Poison(_) => "",
+        }
+    }
+
     /// The topic it came from.
     pub(super) fn topic(&self) -> &'static str {
         match self.log {
@@ -244,6 +253,8 @@ fn input<R: Envelope>(log: InputLog, entry: Entry<R>, body: impl FnOnce(R) -> Bo
         Some(format!("format version {} is not known", record.version()))
     } else if partition_of(record.key()) != partition {
         Some(format!("{:?} does not belong to partition {partition}", shortened(record.key())))
+    } else if record.key().contains('\0') {
+        Some(format!("{:?} has a NUL", shortened(record.key())))
     } else if produced_ts < 0 {
         Some("produced_ts is negative".to_owned())
     } else {

@@ -17,7 +17,7 @@ use super::{
 use crate::{
     app::App,
     store::{
-        StoreError, pool,
+        StoreError, bounds, pool,
         purge::{self, Finished},
         reads, snapshots,
     },
@@ -49,6 +49,9 @@ pub(super) async fn run(app: App, shutdown: Shutdown) {
         if !is_round {
             continue;
         }
+        if let Err(failure) = trim(&app).await {
+            debug!(reason = %chain(&failure), "what is kept for operators stays for now");
+        }
         if let Err(failure) = expire_snapshots(&app, &shutdown).await {
             debug!(reason = %chain(&failure), "old snapshots stay for now");
         }
@@ -75,6 +78,20 @@ async fn finish_purges(app: &App, shutdown: &Shutdown) -> Result<(), StoreError>
             break;
         }
         info!(room.nid = room_nid, "a deleted room is gone");
+    }
+    Ok(())
+}
+
+/// Deletes the oldest of what is kept for operators. One instance does it for all: the owner of the first partition.
+async fn trim(app: &App) -> Result<(), StoreError> {
+    if !app.board.owned().contains(&0) {
+        return Ok(());
+    }
+    let mut conn = pool::get(&app.pool).await?;
+    let letters = bounds::trim_dead_letters(&mut conn, bounds::DEAD_LETTERS).await?;
+    let resets = bounds::trim_state_resets(&mut conn, bounds::STATE_RESETS).await?;
+    if letters + resets > 0 {
+        info!(letters, resets, "the oldest dead letters and state resets are deleted");
     }
     Ok(())
 }

@@ -3,6 +3,7 @@
 mod abandoned;
 mod aside;
 mod chains;
+mod dump;
 mod fixture;
 mod guests;
 mod hostile;
@@ -16,3 +17,4 @@ mod retention;
 mod sends;
 mod sessions;
 mod users;
+mod values;

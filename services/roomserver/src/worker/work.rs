@@ -391,6 +391,7 @@ impl<'a> Work<'a> {
             events,
             event_ids,
             aliases,
+            alias_counts,
             memberships,
             joined_local,
             receipts,
@@ -410,6 +411,7 @@ impl<'a> Work<'a> {
         let events: Vec<_> = events.into_iter().collect();
         let ids: Vec<_> = event_ids.iter().map(AsRef::as_ref).collect();
         let wanted_aliases: Vec<_> = aliases.iter().collect();
+        let wanted_counts: Vec<_> = alias_counts.into_iter().collect();
         let receipts: Vec<_> = receipts.into_iter().collect();
         let wanted_receipts: Vec<_> = receipts.iter().collect();
         let pairs: Vec<_> = memberships.iter().map(|(room, user)| (room.as_ref(), user.as_ref())).collect();
@@ -424,7 +426,7 @@ impl<'a> Work<'a> {
         let snapshots =
             snapshots.iter().map(|name| loads::find_snapshot(conn, *name).map_ok(|chunks| (*name, chunks)));
         // All statements go out before the first answer comes.
-        let (found, found_joined, found_parked, found_snapshots) = futures::try_join!(
+        let (found, found_joined, found_parked, found_snapshots, found_counts) = futures::try_join!(
             async {
                 futures::try_join!(
                     try_join_all(found_nodes),
@@ -442,6 +444,7 @@ impl<'a> Work<'a> {
             try_join_all(joined),
             try_join_all(parked),
             try_join_all(snapshots),
+            loads::count_aliases(conn, &wanted_counts),
         )?;
         let (
             found_nodes,
@@ -469,6 +472,7 @@ impl<'a> Work<'a> {
         }
         source.aliases.extend(aliases.into_iter().map(|alias| (alias, None)));
         source.aliases.extend(found_aliases.into_iter().map(|(alias, target)| (alias, Some(target))));
+        source.alias_counts.extend(found_counts);
         source.memberships.extend(memberships.into_iter().map(|pair| (pair, None)));
         source.memberships.extend(found_memberships.into_iter().map(|(pair, value)| (pair, Some(value))));
         source.joined_local.extend(found_joined);
@@ -582,6 +586,7 @@ impl<'a> Work<'a> {
             error,
             payload: input.payload.clone(),
             created_ts: now_ms(),
+            key: rooms::storable(input.key().to_owned()),
         });
         // No verdict is kept: an operator may replay the record, and then it is a new try.
         Verdict { outcome: Some(Decision::Rejected(rejected)) }

@@ -5,9 +5,14 @@ use plexus_proto::{
         room_control::Action,
     },
 };
+use ruma::{RoomAliasId, room_id, user_id};
 use serde_json::json;
 
 use super::{ALICE, Answer, BOB, CAROL, World};
+use crate::rooms::{
+    AliasTarget,
+    control::{MAX_ALIASES_OF_ROOM, MAX_ALIASES_OF_USER},
+};
 
 fn set(alias: &str, user: &str) -> Action {
     Action::SetAlias(SetAlias { alias: alias.to_owned(), user_id: user.to_owned() })
@@ -45,6 +50,36 @@ fn members_set_aliases_and_owners_or_moderators_remove_them() {
     world.control(&room, set("#a:example.org", BOB)).event_id();
     world.control(&room, delete("#a:example.org", ALICE)).event_id();
     assert!(world.tables.aliases.is_empty());
+}
+
+#[test]
+fn rooms_and_users_have_so_many_aliases_and_no_more() {
+    let mut world = World::new();
+    let first = world.public_room();
+    world.member(&first, BOB, BOB, "join").event_id();
+    let set = |number: usize, user: &str| set(&format!("#a{number}:example.org"), user);
+    for number in 0..MAX_ALIASES_OF_ROOM {
+        world.control(&first, set(number, ALICE)).event_id();
+    }
+    let more = MAX_ALIASES_OF_USER;
+    assert_eq!(world.control(&first, set(more, BOB)).refused(), ErrorReason::Forbidden, "of the room");
+    world.control(&first, delete("#a0:example.org", ALICE)).event_id();
+    world.control(&first, set(0, BOB)).event_id();
+    // Of rooms that are elsewhere, as the database has them.
+    let elsewhere = AliasTarget {
+        room_id: room_id!("!elsewhere:example.org").to_owned(),
+        creator: user_id!("@alice:example.org").to_owned(),
+    };
+    let own = world.tables.aliases.values().filter(|target| target.creator == ALICE).count();
+    for number in own..MAX_ALIASES_OF_USER {
+        let alias = RoomAliasId::parse(format!("#b{number}:example.org")).unwrap();
+        world.tables.aliases.insert(alias, elsewhere.clone());
+    }
+    world.control(&first, delete("#a1:example.org", ALICE)).event_id();
+    world.control(&first, set(1, ALICE)).event_id();
+    world.control(&first, delete("#a0:example.org", BOB)).event_id();
+    assert_eq!(world.control(&first, set(0, ALICE)).refused(), ErrorReason::Forbidden, "of the user");
+    world.control(&first, set(0, BOB)).event_id();
 }
 
 #[test]

@@ -23,6 +23,24 @@ fn seq(answer: &Answer) -> u64 {
 }
 
 #[test]
+fn receipts_name_no_thread_that_cannot_be_kept() {
+    let mut world = World::new();
+    let room = world.public_room();
+    for thread in ["$a\0".to_owned(), format!("${}", "a".repeat(300))] {
+        let content = json!({ "body": "x", "m.relates_to": { "rel_type": "m.thread", "event_id": thread } });
+        let message = world.send(&room, ALICE, "m.room.message", content.clone()).event_id();
+        let state = world.set(&room, ALICE, ("org.example.state", ""), content).event_id();
+        for event in [message, state] {
+            let refused = world.control(&room, receipt(ALICE, "m.read", &event, &thread)).refused();
+            assert_eq!(refused, ErrorReason::InvalidParam, "{thread:?}");
+            let main = world.control(&room, receipt(ALICE, "m.read", &event, "main"));
+            assert!(seq(&main) > 0, "what makes no relation that is kept is in the main timeline");
+        }
+    }
+    assert!(world.tables.receipts.values().all(|row| !row.key.thread.contains('\0')));
+}
+
+#[test]
 fn receipts_move_forward_only() {
     for cold in [false, true] {
         let mut world = World::new();

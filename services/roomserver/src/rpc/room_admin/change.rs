@@ -22,7 +22,6 @@ use crate::{
     rpc::{
         check::{event_id, failed, invalid, not_found, room_id},
         input::find_verdict,
-        unavailable,
     },
     store::{loads, pool, reads::vertices},
     worker::{leave, room_input},
@@ -107,7 +106,7 @@ async fn put(app: &App, room: &str, body: Body) -> Result<Accepted, Status> {
     written.map_err(|error| Status::new(Code::Unavailable, error.to_string()))?;
     let end = tokio::time::Instant::now() + WAIT;
     loop {
-        let found = find_verdict(app, &record.input_id).await.map_err(|error| unavailable(&error))?;
+        let found = find_verdict(app, &record.input_id).await.map_err(|error| failed(&error))?;
         match found.and_then(|verdict| verdict.outcome) {
             Some(Outcome::Accepted(accepted)) => return Ok(accepted),
             Some(Outcome::Rejected(rejected)) => {

@@ -41,7 +41,8 @@ pub(in crate::rpc) async fn answer(
     check::storable("rel_type", &rel_type)?;
     check::storable("event_type", &event_type)?;
     let filter = Filter::ignoring(request.ignored_users)?.of_sender(request.sender);
-    let conn = pool::get(&app.pool).await.map_err(|error| failed(&error))?;
+    let pool = if recurse { &app.search_pool } else { &app.pool };
+    let conn = pool::get(pool).await.map_err(|error| failed(&error))?;
     let mut view = view(app, &conn, &room_id, &viewer).await?;
     let found = reads::timeline::find_point(&conn, &event_id).await.map_err(|error| failed(&error))?;
     let parent = found.into_iter().find(|point| {

@@ -26,9 +26,10 @@ use serde_json::{Value, json};
 
 use crate::{
     app::App,
-    rooms::{Counters, EventNid, Key, NewNodes, Node, NodeNid, Trie},
+    rooms::{Counters, EventNid, Key, NewNodes, Node, NodeNid, Trie, value_of},
     rpc,
     store::{self, reads::state::NodeCache},
+    users::words_of,
     visibility::{HistoryVisibility, Membership},
     worker::Board,
 };
@@ -51,15 +52,23 @@ impl Fixture {
         admin.batch_execute(&format!("CREATE DATABASE {name}")).await.expect("database is made");
         let url = url(&name);
         store::migrate::run(&url).await.expect("migrations run");
-        let pool =
-            store::pool::open(&PostgresConfig { url: url.clone(), max_connections: 4 }).expect("pool opens");
+        let config = PostgresConfig {
+            url: url.clone(),
+            max_connections: 4,
+            search_waiting: 2,
+            search_timeout_ms: 8_000,
+            ..PostgresConfig::default()
+        };
+        let pools = store::pool::open(&config).expect("pools open");
         let app = App {
             config: Arc::new(
                 serde_json::from_value(json!({"server": {"name": "example.org"}}))
                     .expect("configuration holds"),
             ),
             log: plexus_log::memory::open(plexus_log::memory::MemoryConfig::default()),
-            pool,
+            pool: pools.reads,
+            login_pool: pools.login,
+            search_pool: pools.search,
             board: Arc::new(Board::new("http://here".to_owned())),
             sessions: SessionCache::new(None),
             holders: Arc::default(),
@@ -111,6 +120,19 @@ impl Fixture {
                 .await
                 .expect("profile is stored");
         }
+        let words = words_of(user_id, name);
+        let beginnings: Vec<String> = words.beginnings.into_iter().collect();
+        diesel::sql_query(
+            "WITH w AS (INSERT INTO user_directory_words SELECT word, $1 FROM unnest($4) AS w(word)) \
+             INSERT INTO user_directory (user_id, display_name, words) VALUES ($1, $2, $3)",
+        )
+        .bind::<Text, _>(user_id)
+        .bind::<Nullable<Text>, _>(name)
+        .bind::<Text, _>(&words.text)
+        .bind::<Array<Text>, _>(&beginnings)
+        .execute(&mut self.conn)
+        .await
+        .expect("user is listed");
     }
 
     /// Makes a room by its create event, with some content.
@@ -235,6 +257,7 @@ impl Room {
             "type": event_type, "state_key": state_key, "sender": sender, "room_id": self.room_id, "content": content,
             "origin_server_ts": self.now,
         });
+        let value = state_key.and_then(|_| value_of(event_type, json.to_string().as_bytes()));
         let column = match visibility {
             HistoryVisibility::Joined => 1_i16,
             HistoryVisibility::Invited => 2,
@@ -245,8 +268,8 @@ impl Room {
             "WITH j AS (INSERT INTO event_json (event_nid, json) VALUES ($1, $2)) \
              INSERT INTO events (event_nid, room_nid, event_id, type, state_key, sender, depth, origin_server_ts, \
              received_ts, flags, visibility, auth_generation, auth_nids, prev_nids, members_root, other_root, \
-             replaces_nid, seq, txn_device_id, txn_id) \
-             VALUES ($1, $3, $4, $5, $6, $7, 1, $13, 1, 16, $8, 0, '{}', '{}', $9, $10, $11, $12, 'D', 'T')",
+             replaces_nid, seq, txn_device_id, txn_id, value) \
+             VALUES ($1, $3, $4, $5, $6, $7, 1, $13, 1, 16, $8, 0, '{}', '{}', $9, $10, $11, $12, 'D', 'T', $14)",
         )
         .bind::<BigInt, _>(event.0)
         .bind::<Binary, _>(serde_json::to_vec(&json).expect("JSON"))
@@ -261,6 +284,7 @@ impl Room {
         .bind::<Nullable<BigInt>, _>(replaces)
         .bind::<BigInt, _>(seq)
         .bind::<BigInt, _>(self.now)
+        .bind::<Nullable<Text>, _>(value.as_deref())
         .execute(&mut fixture.conn)
         .await
         .expect("event is stored");

@@ -184,7 +184,11 @@ async fn the_directory_is_paged_and_searched() {
         room.state(&mut fixture, ALICE, "m.room.name", "", json!({ "name": name })).await;
         if number != 5 {
             fixture
-                .sql(&format!("UPDATE rooms SET published = true WHERE room_id = '{}'", room.room_id))
+                .sql(&format!(
+                    "UPDATE rooms SET published = true WHERE room_id = '{}'; \
+                     UPDATE partition_state SET published_rooms = published_rooms + 1 WHERE partition = 0",
+                    room.room_id
+                ))
                 .await;
             expected.push((std::cmp::Reverse(number % 3), room.room_id.clone()));
         }
@@ -278,8 +282,21 @@ async fn users_are_found_where_they_can_be_met() {
     assert_eq!(find(ALICE, "far", 10).await.0, ["@zoe:elsewhere.org"]);
     assert_eq!(find(CAROL, "build", 10).await.0, Vec::<String>::new());
     assert_eq!(find(ALICE, "  ", 10).await, (Vec::new(), false));
-    assert!(find(ALICE, ".org", 1).await.1);
-    assert_eq!(find(ALICE, "wonder", 10).await.0, Vec::<String>::new(), "nobody finds themselves");
+    assert_eq!(find(ALICE, "far aw", 10).await.0, ["@zoe:elsewhere.org"]);
+    assert_eq!(find(ALICE, "@ZOE:else", 10).await.0, ["@zoe:elsewhere.org"]);
+    assert_eq!(find(ALICE, "wonder", 10).await.0, [ALICE], "one shares one's rooms with oneself");
+    assert_eq!(find(ALICE, "üni wond", 10).await.0, [ALICE], "in any order");
+    assert_eq!(find(ALICE, "wonder build", 10).await.0, Vec::<String>::new());
+    assert_eq!(find(CAROL, "carol", 10).await.0, Vec::<String>::new(), "who is in no room cannot be met");
+    private.member(&mut fixture, "@dave:example.org", "join").await;
+    let find = async |term: &str, limit: u32| {
+        let request = SearchUsersRequest { viewer: ALICE.to_owned(), search_term: term.to_owned(), limit };
+        let found = fixture.summaries().search_users(request).await.expect("users are found").into_inner();
+        (found.users.into_iter().map(|user| user.user_id).collect::<Vec<_>>(), found.limited)
+    };
+    assert_eq!(find("b", 1).await, (vec![BOB.to_owned()], true));
+    assert_eq!(find("b", 2).await, (vec![BOB.to_owned(), "@dave:example.org".to_owned()], false));
+    private.member(&mut fixture, "@dave:example.org", "leave").await;
     let mut public = fixture.room(ALICE).await;
     rule(&mut public, &mut fixture, "public", &[]).await;
     public.member(&mut fixture, "@dave:example.org", "join").await;
@@ -290,7 +307,7 @@ async fn users_are_found_where_they_can_be_met() {
         found.users.into_iter().map(|user| user.user_id).collect::<Vec<_>>()
     };
     assert_eq!(found(CAROL, "dave").await, ["@dave:example.org"]);
-    fixture.sql("UPDATE accounts SET deactivated = true WHERE user_id = '@dave:example.org'").await;
+    fixture.sql("DELETE FROM user_directory WHERE user_id = '@dave:example.org'").await;
     let request = SearchUsersRequest { viewer: CAROL.to_owned(), search_term: "dave".to_owned(), limit: 10 };
     let gone = fixture.summaries().search_users(request).await.unwrap().into_inner();
     assert!(gone.users.is_empty());

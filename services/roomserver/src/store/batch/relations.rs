@@ -10,12 +10,10 @@ use serde::{Deserialize, de::IgnoredAny};
 
 use super::Pipeline;
 use crate::{
-    rooms::{EventRow, StoredEvent, flags},
+    rooms::{EventRow, StoredEvent, flags, is_name},
     store::{reads::events::HIDDEN, statement::statement},
 };
 
-/// Longest event ID or relation type that is kept: what is longer fits into no index.
-const MAX_BYTES: usize = 255;
 /// What the content of every event with a relation contains.
 const MARK: &[u8] = b"\"m.relates_to\"";
 /// Relation type of threads.
@@ -55,7 +53,7 @@ impl Relation {
             serde_json::from_slice(&event.json).ok()?;
         let RelatesTo { rel_type, event_id } = relates_to;
         <&EventId>::try_from(event_id.as_str()).ok()?;
-        if !is_storable(&rel_type) || !is_storable(&event_id) {
+        if !is_name(&rel_type) || !is_name(&event_id) {
             return None;
         }
         Some(Self {
@@ -66,11 +64,6 @@ impl Relation {
             rel_type,
         })
     }
-}
-
-/// Whether Postgres can keep it in an index.
-fn is_storable(text: &str) -> bool {
-    text.len() <= MAX_BYTES && !text.contains('\0')
 }
 
 /// Writes the relations of events that become part of the timeline.

@@ -47,6 +47,8 @@ pub(crate) struct RoomRows {
     placed: IndexMap<EventNid, EventRow>,
     received: ReceivedRows,
     purged: Vec<PurgeRow>,
+    /// By how many rooms the directory grows, by partition.
+    published: BTreeMap<u32, i64>,
 }
 
 /// A membership as the batch leaves it.
@@ -94,9 +96,13 @@ impl RoomRows {
             decisions,
             decisions_dropped,
             purged,
+            published,
             state_resets,
         } = rows;
         self.purged.extend(purged);
+        for (partition, change) in published {
+            *self.published.entry(partition).or_default() += change;
+        }
         self.told.merge(told);
         for row in placed {
             match self.event_index.get(&row.event.nid).and_then(|index| self.events.get_mut(*index)) {
@@ -212,6 +218,16 @@ impl RoomRows {
         }
         self.received.write(pipeline);
         purge::write(pipeline, &self.purged);
+        if !self.published.is_empty() {
+            pipeline.add(
+                CountPublished::NAME,
+                CountPublished {
+                    partition: self.published.keys().map(|partition| small(*partition)).collect(),
+                    change: self.published.values().copied().collect(),
+                    lifetime: PhantomData,
+                },
+            );
+        }
     }
 
     fn write_rooms(&self, pipeline: &mut Pipeline<'_>) {
@@ -222,10 +238,7 @@ impl RoomRows {
                 InsertRooms {
                     room_nid: new.iter().map(|row| row.nid.0).collect(),
                     room_id: new.iter().map(|row| row.room_id.as_str()).collect(),
-                    partition: new
-                        .iter()
-                        .map(|row| i16::try_from(row.partition).unwrap_or(i16::MAX))
-                        .collect(),
+                    partition: new.iter().map(|row| small(row.partition)).collect(),
                     version: new.iter().map(|row| row.version.as_str()).collect(),
                     create_nid: new.iter().map(|row| row.create_nid.0).collect(),
                     latest_nids: new.iter().map(|row| array(&row.latest_nids)).collect(),
@@ -301,6 +314,7 @@ impl RoomRows {
                 seq: rows.iter().map(|row| row.event.seq).collect(),
                 txn_device_id: rows.iter().map(|row| row.txn_device_id.as_deref()).collect(),
                 txn_id: rows.iter().map(|row| row.txn_id.as_deref()).collect(),
+                value: rows.iter().map(|row| row.event.value()).collect(),
                 lifetime: PhantomData,
             },
         );
@@ -323,6 +337,7 @@ impl RoomRows {
             UpdateEventFlags {
                 event_nid: self.rewritten.values().map(|event| event.nid.0).collect(),
                 flags: self.rewritten.values().map(|event| event.flags).collect(),
+                value: self.rewritten.values().map(|event| event.value()).collect(),
                 lifetime: PhantomData,
             },
         );
@@ -438,6 +453,7 @@ impl PlaceEvents<'_> {
             other_root: rows.iter().map(|row| row.event.other_root.map_or(0, |nid| nid.0)).collect(),
             replaces_nid: rows.iter().map(|row| row.event.replaces_nid.map(|nid| nid.0)).collect(),
             seq: rows.iter().map(|row| row.event.seq).collect(),
+            value: rows.iter().map(|row| row.event.value()).collect(),
             lifetime: PhantomData,
         }
     }
@@ -446,6 +462,10 @@ impl PlaceEvents<'_> {
 /// The column of the snapshot by which a room was joined.
 fn snapshot(row: &RoomRow) -> &[u8] {
     row.snapshot.as_ref().map_or(&[], |token| token.as_slice())
+}
+
+fn small(partition: u32) -> i16 {
+    i16::try_from(partition).unwrap_or(i16::MAX)
 }
 
 /// An array as text: arrays of arrays have to be rectangular in Postgres, so `unnest` cannot take them.
@@ -461,6 +481,16 @@ fn array(nids: &[EventNid]) -> String {
     }
     text.push('}');
     text
+}
+
+statement! {
+    /// Counts the rooms of the directory. The batch has locked the rows of its partitions.
+    CountPublished {
+        partition: Array<Int2> => Vec<i16>,
+        change: Array<Int8> => Vec<i64>,
+    }
+    "UPDATE partition_state AS p SET published_rooms = p.published_rooms + v.change FROM unnest(",
+    ") AS v(partition, change) WHERE p.partition = v.partition"
 }
 
 statement! {
@@ -547,16 +577,17 @@ statement! {
         seq: Array<Nullable<Int8>> => Vec<Option<i64>>,
         txn_device_id: Array<Nullable<Text>> => Vec<Option<&'a str>>,
         txn_id: Array<Nullable<Text>> => Vec<Option<&'a str>>,
+        value: Array<Nullable<Text>> => Vec<Option<String>>,
     }
     "INSERT INTO events (event_nid, room_nid, event_id, type, state_key, sender, depth, origin_server_ts, \
      received_ts, flags, visibility, auth_generation, auth_nids, prev_nids, members_root, other_root, replaces_nid, \
-     seq, txn_device_id, txn_id) \
+     seq, txn_device_id, txn_id, value) \
      SELECT event_nid, room_nid, event_id, type, state_key, sender, depth, origin_server_ts, \
      received_ts, flags, visibility, auth_generation, auth_nids::bigint[], prev_nids::bigint[], members_root, \
-     other_root, replaces_nid, seq, txn_device_id, txn_id FROM unnest(",
+     other_root, replaces_nid, seq, txn_device_id, txn_id, value FROM unnest(",
     ") AS v(event_nid, room_nid, event_id, type, state_key, sender, depth, origin_server_ts, \
      received_ts, flags, visibility, auth_generation, auth_nids, prev_nids, members_root, other_root, replaces_nid, \
-     seq, txn_device_id, txn_id)"
+     seq, txn_device_id, txn_id, value)"
 }
 
 statement! {
@@ -573,12 +604,14 @@ statement! {
         other_root: Array<Int8> => Vec<i64>,
         replaces_nid: Array<Nullable<Int8>> => Vec<Option<i64>>,
         seq: Array<Nullable<Int8>> => Vec<Option<i64>>,
+        value: Array<Nullable<Text>> => Vec<Option<String>>,
     }
     "UPDATE events AS e SET received_ts = v.received_ts, flags = v.flags, visibility = v.visibility, \
      auth_generation = v.auth_generation, auth_nids = v.auth_nids::bigint[], prev_nids = v.prev_nids::bigint[], \
-     members_root = v.members_root, other_root = v.other_root, replaces_nid = v.replaces_nid, seq = v.seq FROM unnest(",
+     members_root = v.members_root, other_root = v.other_root, replaces_nid = v.replaces_nid, seq = v.seq, \
+     value = v.value FROM unnest(",
     ") AS v(event_nid, received_ts, flags, visibility, auth_generation, auth_nids, prev_nids, members_root, other_root, \
-     replaces_nid, seq) WHERE e.event_nid = v.event_nid"
+     replaces_nid, seq, value) WHERE e.event_nid = v.event_nid"
 }
 
 statement! {
@@ -591,13 +624,14 @@ statement! {
 }
 
 statement! {
-    /// Sets the flags of events that were redacted.
+    /// Sets the flags of events that were redacted, and what is left of their values.
     UpdateEventFlags {
         event_nid: Array<Int8> => Vec<i64>,
         flags: Array<Int4> => Vec<i32>,
+        value: Array<Nullable<Text>> => Vec<Option<String>>,
     }
-    "UPDATE events AS e SET flags = v.flags FROM unnest(",
-    ") AS v(event_nid, flags) WHERE e.event_nid = v.event_nid"
+    "UPDATE events AS e SET flags = v.flags, value = v.value FROM unnest(",
+    ") AS v(event_nid, flags, value) WHERE e.event_nid = v.event_nid"
 }
 
 statement! {

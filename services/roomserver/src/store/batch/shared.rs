@@ -65,6 +65,8 @@ pub(crate) struct DeadLetter {
     pub(crate) error: String,
     pub(crate) payload: Bytes,
     pub(crate) created_ts: i64,
+    /// Room ID or user ID of the record; empty if it has none.
+    pub(crate) key: String,
 }
 
 statement! {
@@ -156,8 +158,9 @@ statement! {
         error: Array<Text> => Vec<&'a str>,
         payload: Array<Binary> => Vec<&'a [u8]>,
         created_ts: Array<Int8> => Vec<i64>,
+        key: Array<Text> => Vec<&'a str>,
     }
-    "INSERT INTO dead_letters (topic, partition, log_offset, error, payload, created_ts) SELECT * FROM unnest(", ")"
+    "INSERT INTO dead_letters (topic, partition, log_offset, error, payload, created_ts, key) SELECT * FROM unnest(", ")"
 }
 
 /// Sets the partitions forward, if they are still ours.
@@ -245,6 +248,7 @@ pub(super) fn write_dead_letters(pipeline: &mut Pipeline<'_>, rows: &[DeadLetter
         error: rows.iter().map(|row| row.error.as_str()).collect(),
         payload: rows.iter().map(|row| row.payload.as_ref()).collect(),
         created_ts: rows.iter().map(|row| row.created_ts).collect(),
+        key: rows.iter().map(|row| row.key.as_str()).collect(),
         lifetime: PhantomData,
     };
     pipeline.add(InsertDeadLetters::NAME, statement);

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use diesel::sql_types::{Array, Binary, Bool, Int8, Nullable, Text};
 use indexmap::IndexMap;
 
-use super::{Pipeline, reports::Reports};
+use super::{Pipeline, directory::Directory, reports::Reports};
 use crate::{
     store::statement::statement,
     users::{AccessToken, Account, Change, Device, RefreshToken, TokenHash},
@@ -23,6 +23,7 @@ pub(crate) struct UserRows {
     account_data: IndexMap<(String, String, String), Option<(Bytes, i64)>>,
     filters: IndexMap<(String, String), Bytes>,
     reports: Reports,
+    directory: Directory,
 }
 
 impl UserRows {
@@ -30,6 +31,7 @@ impl UserRows {
     pub(crate) fn merge(&mut self, user_id: &str, changes: Vec<Change>) {
         let user = || user_id.to_owned();
         for change in changes {
+            self.directory.note(user_id, &change);
             match change {
                 Change::Account(account) => {
                     self.accounts.insert(user(), account);
@@ -67,6 +69,7 @@ impl UserRows {
         self.write_account_data(pipeline);
         self.write_filters(pipeline);
         self.reports.write(pipeline);
+        self.directory.write(pipeline);
     }
 
     fn write_accounts(&self, pipeline: &mut Pipeline<'_>) {

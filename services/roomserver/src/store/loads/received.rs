@@ -47,7 +47,7 @@ pub(crate) async fn find_arrivals(
     if ids.is_empty() {
         return Ok(found);
     }
-    let names: Vec<&str> = ids.iter().map(|id| id.as_str()).collect();
+    let names = super::names(ids.iter().map(|id| id.as_str()));
     let statement = FindArrivals { event_id: names, lifetime: PhantomData };
     let rows: Vec<(String, i64, bool)> =
         statement.load(&mut conn).await.map_err(StoreError::query(FindArrivals::NAME))?;

@@ -18,7 +18,7 @@ query! {
 }
 
 query! {
-    /// Lists the aliases of a room in order.
+    /// Lists the aliases of a room in order. A room that has more has them from when their number was not bounded.
     fn list<'a>(room_id: str as Text) -> (String,) as (Text) =
-        "SELECT alias FROM aliases WHERE room_id = ? ORDER BY alias";
+        "SELECT alias FROM aliases WHERE room_id = ? ORDER BY alias LIMIT 1000";
 }

@@ -71,7 +71,8 @@ query! {
          WHERE m.user_id = ? AND m.membership = 'join' AND r.room_id = ANY(?)";
 }
 
-// Text that contains U+0000 cannot be taken out of JSON, and would fail the whole statement; such names are not found.
+// Values are single sub-queries rather than a table that is joined, so that rooms come in the order of the index and the
+// first page ends the statement. Facts are read past the view, which would look for the room once more.
 // The collation of ICU knows upper and lower case of all scripts, whatever the locale of the database.
 macro_rules! directory_statement {
     ($(#[$meta:meta])* $name:ident, $compare:literal, $order:literal) => {
@@ -87,24 +88,19 @@ macro_rules! directory_statement {
                 room_id: str as Text,
                 limit: i64 as Int8,
             ) -> RoomRow as (Int8, Text, Text, Int4, Nullable<Text>) = concat!(
-                "WITH q AS (SELECT ?::text AS term, ?::bool AS by_type, ?::text[] AS types, ?::bigint AS members, \
-                   ?::text AS room_id) \
-                 SELECT r.room_nid, r.room_id, r.version, r.joined_members, NULL::text FROM rooms r CROSS JOIN q \
+                "WITH q AS MATERIALIZED (SELECT ?::text AS term, ?::bool AS by_type, ?::text[] AS types, \
+                   ?::bigint AS members, ?::text AS room_id) \
+                 SELECT r.room_nid, r.room_id, r.version, r.joined_members, NULL::text FROM rooms r \
                  WHERE r.published AND ", $compare, " \
-                   AND (q.term = '' OR position(q.term IN lower(r.room_id)) > 0 OR EXISTS ( \
-                     SELECT FROM current_facts f JOIN event_json j ON j.event_nid = f.event_nid \
-                     WHERE f.room_nid = r.room_nid AND f.state_key = '' \
+                   AND ((SELECT term FROM q) = '' OR position((SELECT term FROM q) IN lower(r.room_id)) > 0 OR EXISTS ( \
+                     SELECT FROM room_facts f JOIN events e ON e.event_nid = f.event_nid \
+                     WHERE f.room_nid = r.room_nid AND f.snapshot = r.snapshot AND f.state_key = '' \
                        AND f.type IN ('m.room.name', 'm.room.topic', 'm.room.canonical_alias') \
-                       AND CASE WHEN position('\\\\u0000'::bytea IN j.json) = 0 THEN position(q.term IN lower( \
-                         (convert_from(j.json, 'UTF8')::json #>> ARRAY['content', CASE f.type \
-                           WHEN 'm.room.name' THEN 'name' WHEN 'm.room.topic' THEN 'topic' ELSE 'alias' END]) \
-                         COLLATE \"und-x-icu\")) > 0 ELSE false END)) \
-                   AND (NOT q.by_type OR coalesce(( \
-                     SELECT CASE WHEN position('\\\\u0000'::bytea IN j.json) = 0 \
-                       THEN convert_from(j.json, 'UTF8')::json #>> '{content,type}' END \
-                     FROM current_facts f JOIN event_json j ON j.event_nid = f.event_nid \
-                     WHERE f.room_nid = r.room_nid AND f.type = 'm.room.create' AND f.state_key = ''), '') \
-                     = ANY(q.types)) \
+                       AND position((SELECT term FROM q) IN lower(e.value COLLATE \"und-x-icu\")) > 0)) \
+                   AND (NOT (SELECT by_type FROM q) OR coalesce(( \
+                     SELECT e.value FROM room_facts f JOIN events e ON e.event_nid = f.event_nid \
+                     WHERE f.room_nid = r.room_nid AND f.snapshot = r.snapshot AND f.type = 'm.room.create' \
+                       AND f.state_key = ''), '') = ANY((SELECT types FROM q)::text[])) \
                  ORDER BY ", $order, " LIMIT ?"
             );
         }
@@ -114,83 +110,23 @@ macro_rules! directory_statement {
 directory_statement! {
     /// Lists rooms of the directory after one, those with most members first.
     list_public_after,
-    "(r.joined_members < q.members OR r.joined_members = q.members AND r.room_id > q.room_id)",
+    "r.joined_members <= (SELECT members FROM q) \
+     AND (r.joined_members < (SELECT members FROM q) OR r.room_id > (SELECT room_id FROM q))",
     "r.joined_members DESC, r.room_id"
 }
 
 directory_statement! {
     /// Lists rooms of the directory before one, those with fewest members first.
     list_public_before,
-    "(r.joined_members > q.members OR r.joined_members = q.members AND r.room_id < q.room_id)",
+    "r.joined_members >= (SELECT members FROM q) \
+     AND (r.joined_members > (SELECT members FROM q) OR r.room_id < (SELECT room_id FROM q))",
     "r.joined_members, r.room_id DESC"
 }
 
 query! {
-    /// Counts the rooms of the directory.
-    fn count_public<'a>(published: bool as Bool) -> (i64,) as (Int8) =
-        "SELECT count(*) FROM rooms WHERE published AND published = ?";
-}
-
-/// A user found.
-#[derive(Debug, Clone, Queryable)]
-pub(crate) struct UserRow {
-    pub(crate) user_id: String,
-    pub(crate) display_name: Option<String>,
-    pub(crate) avatar_url: Option<String>,
-}
-
-query! {
-    /// Searches users whom a user may find by a term in lower case; nobody finds themselves.
-    ///
-    /// Local users go by their profiles: what they call themselves in some room is told only there.
-    fn search_users<'a>(viewer: str as Text, term: str as Text, limit: i64 as Int8)
-        -> UserRow as (Text, Nullable<Text>, Nullable<Text>) =
-        "WITH q AS (SELECT ?::text AS viewer, ?::text AS term), \
-         shared AS MATERIALIZED ( \
-           SELECT m.room_nid FROM q JOIN current_members m ON m.user_id = q.viewer AND m.membership = 'join'), \
-         users AS ( \
-           SELECT a.user_id, \
-             (SELECT convert_from(p.value, 'UTF8')::json #>> '{}' FROM profiles p \
-              WHERE p.user_id = a.user_id AND p.field = 'displayname' \
-                AND position('\\\\u0000'::bytea IN p.value) = 0) AS name, \
-             (SELECT convert_from(p.value, 'UTF8')::json #>> '{}' FROM profiles p \
-              WHERE p.user_id = a.user_id AND p.field = 'avatar_url' \
-                AND position('\\\\u0000'::bytea IN p.value) = 0) AS avatar \
-           FROM accounts a CROSS JOIN q WHERE NOT a.deactivated AND a.user_id <> q.viewer), \
-         found AS ( \
-           SELECT u.user_id, u.name, u.avatar FROM users u CROSS JOIN q \
-           WHERE (position(q.term IN lower(u.user_id)) > 0 \
-                  OR position(q.term IN lower(u.name COLLATE \"und-x-icu\")) > 0) \
-             AND EXISTS ( \
-               SELECT FROM current_members m WHERE m.user_id = u.user_id AND m.membership = 'join' \
-                 AND (m.room_nid IN (SELECT s.room_nid FROM shared s) OR EXISTS ( \
-                   SELECT FROM current_facts f JOIN event_json j ON j.event_nid = f.event_nid \
-                   WHERE f.room_nid = m.room_nid AND f.state_key = '' \
-                     AND f.type IN ('m.room.join_rules', 'm.room.history_visibility') \
-                     AND CASE WHEN position('\\\\u0000'::bytea IN j.json) = 0 THEN \
-                       CASE f.type WHEN 'm.room.join_rules' \
-                         THEN convert_from(j.json, 'UTF8')::json #>> '{content,join_rule}' = 'public' \
-                         ELSE convert_from(j.json, 'UTF8')::json #>> '{content,history_visibility}' \
-                           = 'world_readable' END \
-                       ELSE false END))) \
-           UNION ALL \
-           SELECT r.user_id, max(r.name), max(r.avatar) FROM ( \
-             SELECT m.user_id, \
-               CASE WHEN position('\\\\u0000'::bytea IN j.json) = 0 \
-                 THEN convert_from(j.json, 'UTF8')::json #>> '{content,displayname}' END AS name, \
-               CASE WHEN position('\\\\u0000'::bytea IN j.json) = 0 \
-                 THEN convert_from(j.json, 'UTF8')::json #>> '{content,avatar_url}' END AS avatar \
-             FROM shared s JOIN current_members m ON m.room_nid = s.room_nid AND m.membership = 'join' \
-             JOIN event_json j ON j.event_nid = m.event_nid \
-             WHERE NOT EXISTS (SELECT FROM accounts a WHERE a.user_id = m.user_id) \
-           ) r CROSS JOIN q \
-           WHERE position(q.term IN lower(r.user_id)) > 0 \
-             OR position(q.term IN lower(r.name COLLATE \"und-x-icu\")) > 0 \
-           GROUP BY r.user_id) \
-         SELECT f.user_id, f.name, f.avatar FROM found f CROSS JOIN q \
-         ORDER BY lower(f.name COLLATE \"und-x-icu\") IS NOT DISTINCT FROM q.term \
-             OR split_part(lower(f.user_id), ':', 1) = '@' || q.term DESC, \
-           f.name IS NULL, f.user_id LIMIT ?";
+    /// Tells how many rooms the directory has.
+    fn count_public<'a>(nonzero: bool as Bool) -> (i64,) as (Int8) =
+        "SELECT coalesce(sum(published_rooms), 0)::bigint FROM partition_state WHERE (published_rooms <> 0) = ?";
 }
 
 query! {

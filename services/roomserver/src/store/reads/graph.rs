@@ -117,8 +117,7 @@ query! {
 query! {
     /// Tells the memberships that member events give.
     fn list_memberships<'a>(event_nids: [i64] as Array<Int8>) -> (i64, Option<String>) as (Int8, Nullable<Text>) =
-        "SELECT event_nid, convert_from(json, 'UTF8')::json #>> '{content,membership}' FROM event_json \
-         WHERE event_nid = ANY(?)";
+        "SELECT event_nid, value FROM events WHERE event_nid = ANY(?) AND type = 'm.room.member'";
 }
 
 /// Where an event stands in a room whose graph is forked, or was.

@@ -18,7 +18,6 @@ pub(crate) struct ChangeRow {
 }
 
 // `lag` leaves out what only changed a display name or an avatar: some people do so all day.
-// The JSON was checked when it was stored, and `json` (unlike `jsonb`) takes every string JSON has.
 macro_rules! history_statement {
     ($(#[$meta:meta])* $name:ident, $keys:ty as $sql_type:ty, $condition:literal) => {
         query! {
@@ -29,9 +28,8 @@ macro_rules! history_statement {
                    SELECT m.room_nid, m.seq, m.membership, m.origin_server_ts, \
                      lag(m.membership) OVER (PARTITION BY m.room_nid ORDER BY m.seq) AS before \
                    FROM ( \
-                     SELECT e.room_nid, e.seq, e.origin_server_ts, convert_from(j.json, 'UTF8')::json #>> '{content,membership}' AS membership \
+                     SELECT e.room_nid, e.seq, e.origin_server_ts, e.value AS membership \
                      FROM events e JOIN rooms r ON r.room_nid = e.room_nid \
-                     JOIN event_json j ON j.event_nid = e.event_nid \
                      WHERE e.type = 'm.room.member' AND e.state_key = ? AND e.seq IS NOT NULL AND e.flags & 7 = 0 \
                        AND ", $condition, " \
                    ) m \

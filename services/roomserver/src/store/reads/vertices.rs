@@ -172,11 +172,3 @@ query! {
         "SELECT b.event_id, e.event_id FROM backward_refs b JOIN events e ON e.event_nid = b.referrer_nid \
          WHERE b.room_nid = ? ORDER BY b.event_id LIMIT 1000";
 }
-
-query! {
-    /// Lists those of the events that cite more previous events than are stored as theirs.
-    fn list_incomplete<'a>(event_nids: [i64] as Array<Int8>) -> (i64,) as (Int8) =
-        "SELECT e.event_nid FROM events e JOIN event_json j ON j.event_nid = e.event_nid \
-         WHERE e.event_nid = ANY(?) \
-         AND json_array_length(convert_from(j.json, 'UTF8')::json -> 'prev_events') > cardinality(e.prev_nids)";
-}

@@ -87,8 +87,17 @@ impl World {
 
     /// Starts a room server that keeps records of the output logs for a while only.
     pub(super) async fn start_with(&self, advertise: &str, retention: serde_json::Value) -> Server {
+        self.start_as("example.org", advertise, retention).await
+    }
+
+    pub(super) async fn start_as(
+        &self,
+        server_name: &str,
+        advertise: &str,
+        retention: serde_json::Value,
+    ) -> Server {
         let config: Config = serde_json::from_value(json!({
-            "server": {"name": "example.org", "signing_key": self.key},
+            "server": {"name": server_name, "signing_key": self.key},
             "roomserver": {"advertise": advertise},
             "postgres": {"url": self.url, "max_connections": 4},
             "retention": retention,

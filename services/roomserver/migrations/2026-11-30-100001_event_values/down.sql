@@ -1,0 +1,2 @@
+DROP TABLE backfills;
+ALTER TABLE events DROP COLUMN value;

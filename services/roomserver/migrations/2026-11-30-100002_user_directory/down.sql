@@ -1,0 +1,3 @@
+DELETE FROM backfills WHERE name = 'user_directory';
+DROP TABLE user_directory_words;
+DROP TABLE user_directory;

@@ -1,0 +1,1 @@
+DROP INDEX aliases_creator;

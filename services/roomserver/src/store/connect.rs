@@ -1,0 +1,103 @@
+//! Opens connections whose errors tell their SQLSTATE.
+//!
+//! Diesel reduces an error to a kind, of which most SQLSTATEs are "unknown". So the stream is ours: see [`telling`].
+
+mod telling;
+
+use std::{io, net::SocketAddr, time::Duration};
+
+use diesel::{ConnectionError, ConnectionResult};
+use diesel_async::{AsyncConnection as _, AsyncPgConnection};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::{TcpSocket, TcpStream, UnixStream},
+};
+use tokio_postgres::{
+    Config, NoTls,
+    config::{Host, TargetSessionAttrs},
+};
+
+use self::telling::Telling;
+pub(super) use self::telling::sqlstate_of;
+
+/// How long connecting to one host may take, unless the URL says something else.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// Port of Postgres.
+const PORT: u16 = 5432;
+
+/// What a connection runs over.
+trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
+
+/// Opens a connection to the first host of the URL that takes it.
+pub(super) async fn connect(url: &str) -> ConnectionResult<AsyncPgConnection> {
+    let config: Config = url
+        .parse()
+        .map_err(|error: tokio_postgres::Error| ConnectionError::InvalidConnectionUrl(chain(&error)))?;
+    if config.get_target_session_attrs() != TargetSessionAttrs::Any {
+        // Which host is the right one shows only behind the handshake; the client library does that by itself.
+        return AsyncPgConnection::establish(url).await;
+    }
+    let hosts = config.get_hosts().len().max(config.get_hostaddrs().len());
+    let mut refused = "the URL names no host".to_owned();
+    for index in 0..hosts {
+        match connect_to(&config, index).await {
+            Ok(connection) => return Ok(connection),
+            Err(error) => refused = error,
+        }
+    }
+    Err(ConnectionError::BadConnection(refused))
+}
+
+async fn connect_to(config: &Config, index: usize) -> Result<AsyncPgConnection, String> {
+    let patience = config.get_connect_timeout().copied().unwrap_or(CONNECT_TIMEOUT);
+    let stream = tokio::time::timeout(patience, open(config, index)).await;
+    let stream = stream.map_err(|_elapsed| "connecting took too long".to_owned())?;
+    let stream = Telling::new(stream.map_err(|error| error.to_string())?);
+    let (client, connection) = config.connect_raw(stream, NoTls).await.map_err(|error| chain(&error))?;
+    // It ends by itself when the client is dropped.
+    #[expect(clippy::let_underscore_must_use, reason = "the client is told of the error, too")]
+    tokio::spawn(async move {
+        let _: Result<(), tokio_postgres::Error> = connection.await;
+    });
+    AsyncPgConnection::try_from(client).await.map_err(|error| error.to_string())
+}
+
+/// Opens the stream to one of the hosts.
+async fn open(config: &Config, index: usize) -> io::Result<Box<dyn Stream>> {
+    let ports = config.get_ports();
+    let port = ports.get(index).or(ports.first()).copied().unwrap_or(PORT);
+    match (config.get_hostaddrs().get(index), config.get_hosts().get(index)) {
+        (Some(address), _) => Ok(Box::new(open_tcp(config, SocketAddr::new(*address, port)).await?)),
+        (None, Some(Host::Tcp(name))) => {
+            let mut refused = io::Error::new(io::ErrorKind::NotFound, "the host has no address");
+            for address in tokio::net::lookup_host((name.as_str(), port)).await? {
+                match open_tcp(config, address).await {
+                    Ok(stream) => return Ok(Box::new(stream)),
+                    Err(error) => refused = error,
+                }
+            }
+            Err(refused)
+        }
+        (None, Some(Host::Unix(folder))) => {
+            Ok(Box::new(UnixStream::connect(folder.join(format!(".s.PGSQL.{port}"))).await?))
+        }
+        (None, None) => Err(io::Error::new(io::ErrorKind::NotFound, "the URL names no host")),
+    }
+}
+
+async fn open_tcp(config: &Config, address: SocketAddr) -> io::Result<TcpStream> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    socket.set_keepalive(config.get_keepalives())?;
+    socket.set_nodelay(true)?;
+    socket.connect(address).await
+}
+
+/// An error with what caused it: that of the client library says nothing by itself.
+fn chain(error: &tokio_postgres::Error) -> String {
+    match std::error::Error::source(error) {
+        Some(source) => format!("{error}: {source}"),
+        None => error.to_string(),
+    }
+}
