@@ -5,6 +5,9 @@ use std::time::Duration;
 /// Longest a request may wait for news.
 pub(crate) const MAX_POLL: Duration = Duration::from_secs(5 * 60);
 
+/// Whoever was answered within this time did not wait.
+pub(crate) const MOMENT: Duration = Duration::from_millis(500);
+
 /// How long a request waits for the view to reach a point it must include: a token of another process, or a snapshot
 /// that was taken ahead of the log.
 pub(crate) const CATCH_UP: Duration = Duration::from_secs(10);

@@ -36,7 +36,8 @@ use crate::{
 
 /// Answers a request.
 pub(crate) async fn answer(service: &SyncService, request: &Request) -> Result<Response, MatrixError> {
-    let deadline = Instant::now() + request.timeout;
+    let came = Instant::now();
+    let deadline = came + request.timeout;
     if let Some(since) = &request.since {
         // Another process gave the token out and had read further. What it has told is not told again in any case.
         service.positions.reach(since, limits::CATCH_UP).await;
@@ -47,6 +48,7 @@ pub(crate) async fn answer(service: &SyncService, request: &Request) -> Result<R
         .map(|redundant| (service.lazy_members.device(&request.user, request.since.as_ref()), redundant));
     let mut user = service.view.user(&request.user.id).await?;
     let mut since = request.since;
+    let mut waited = false;
     loop {
         // Before looking, so that nothing slips in between looking and waiting.
         let mut news = user.news();
@@ -54,18 +56,24 @@ pub(crate) async fn answer(service: &SyncService, request: &Request) -> Result<R
         let (answer, sent) = attempt(service, request, since, &mut user, &mut news, device.as_ref()).await?;
         metrics::histogram!(names::ANSWER).record(begun.elapsed().as_secs_f64());
         let is_final = request.since.is_none() || request.full_state || !answer.is_empty();
-        if is_final || !wait(&mut news, deadline, &service.shutdown).await {
-            // Whoever has lost the session meanwhile loses the answer, which may tell what came after that.
+        // Whoever has lost the session while waiting loses the answer, which may tell what came after that; and what woke
+        // the request may be the end of its session. Who did not wait has just shown the session.
+        if waited || came.elapsed() > limits::MOMENT {
             service.edge.confirm(&request.user).await?;
-            if let Some((device, _)) = &device {
-                device.sent(answer.next_batch, sent);
-            }
-            return Ok(answer);
         }
-        // What woke the request may be the end of its session.
-        service.edge.confirm(&request.user).await?;
-        // There was nothing to tell up to here, so nobody need look there again.
-        since = Some(answer.next_batch);
+        if !is_final && wait(&mut news, deadline, &service.shutdown).await {
+            waited = true;
+            // There was nothing to tell up to here, so nobody need look there again.
+            since = Some(answer.next_batch);
+            continue;
+        }
+        if !is_final && !request.timeout.is_zero() {
+            service.edge.confirm(&request.user).await?;
+        }
+        if let Some((device, _)) = &device {
+            device.sent(answer.next_batch, sent);
+        }
+        return Ok(answer);
     }
 }
 

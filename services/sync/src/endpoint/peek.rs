@@ -64,7 +64,7 @@ pub(super) async fn peek(
         peeked = ask(service, user, attention, room_id, from).await?;
         if peeked.events.is_empty() {
             tokio::select! {
-                moved = timeout_at(deadline, moves.changed()) => drop(moved),
+                _ = timeout_at(deadline, moves.changed()) => {}
                 () = service.shutdown.requested() => return Ok(peeked),
             }
             service.edge.confirm(user).await?;
