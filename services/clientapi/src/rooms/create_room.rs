@@ -22,7 +22,7 @@ use super::{
     profile::Profile,
     upgrade::predecessor,
 };
-use crate::clock::now_ms;
+use crate::{clock::now_ms, secrets};
 
 /// Most events that may follow the create event in one record.
 const MAX_EVENTS: usize = 1000;
@@ -30,8 +30,8 @@ const MAX_EVENTS: usize = 1000;
 const MAX_BYTES: usize = 900 * 1024;
 /// Profiles that are asked for at the same time.
 const PROFILES_AT_ONCE: usize = 16;
-/// How often a room ID that is taken is replaced by another.
-const MAX_ATTEMPTS: usize = 5;
+/// What makes create events with equal contents of one user and one millisecond differ.
+const NONCE: &str = "org.plexus.nonce";
 
 impl Rooms {
     /// Creates a room.
@@ -59,6 +59,7 @@ impl Rooms {
         let profiles = self.profiles(invited.into_iter().chain([user.id.clone()])).await?;
         let plan = create::plan(request, &user.id, version, alias.as_deref(), &profiles)?;
 
+        let is_successor = predecessor(&plan.create).is_some();
         let alias = alias.map(|alias| alias.to_string()).unwrap_or_default();
         let batch = AtomicBatch {
             create_pdu: Vec::new().into(),
@@ -67,8 +68,8 @@ impl Rooms {
             alias,
             published: request.visibility == Visibility::Public,
         };
-        let room_id = self.submit_new(user, version, &plan.create, batch).await?;
-        if predecessor(&plan.create).is_some() {
+        let room_id = self.submit_new(user, version, plan.create, batch).await?;
+        if is_successor {
             self.take_over_settings(&user.id, &room_id).await;
         }
         Ok(room_id)
@@ -79,34 +80,11 @@ impl Rooms {
         &self,
         user: &AuthedUser,
         version: &RoomVersionId,
-        create: &Map<String, Value>,
-        batch: AtomicBatch,
-    ) -> Result<OwnedRoomId, MatrixError> {
-        let mut timestamp = now_ms();
-        for _ in 0..MAX_ATTEMPTS {
-            match self.try_create(user, version, create, batch.clone(), timestamp).await {
-                Err(error) if error.is("M_ROOM_IN_USE") && !self.is_taken(&batch.alias).await? => {
-                    // Where the create event names the room, two alike of one millisecond are one room.
-                    timestamp += 1;
-                }
-                result => return result,
-            }
-        }
-        Err(MatrixError::unavailable())
-    }
-
-    async fn try_create(
-        &self,
-        user: &AuthedUser,
-        version: &RoomVersionId,
-        content: &Map<String, Value>,
+        create: Map<String, Value>,
         mut batch: AtomicBatch,
-        timestamp: i64,
     ) -> Result<OwnedRoomId, MatrixError> {
-        let (room_id, create_pdu) = self.create_event(user, version, content.clone(), timestamp)?;
+        let (room_id, create_pdu) = self.create_event(user, version, create, now_ms())?;
         batch.create_pdu = create_pdu.into();
-        // What follows the create event is not older than it.
-        batch.intents.iter_mut().for_each(|intent| intent.origin_server_ts = timestamp);
         self.input.submit_room(&room_id, Body::Batch(batch)).await.map_err(|error| {
             // Whatever the rules refuse, it is the state that the client wants which they refuse.
             if is_rejected(&error, ErrorReason::AliasInUse) {
@@ -118,16 +96,6 @@ impl Rooms {
             }
         })?;
         Ok(room_id)
-    }
-
-    /// Whether an alias points at a room; an empty one points nowhere.
-    async fn is_taken(&self, alias: &str) -> Result<bool, MatrixError> {
-        let Ok(alias) = RoomAliasId::parse(alias) else { return Ok(false) };
-        match self.resolve_alias(&alias).await {
-            Ok(_) => Ok(true),
-            Err(error) if error.is("M_NOT_FOUND") => Ok(false),
-            Err(error) => Err(error),
-        }
     }
 
     fn alias_named(&self, name: &str) -> Result<OwnedRoomAliasId, MatrixError> {
@@ -151,17 +119,21 @@ impl Rooms {
         futures::stream::iter(users).map(profile).buffer_unordered(PROFILES_AT_ONCE).try_collect().await
     }
 
-    /// Builds the create event and the room ID, which are one in later room versions.
+    /// Builds the create event and the room ID, which are one in later room versions: there, two create events must never
+    /// be the same, so each has something random in its content.
     fn create_event(
         &self,
         user: &AuthedUser,
         version: &RoomVersionId,
-        content: Map<String, Value>,
+        mut content: Map<String, Value>,
         timestamp: i64,
     ) -> Result<(OwnedRoomId, Vec<u8>), MatrixError> {
         let named_by_event =
             version.rules().is_some_and(|rules| rules.authorization.room_create_event_id_as_room_id);
         let room_id = (!named_by_event).then(|| RoomId::new_v1(&self.server_name));
+        if named_by_event {
+            content.insert(NONCE.to_owned(), Value::from(secrets::random_text()));
+        }
         plexus_events::create::unsigned_create_event(
             version,
             &user.id,

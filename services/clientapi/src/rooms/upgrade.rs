@@ -90,7 +90,7 @@ impl Rooms {
             published: old.info.published,
             ..AtomicBatch::default()
         };
-        let new_id = self.submit_new(user, version, &create, batch).await?;
+        let new_id = self.submit_new(user, version, create, batch).await?;
         let tombstone = json!({ "body": "This room has been replaced", "replacement_room": new_id });
         self.send_state_as(user, room_id, "m.room.tombstone", tombstone).await?;
 

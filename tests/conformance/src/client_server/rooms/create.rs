@@ -1,5 +1,7 @@
 //! [`POST /createRoom`](https://spec.matrix.org/v1.19/client-server-api/#post_matrixclientv3createroom)
 
+use std::{collections::BTreeSet, future::IntoFuture as _};
+
 use serde_json::{Value, json};
 
 use crate::{
@@ -46,6 +48,7 @@ tests![
     the_events_are_in_the_order_of_the_specification,
     the_creator_hears_of_the_room,
     two_rooms_are_two,
+    many_rooms_alike_are_made_at_once,
     a_guest_makes_no_room_or_is_forbidden,
 ];
 
@@ -367,6 +370,19 @@ async fn two_rooms_are_two(server: Server) {
     assert_ne!(one, two);
     let joined = alice.get("/joined_rooms").await.ok();
     assert_eq!(joined.list("/joined_rooms").len(), 2);
+}
+
+/// Nothing but chance makes the create events of equal requests differ, where they name the room.
+async fn many_rooms_alike_are_made_at_once(server: Server) {
+    let alice = server.user("alice").await;
+    for version in ["11", "12"] {
+        let body = json!({ "name": "same", "room_version": version });
+        let requests = (0..16).map(|_| alice.post("/createRoom", body.clone()).into_future());
+        let answers = futures::future::join_all(requests).await;
+        let rooms: BTreeSet<String> =
+            answers.into_iter().map(|answer| answer.ok().text("/room_id")).collect();
+        assert_eq!(rooms.len(), 16, "{rooms:?}");
+    }
 }
 
 async fn a_guest_makes_no_room_or_is_forbidden(server: Server) {
