@@ -15,6 +15,7 @@ mod front;
 mod hot;
 pub(crate) mod ids;
 mod intent;
+mod local_rules;
 mod members;
 pub(crate) mod outcome;
 mod parked;

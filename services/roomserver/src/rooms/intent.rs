@@ -1,5 +1,7 @@
 //! Intents: events of local users, built, checked and signed here.
 
+use std::sync::Arc;
+
 use plexus_events::{BuildError, Draft, Pdu, canonical};
 use plexus_proto::{common::v1::ErrorReason, log::v1::Intent};
 use ruma::{EventId, OwnedEventId, UserId, events::TimelineEventType};
@@ -26,6 +28,12 @@ pub(super) struct Sent {
     pub(super) event_id: OwnedEventId,
     /// `seq` of its output record.
     pub(super) seq: i64,
+}
+
+impl From<&Arc<StateEvent>> for Sent {
+    fn from(event: &Arc<StateEvent>) -> Self {
+        Self { event_id: event.event_id.clone(), seq: event.seq }
+    }
 }
 
 /// Applies an intent.
@@ -82,10 +90,13 @@ pub(super) fn send(work: &mut Work<'_>, intent: &Intent) -> Result<Sent, Stop> {
     if intent.r#type != MEMBER {
         work.require_joined(sender)?;
     }
-    if let (true, Some(current)) = (intent.skip_if_unchanged, &replaced)
-        && is_unchanged(current, sender, &content)
-    {
-        return Ok(Sent { event_id: current.event_id.clone(), seq: current.seq });
+    super::local_rules::check(work, intent, &content)?;
+    let unchanged = replaced
+        .as_ref()
+        .filter(|current| intent.skip_if_unchanged && is_unchanged(current, sender, &content));
+    // Who leaves twice asks for nothing, though the rules refuse to let somebody leave who has left.
+    if let Some(current) = unchanged.filter(|current| is_own_leave(current, sender, state_key)) {
+        return Ok(current.into());
     }
     let redaction = redacts.as_deref().map(|target| redaction::plan(work, sender, target)).transpose()?;
 
@@ -117,6 +128,10 @@ pub(super) fn send(work: &mut Work<'_>, intent: &Intent) -> Result<Sent, Stop> {
         let pdu = pdu()?;
         work.check(&pdu, &authors)
             .map_err(|stop| explain_member(stop, &intent.r#type, replaced.as_deref(), &pdu))?;
+    }
+    // Only now: who may not send the event is not told that it is there.
+    if let Some(current) = unchanged {
+        return Ok(current.into());
     }
     if let Some(state_key) = state_key {
         let membership = (intent.r#type == MEMBER).then(|| membership_of(&intent.content)).flatten();
@@ -198,6 +213,10 @@ fn is_unchanged(current: &StateEvent, sender: &UserId, content: &canonical::Obje
     use ruma::state_res::Event as _;
     current.pdu.sender() == sender
         && current.pdu.content_text().as_bytes() == canonical::object_to_vec(content)
+}
+
+fn is_own_leave(current: &StateEvent, sender: &UserId, state_key: Option<&str>) -> bool {
+    current.membership.as_deref() == Some("leave") && state_key == Some(sender.as_str())
 }
 
 /// What goes into the event's own `redacts`: versions 11 and later have it in the content.

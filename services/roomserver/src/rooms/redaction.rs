@@ -68,8 +68,15 @@ fn bad_target(message: &str) -> Stop {
 pub(super) fn plan(work: &mut Work<'_>, sender: &UserId, target_id: &EventId) -> Result<Plan, Stop> {
     let found = work.event_by_id(target_id);
     let powerful = work.with_power(|power| Ok(power.of_user(sender)? >= power.to_redact()?))?;
-    let found = found.flatten().filter(|event| event.room_nid == work.room.identity.nid);
+    let found = found.flatten();
     match &found {
+        // An event that is not known may be on its way; one of another room never comes to this one.
+        Some(event) if event.room_nid != work.room.identity.nid => {
+            return Err(Stop::Refuse(
+                ErrorReason::NotFound,
+                "the event to redact is not in the room".to_owned(),
+            ));
+        }
         Some(event) if event.event_type == "m.room.create" => {
             return Err(Stop::forbidden("the create event of a room cannot be redacted"));
         }

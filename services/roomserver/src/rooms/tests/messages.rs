@@ -1,6 +1,6 @@
 use plexus_proto::{
     common::v1::ErrorReason,
-    log::v1::{ClientTransaction, HistoryVisibility, Pdu, input_room_event::Body, output_room_event},
+    log::v1::{ClientTransaction, HistoryVisibility, Intent, Pdu, input_room_event::Body, output_room_event},
 };
 use serde_json::json;
 
@@ -58,7 +58,7 @@ fn refusals_say_why() {
     assert_eq!(topic.refused(), ErrorReason::Forbidden);
     assert_eq!(world.set(&room, BOB, ("x", ALICE), json!({})).refused(), ErrorReason::Forbidden);
     let create = world.set(&room, ALICE, ("m.room.create", ""), json!({}));
-    assert_eq!(create.refused(), ErrorReason::Forbidden);
+    assert_eq!(create.refused(), ErrorReason::InvalidParam);
     world.member(&room, ALICE, BOB, "ban").event_id();
     assert_eq!(world.says(&room, BOB, "x").refused(), ErrorReason::Banned);
     assert_eq!(world.member(&room, BOB, BOB, "join").refused(), ErrorReason::Banned);
@@ -102,6 +102,36 @@ fn unchanged_state_is_not_repeated_when_asked() {
     topic.skip_if_unchanged = true;
     topic.sender = BOB.to_owned();
     assert_eq!(world.submit(&room, Body::Intent(topic)).refused(), ErrorReason::NotJoined);
+}
+
+#[test]
+fn unchanged_state_takes_the_power_to_change_it() {
+    let mut world = World::new();
+    let room = world.public_room();
+    world.member(&room, BOB, BOB, "join").event_id();
+    let mut unchanged = |world: &mut World, (event_type, key): (&str, &str), content| {
+        let intent = intent(BOB, event_type, Some(key), content);
+        world.submit(&room, Body::Intent(Intent { skip_if_unchanged: true, ..intent }))
+    };
+    let topic = json!({ "topic": "tea" });
+    let kick = json!({ "membership": "leave" });
+    let levels = |level: i64| json!({ "users": { BOB: level } });
+    world.set(&room, ALICE, ("m.room.power_levels", ""), levels(50)).event_id();
+    world.member(&room, CAROL, CAROL, "join").event_id();
+    for again in [false, true] {
+        let first = unchanged(&mut world, ("m.room.topic", ""), topic.clone()).event_id();
+        assert!(world.event(&first).is_some(), "{again}");
+        unchanged(&mut world, ("m.room.member", CAROL), kick.clone()).event_id();
+    }
+    world.set(&room, ALICE, ("m.room.power_levels", ""), levels(0)).event_id();
+    assert_eq!(unchanged(&mut world, ("m.room.topic", ""), topic).refused(), ErrorReason::Forbidden);
+    assert_eq!(
+        unchanged(&mut world, ("m.room.member", CAROL), kick.clone()).refused(),
+        ErrorReason::Forbidden
+    );
+    // Who leaves twice has left.
+    let left = unchanged(&mut world, ("m.room.member", BOB), kick.clone());
+    assert_eq!(unchanged(&mut world, ("m.room.member", BOB), kick), left);
 }
 
 #[test]

@@ -26,6 +26,8 @@ tests![
     a_body_that_is_not_an_object_is_refused,
     a_state_key_that_is_too_long_is_refused,
     the_create_event_is_set_only_once,
+    creators_with_power_of_their_own_are_not_listed,
+    the_same_state_again_takes_power,
     a_membership_is_set_as_state,
     the_membership_of_somebody_else_is_not_set_to_join,
     a_membership_that_is_unknown_is_refused,
@@ -209,7 +211,33 @@ async fn the_create_event_is_set_only_once(server: Server) {
     let alice = server.user("alice").await;
     let room = alice.creates_room().await;
     let answer = alice.sets_state(&room, "m.room.create", "", json!({ "room_version": "10" })).await;
-    assert!([400, 403].contains(&answer.status), "{answer}");
+    assert_eq!(answer.status, 400, "{answer}");
+}
+
+async fn creators_with_power_of_their_own_are_not_listed(server: Server) {
+    let (alice, bob) = server.pair().await;
+    let room = alice
+        .creates_room()
+        .with("room_version", json!("12"))
+        .with("creation_content", json!({ "additional_creators": [bob.id] }))
+        .member(&bob)
+        .await;
+    let mut levels = alice.reads_state(&room, "m.room.power_levels", "").await.ok();
+    for creator in [&alice, &bob] {
+        levels["users"] = json!({ &creator.id: 100 });
+        let answer = alice.sets_state(&room, "m.room.power_levels", "", levels.clone()).await;
+        assert_eq!(answer.status, 400, "{answer}");
+    }
+}
+
+async fn the_same_state_again_takes_power(server: Server) {
+    let (alice, bob) = server.pair().await;
+    let room = alice.creates_room().member(&bob).await;
+    alice.sets_power(&room, "users", &bob.id, 50).await;
+    let topic = json!({ "topic": "Tea" });
+    bob.sets_state(&room, "m.room.topic", "", topic.clone()).await.ok();
+    alice.sets_power(&room, "users", &bob.id, 0).await;
+    bob.sets_state(&room, "m.room.topic", "", topic).await.refused(403, "M_FORBIDDEN");
 }
 
 async fn a_membership_is_set_as_state(server: Server) {
