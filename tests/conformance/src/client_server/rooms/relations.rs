@@ -1,6 +1,8 @@
 //! [Relationships between events](https://spec.matrix.org/v1.19/client-server-api/#forming-relationships-between-events),
 //! their aggregation, and the endpoints that list them.
 
+use std::future::IntoFuture as _;
+
 use serde_json::{Value, json};
 
 use crate::{
@@ -26,6 +28,7 @@ tests![
     a_redacted_edit_gives_way_to_the_one_before,
     references_come_with_the_event,
     a_repeated_annotation_is_refused,
+    of_equal_annotations_at_once_one_is_accepted,
     messages_are_filtered_by_what_relates_to_them,
     relations_come_with_events_in_sync,
     relations_come_with_events_in_a_gap,
@@ -266,6 +269,26 @@ async fn a_repeated_annotation_is_refused(server: Server) {
     annotates(&bob, &room, &root, "+").await;
     let again = alice.sends(&room, "m.reaction", annotation(&root, "+")).await;
     again.refused(400, "M_DUPLICATE_ANNOTATION");
+}
+
+async fn of_equal_annotations_at_once_one_is_accepted(server: Server) {
+    let (alice, bob) = server.pair().await;
+    let room = alice.creates_room().member(&bob).await;
+    for key in ["+", "-", "?"] {
+        let root = alice.says(&room, "root").await;
+        let reacts = (0..6).map(|_| bob.sends(&room, "m.reaction", annotation(&root, key)).into_future());
+        let answers = futures::future::join_all(reacts).await;
+        let (accepted, refused): (Vec<_>, Vec<_>) =
+            answers.into_iter().partition(|answer| answer.status == 200);
+        assert_eq!(accepted.len(), 1, "{accepted:?}");
+        for answer in refused {
+            answer.refused(400, "M_DUPLICATE_ANNOTATION");
+        }
+        // It may be made again once it is redacted.
+        let event = accepted[0].body.text("/event_id");
+        bob.redacts(&room, &event).await.ok();
+        bob.sends(&room, "m.reaction", annotation(&root, key)).await.ok();
+    }
 }
 
 async fn messages_are_filtered_by_what_relates_to_them(server: Server) {

@@ -2,6 +2,8 @@
 //!
 //! [spec]: https://spec.matrix.org/v1.19/client-server-api/#post_matrixclientv3roomsroomidupgrade
 
+use std::future::IntoFuture as _;
+
 use serde_json::{Value, json};
 
 use crate::{
@@ -21,6 +23,10 @@ tests![
     an_unknown_room_is_refused,
     creators_of_the_new_room_are_not_listed,
     additional_creators_are_as_asked,
+    power_is_not_gained_by_upgrading,
+    power_above_the_usual_is_kept,
+    of_many_upgrades_at_once_one_wins,
+    an_upgraded_room_is_not_upgraded_to_another_version,
     settings_go_with_who_upgrades_a_room,
     settings_go_with_who_joins_the_new_room,
 ];
@@ -154,6 +160,88 @@ async fn additional_creators_are_as_asked(server: Server) {
     assert_eq!(create["additional_creators"], json!([bob.id]));
     let users = content(&alice, &new, "m.room.power_levels").await["users"].clone();
     assert!(users.get(&alice.id).is_none() && users.get(&bob.id).is_none(), "{users}");
+}
+
+/// A moderator who may end a room has the power of a moderator in the new one.
+async fn power_is_not_gained_by_upgrading(server: Server) {
+    let (alice, bob, carl) = server.trio().await;
+    for (from, to) in [("10", "11"), ("11", "10")] {
+        let old = alice.creates_room().public().with("room_version", json!(from)).member(&bob).await;
+        carl.joins(&old).await.ok();
+        let mut levels = content(&alice, &old, "m.room.power_levels").await;
+        levels["users"] = json!({ &alice.id: 100, &bob.id: 50 });
+        levels["events"]["m.room.tombstone"] = json!(50);
+        alice.sets_state(&old, "m.room.power_levels", "", levels.clone()).await.ok();
+        let new = upgraded(&bob, &old, to).await;
+        let told = content(&bob, &new, "m.room.power_levels").await;
+        assert_eq!(told["users"], levels["users"], "{from} to {to}: {told}");
+        bob.sets_state(&new, "m.room.history_visibility", "", json!({ "history_visibility": "joined" }))
+            .await
+            .refused(403, "M_FORBIDDEN");
+        alice.joins(&new).await.ok();
+        alice.kicks(&bob, &new).await.ok();
+    }
+}
+
+async fn power_above_the_usual_is_kept(server: Server) {
+    let (alice, bob) = server.pair().await;
+    let levels = json!({ "users": { &alice.id: 300, &bob.id: 100, "@high:example.org": 200 } });
+    let make = || {
+        let room = alice.creates_room().public().with("room_version", json!("11")).member(&bob);
+        room.with("power_level_content_override", levels.clone())
+    };
+    let new = upgraded(&bob, &make().await, "11").await;
+    assert_eq!(content(&bob, &new, "m.room.power_levels").await["users"], levels["users"]);
+    // Who makes a room of version 12 stands above all levels and is not listed; the others have the level they had.
+    let new = upgraded(&bob, &make().await, "12").await;
+    let users = content(&bob, &new, "m.room.power_levels").await["users"].clone();
+    assert_eq!(users, json!({ &alice.id: 300, "@high:example.org": 200 }));
+}
+
+async fn of_many_upgrades_at_once_one_wins(server: Server) {
+    let (alice, bob) = server.pair().await;
+    let name = server.unique("raced");
+    let old = alice
+        .creates_room()
+        .public()
+        .with("room_version", json!("10"))
+        .with("room_alias_name", json!(name))
+        .member(&bob)
+        .await;
+    alice.sets_power(&old, "users", &bob.id, 100).await;
+    let requests = (0..5).flat_map(|_| [&alice, &bob]).map(|user| upgrades(user, &old, "11").into_future());
+    let answers = futures::future::join_all(requests).await;
+    let mut replacements = std::collections::BTreeSet::new();
+    for answer in answers {
+        if answer.status == 200 {
+            replacements.insert(answer.body.text("/replacement_room"));
+        } else {
+            assert!(answer.status < 500 && !answer.errcode().is_empty(), "{answer}");
+        }
+    }
+    assert_eq!(replacements.len(), 1, "{replacements:?}");
+    let new = content(&alice, &old, "m.room.tombstone").await.text("/replacement_room");
+    assert!(replacements.contains(&new), "{new} {replacements:?}");
+    let alias = format!("#{name}:{}", server.name());
+    assert_eq!(alice.get(path!("/directory/room/{}", alias)).await.ok()["room_id"], new);
+    // Nobody is in a room that replaces nothing.
+    let mut joined = std::collections::BTreeSet::new();
+    for user in [&alice, &bob] {
+        let answer = user.get("/joined_rooms").await.ok();
+        joined.extend(answer.list("/joined_rooms").iter().filter_map(Value::as_str).map(str::to_owned));
+    }
+    assert_eq!(joined, [old.0, new].into(), "{joined:?}");
+}
+
+async fn an_upgraded_room_is_not_upgraded_to_another_version(server: Server) {
+    let alice = server.user("alice").await;
+    let old = alice.creates_room().with("room_version", json!("10")).await;
+    let new = upgraded(&alice, &old, "11").await;
+    // Who sends the request again because the answer did not come gets it.
+    assert_eq!(upgraded(&alice, &old, "11").await, new);
+    let other = upgrades(&alice, &old, "12").await;
+    assert!(other.status >= 400 && other.status < 500, "{other}");
+    assert_eq!(content(&alice, &old, "m.room.tombstone").await["replacement_room"], new.0);
 }
 
 /// Has the user mute a room by both kinds of rules, mark it as direct and tag it.

@@ -146,6 +146,8 @@ async fn a_member_who_changed_is_not_redundant(server: Server) {
     .await;
     let since = first.text("/next_batch");
     bob.put(path!("/profile/{}/displayname", bob.id), json!({ "displayname": "Robert" })).await.ok();
+    let member = || async { alice.reads_state(&room, "m.room.member", &bob.id).await.ok() };
+    eventually("the new name in the room", member, |member| member["displayname"] == "Robert").await;
     for _ in 0..2 {
         bob.says(&room, "in the gap").await;
     }
