@@ -6,11 +6,8 @@ use plexus_events::RoomRules;
 use plexus_input::{Connect, InputWriter};
 use plexus_log::Log;
 use plexus_matrix_http::{Edge, RateLimiter};
-use plexus_proto::{
-    room::v1::room_query_service_client::RoomQueryServiceClient,
-    user::v1::{
-        credential_service_client::CredentialServiceClient, user_query_service_client::UserQueryServiceClient,
-    },
+use plexus_proto::user::v1::{
+    credential_service_client::CredentialServiceClient, user_query_service_client::UserQueryServiceClient,
 };
 use plexus_service::{Config, RpcChannel};
 use ruma::{OwnedServerName, RoomVersionId, ServerName};
@@ -61,7 +58,6 @@ pub struct App {
     pub(crate) log: Log,
     pub(crate) input: InputWriter,
     pub(crate) rooms: Rooms,
-    pub(crate) room_queries: RoomQueryServiceClient<RpcChannel>,
     pub(crate) users: UserQueryServiceClient<RpcChannel>,
     pub(crate) credentials: CredentialServiceClient<RpcChannel>,
     pub(crate) edge: Edge,
@@ -80,7 +76,6 @@ impl App {
         let input = InputWriter::new(log.clone(), rooms.clone(), connect);
         let passwords = Passwords::new(&config.auth).map_err(AppError::Passwords)?;
         Ok(Self {
-            room_queries: RoomQueryServiceClient::new(rooms.clone()),
             rooms: Rooms::new(server_name.clone(), default_version, input.clone(), rooms, users.clone()),
             server_name,
             log,

@@ -47,6 +47,8 @@ async fn write(
 ) -> Result<JsonObject, MatrixError> {
     check_type(&event_type)?;
     let command = Command::SetAccountData(SetAccountData {
+        position: None,
+        replaces: None,
         room_id: room.map(ToString::to_string).unwrap_or_default(),
         r#type: event_type,
         content: content.into_bytes().into(),

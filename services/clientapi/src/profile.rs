@@ -4,7 +4,6 @@ pub(crate) mod delete_profile_field;
 mod field;
 pub(crate) mod get_profile;
 pub(crate) mod get_profile_field;
-mod propagate;
 pub(crate) mod set_profile_field;
 
 use std::collections::HashMap;
@@ -15,8 +14,6 @@ use plexus_proto::user::v1::GetProfileRequest;
 use ruma::UserId;
 
 use crate::App;
-
-pub(crate) use propagate::leave_all_rooms;
 
 /// Reads all fields of a profile, as JSON text. Users of other servers are not known here.
 async fn read(app: &App, user: &UserId) -> Result<HashMap<String, Bytes>, MatrixError> {

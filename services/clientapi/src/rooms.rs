@@ -32,6 +32,7 @@ use plexus_input::{InputWriter, SubmitError};
 use plexus_matrix_http::MatrixError;
 use plexus_proto::{
     common::v1::ErrorReason,
+    input::v1::input_service_client::InputServiceClient,
     log::v1::{Intent, input_room_event::Body},
     room::v1::{
         room_directory_service_client::RoomDirectoryServiceClient,
@@ -49,6 +50,7 @@ use ruma::{OwnedEventId, OwnedServerName, RoomId, RoomVersionId, ServerName};
 
 pub(crate) use page_filter::PageFilter;
 pub(crate) use relations::{RelationsQuery, RelationsRequest};
+pub(crate) use send::{message_scope, redaction_scope};
 pub(crate) use state::StateFormat;
 pub(crate) use summaries::{DirectoryRequest, SpaceRequest};
 pub(crate) use timeline::{ContextRequest, PageRequest};
@@ -64,6 +66,7 @@ pub(crate) struct Rooms {
     server_name: OwnedServerName,
     default_version: RoomVersionId,
     input: InputWriter,
+    transactions: InputServiceClient<RpcChannel>,
     queries: RoomQueryServiceClient<RpcChannel>,
     history: RoomHistoryServiceClient<RpcChannel>,
     summaries: RoomSummaryServiceClient<RpcChannel>,
@@ -85,6 +88,7 @@ impl Rooms {
             server_name,
             default_version,
             input,
+            transactions: InputServiceClient::new(rooms.clone()),
             queries: RoomQueryServiceClient::new(rooms.clone()).max_decoding_message_size(MAX_ANSWER_BYTES),
             history: RoomHistoryServiceClient::new(rooms.clone()).max_decoding_message_size(MAX_ANSWER_BYTES),
             summaries: RoomSummaryServiceClient::new(rooms.clone())

@@ -41,6 +41,8 @@ pub(crate) struct App {
     pub(crate) holders: Arc<Holders>,
     /// Told when rooms were deleted, whose rows are left.
     pub(crate) purged: Arc<Notify>,
+    /// Told when something is to be done in all rooms of a user.
+    pub(crate) member_jobs: Arc<Notify>,
     /// Nodes of state tries read lately.
     pub(crate) nodes: NodeCache,
 }
@@ -103,8 +105,20 @@ pub(crate) async fn start(deps: Deps) -> Result<RoomServer, StartError> {
     let holders = Arc::new(Holders::default());
     let board = Arc::new(Board::new(advertised(&config)));
     let purged = Arc::new(Notify::new());
-    let nodes = NodeCache::default();
-    let app = App { config, log, pool, login_pool, search_pool, board, sessions, holders, purged, nodes };
+    let (member_jobs, nodes) = (Arc::default(), NodeCache::default());
+    let app = App {
+        config,
+        log,
+        pool,
+        login_pool,
+        search_pool,
+        board,
+        sessions,
+        holders,
+        purged,
+        member_jobs,
+        nodes,
+    };
     let tasks = worker::start(&app, &shutdown)?;
     Ok(RoomServer { app, tasks })
 }

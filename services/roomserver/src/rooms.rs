@@ -21,10 +21,12 @@ pub(crate) mod outcome;
 mod parked;
 mod parking;
 mod place;
+mod profile;
 mod purge;
 mod receipts;
 mod receive;
 mod redaction;
+mod relations;
 mod reprocess;
 mod resets;
 mod resolution;
@@ -38,6 +40,7 @@ mod states;
 mod tests;
 pub(crate) mod trie;
 mod txn;
+mod upgrade;
 mod value;
 mod weight;
 mod work;
@@ -54,14 +57,18 @@ pub(crate) use self::{
     ids::{Counters, EventNid, NodeNid, ParkedNid, RoomNid},
     outcome::{
         AliasRow, Applied, DecisionRow, EventRow, FactRow, MemberRow, NodeRow, Outcome, Output, ParkedRow,
-        PurgeRow, ReceiptRow, RedactionRow, RoomRow, RoomStateRow, Rows, SnapshotChunkRow, StateResetRow,
-        ToldFact, ToldMember, ToldRows,
+        ProfileMarkRow, PurgeRow, ReceiptRow, RedactionRow, RoomRow, RoomStateRow, Rows, SnapshotChunkRow,
+        StateResetRow, ToldFact, ToldMember, ToldRows, UpgradeRow,
     },
     parked::{ParkedEntries, ParkedEntry},
+    relations::annotation_key,
     room::{Latest, Room, RoomParts},
     snapshot::Token,
-    source::{AliasCounts, AliasTarget, Arrival, JOINED_LOCAL_LIMIT, Needs, ReceiptKey, Source},
+    source::{
+        AliasCounts, AliasTarget, AnnotationKey, Arrival, JOINED_LOCAL_LIMIT, MemberProfile, Needs,
+        ReceiptKey, Source,
+    },
     trie::{Change, DecodeError, Key, Missing, NewNodes, Node, Nodes, Trie, diff},
-    txn::txn_key,
+    txn::{transaction_key, txn_key},
     value::{VALUES, is_name, storable, value_of},
 };

@@ -5,6 +5,7 @@ pub(crate) mod batch;
 pub(crate) mod bounds;
 mod connect;
 pub(crate) mod loads;
+pub(crate) mod member_jobs;
 pub(crate) mod migrate;
 pub(crate) mod nodes;
 pub(crate) mod output;
@@ -17,6 +18,7 @@ pub(crate) mod reads;
 pub(crate) mod schema;
 pub(crate) mod snapshots;
 pub(crate) mod statement;
+pub(crate) mod upgrades;
 pub(crate) mod users;
 
 /// Why the database did not do what was asked.

@@ -22,7 +22,9 @@ use plexus_proto::log::v1::{InputUserEvent, input_user_event::Command};
 
 pub(crate) use self::{
     apply::{Applied, At, Outcome, apply},
-    state::{AccessToken, Account, Change, Device, RefreshToken, Report, TokenHash, User},
+    state::{
+        AccessToken, Account, AccountData, Change, Device, MemberJob, RefreshToken, Report, TokenHash, User,
+    },
     words::{Term, Words, words_of},
 };
 
@@ -36,6 +38,9 @@ pub(crate) fn builds_on(record: &InputUserEvent) -> Option<(&str, &str, &str)> {
         | Command::EnablePushRule(_)
         | Command::SetPushRuleActions(_) => Some((user, "", push_rules::PUSH_RULES)),
         Command::SetTag(command) => Some((user, &command.room_id, tags::TAG)),
+        Command::SetAccountData(command) if command.replaces.is_some() => {
+            Some((user, &command.room_id, &command.r#type))
+        }
         Command::Register(_)
         | Command::Login(_)
         | Command::RefreshTokens(_)

@@ -15,12 +15,14 @@ mod guests;
 mod inputs;
 mod intake;
 mod janitor;
+mod member_jobs;
 mod ownership;
 mod partition;
 mod publisher;
 mod retention;
 #[cfg(test)]
 mod tests;
+mod upgrades;
 mod work;
 
 use std::sync::Arc;
@@ -61,5 +63,7 @@ pub(crate) fn start(app: &App, shutdown: &Shutdown) -> Result<Vec<AbortHandle>, 
         shutdown.spawn(engine.run(shutdown.clone())).abort_handle(),
         shutdown.spawn(janitor::run(app.clone(), shutdown.clone())).abort_handle(),
         shutdown.spawn(guests).abort_handle(),
+        shutdown.spawn(member_jobs::run(app.clone(), shutdown.clone())).abort_handle(),
+        shutdown.spawn(upgrades::run(app.clone(), shutdown.clone())).abort_handle(),
     ])
 }

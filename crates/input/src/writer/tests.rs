@@ -3,7 +3,7 @@ use std::{collections::VecDeque, sync::Mutex};
 use plexus_log::{StartAt, memory, partition_of};
 use plexus_proto::{
     input::v1::{
-        AwaitInputResponse, Parked, Rejected, UnknownInput,
+        AwaitInputResponse, FindTransactionRequest, FindTransactionResponse, Parked, Rejected, UnknownInput,
         input_service_server::{InputService, InputServiceServer},
     },
     log::v1::{DeleteDevices, input_user_event::Command},
@@ -33,6 +33,13 @@ impl InputService for Script {
         let answer = self.answers.lock().unwrap().pop_front();
         let outcome = answer.unwrap_or_else(|| Err(Status::unavailable("")))?;
         Ok(Response::new(AwaitInputResponse { verdict: Some(Verdict { outcome: Some(outcome) }) }))
+    }
+
+    async fn find_transaction(
+        &self,
+        _: Request<FindTransactionRequest>,
+    ) -> Result<Response<FindTransactionResponse>, Status> {
+        Err(Status::unimplemented(""))
     }
 }
 

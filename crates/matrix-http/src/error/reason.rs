@@ -35,7 +35,8 @@ pub fn reason_error(reason: ErrorReason, message: &str) -> MatrixError {
         Reason::BadState => (StatusCode::BAD_REQUEST, "M_BAD_STATE"),
         Reason::NotOwner => return MatrixError::unavailable(),
         Reason::TimedOut => return MatrixError::timed_out(),
-        Reason::Duplicate => (StatusCode::BAD_REQUEST, "M_UNKNOWN"),
+        Reason::Duplicate | Reason::InvalidRelation => (StatusCode::BAD_REQUEST, "M_UNKNOWN"),
+        Reason::DuplicateAnnotation => (StatusCode::BAD_REQUEST, "M_DUPLICATE_ANNOTATION"),
     };
     let message = if message.is_empty() { status.canonical_reason().unwrap_or("Refused") } else { message };
     MatrixError::new(status, errcode, message.to_owned())

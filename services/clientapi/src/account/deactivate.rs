@@ -9,7 +9,7 @@ use serde::Deserialize;
 use tracing::instrument;
 
 use crate::{
-    App, profile,
+    App, account,
     uia::{self, InteractiveRequest, Operation, Stage},
 };
 
@@ -31,7 +31,7 @@ pub(crate) async fn handler(
     let params: Params = uia::read_params(&params)?;
     let command = Command::Deactivate(Deactivate { erase: params.erase });
     app.input.submit_user(&user.id, command).await?;
-    profile::leave_all_rooms(&app, &user.id).await;
+    account::await_rooms(&app, &user.id).await;
     // No third-party identifier was ever bound here.
     Ok(Matrix(Response::new(ThirdPartyIdRemovalStatus::Success)))
 }

@@ -18,6 +18,6 @@ pub(crate) async fn handler(
     account::check_own(&user.id, &user_id)?;
     user.not_guest()?;
     field::check_name(&name)?;
-    set_profile_field::store(&app, &user, name, None, String::new()).await?;
+    set_profile_field::store(&app, &user, name, String::new()).await?;
     Ok(JsonObject::empty())
 }

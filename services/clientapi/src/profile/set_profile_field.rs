@@ -8,7 +8,7 @@ use ruma::OwnedUserId;
 use serde_json::{Map, Value};
 use tracing::instrument;
 
-use super::{field, propagate};
+use super::field;
 use crate::{App, account};
 
 #[instrument(name = "http.client.set_profile_field", skip_all, fields(user.id = %user.id))]
@@ -37,23 +37,22 @@ pub(crate) async fn handler(
         let fields = super::read(&app, &user_id).await?;
         field::check_size(fields.iter(), &name, &text)?;
     }
-    store(&app, &user, name, value, text).await?;
+    store(&app, &user, name, text).await?;
     Ok(JsonObject::empty())
 }
 
-/// Stores a field, or removes it, and tells the rooms of the user.
+/// Stores a field, or removes it if the text is empty. The room server tells the rooms of the user by and by.
 pub(super) async fn store(
     app: &App,
     user: &AuthedUser,
-    name: String,
-    value: Option<Value>,
+    field: String,
     text: String,
 ) -> Result<(), MatrixError> {
-    let command =
-        Command::SetProfileField(SetProfileField { field: name.clone(), value: text.into_bytes().into() });
+    let in_rooms = matches!(field.as_str(), "displayname" | "avatar_url");
+    let command = Command::SetProfileField(SetProfileField { field, value: text.into_bytes().into() });
     app.input.submit_user(&user.id, command).await?;
-    if matches!(name.as_str(), "displayname" | "avatar_url") {
-        propagate::to_rooms(app, &user.id, &name, value).await;
+    if in_rooms {
+        account::await_rooms(app, &user.id).await;
     }
     Ok(())
 }

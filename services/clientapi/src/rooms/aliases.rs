@@ -19,6 +19,8 @@ use super::{
 };
 use crate::clock::now_ms;
 
+/// How often what somebody else has changed meanwhile is read again.
+const MAX_ATTEMPTS: usize = 5;
 /// Longest alias in bytes.
 const MAX_ALIAS_BYTES: usize = 255;
 
@@ -137,43 +139,36 @@ impl Rooms {
         }
     }
 
-    /// Moves an alias of this server from one room to another.
-    pub(super) async fn move_alias(
-        &self,
-        user: &UserId,
-        alias: &RoomAliasId,
-        from: &RoomId,
-        to: &RoomId,
-    ) -> Result<(), MatrixError> {
-        let delete = DeleteAlias { alias: alias.to_string(), user_id: user.to_string() };
-        self.control(from, Action::DeleteAlias(delete)).await?;
-        self.set_alias(user, alias, to).await
-    }
-
     async fn remove_from_canonical(
         &self,
         user: &UserId,
         room_id: &RoomId,
         alias: &RoomAliasId,
     ) -> Result<(), MatrixError> {
-        let keys = vec![key("m.room.canonical_alias", "")];
-        let events = self.state_entries(room_id, None, keys, None).await?;
-        let Some(event) = events.first() else { return Ok(()) };
-        let Some(content) = without_alias(EventParts::of(event)?.content, alias.as_str()) else {
-            return Ok(());
-        };
-        let intent = Intent {
-            sender: user.to_string(),
-            r#type: "m.room.canonical_alias".to_owned(),
-            state_key: Some(String::new()),
-            content: Value::Object(content).to_string().into_bytes().into(),
-            origin_server_ts: now_ms(),
-            ..Intent::default()
-        };
-        match self.input.submit_room(room_id, Body::Intent(intent)).await {
-            Err(error) if !is_rejected(&error, ErrorReason::Forbidden) => Err(error.into()),
-            Ok(_) | Err(_) => Ok(()),
+        for _ in 0..MAX_ATTEMPTS {
+            let keys = vec![key("m.room.canonical_alias", "")];
+            let events = self.state_entries(room_id, None, keys, None).await?;
+            let Some(event) = events.first() else { return Ok(()) };
+            let Some(content) = without_alias(EventParts::of(event)?.content, alias.as_str()) else {
+                return Ok(());
+            };
+            let intent = Intent {
+                sender: user.to_string(),
+                r#type: "m.room.canonical_alias".to_owned(),
+                state_key: Some(String::new()),
+                content: Value::Object(content).to_string().into_bytes().into(),
+                origin_server_ts: now_ms(),
+                replaces_event_id: event.event_id.clone(),
+                ..Intent::default()
+            };
+            match self.input.submit_room(room_id, Body::Intent(intent)).await {
+                // Somebody else has changed it meanwhile.
+                Err(error) if is_rejected(&error, ErrorReason::BadState) => {}
+                Err(error) if !is_rejected(&error, ErrorReason::Forbidden) => return Err(error.into()),
+                Ok(_) | Err(_) => return Ok(()),
+            }
         }
+        Err(MatrixError::unavailable())
     }
 }
 

@@ -17,7 +17,7 @@ use ruma::{
 };
 use serde_json::{Map, Value, json};
 
-use super::profile::Profile;
+use super::profile::{Profile, membership_content};
 use options::{CreationContent, InitialState};
 
 /// What a new room begins with.
@@ -35,11 +35,24 @@ pub(crate) struct StateEvent {
     pub(crate) event_type: String,
     pub(crate) state_key: String,
     pub(crate) content: Value,
+    /// Whether the room server puts the profile of the user into it.
+    pub(crate) with_profile: bool,
 }
 
 impl StateEvent {
     pub(super) fn new(event_type: &str, state_key: &str, content: Value) -> Self {
-        Self { event_type: event_type.to_owned(), state_key: state_key.to_owned(), content }
+        Self {
+            event_type: event_type.to_owned(),
+            state_key: state_key.to_owned(),
+            content,
+            with_profile: false,
+        }
+    }
+
+    /// The creator joins, with the name and the avatar of when the room is made.
+    pub(super) fn join(creator: &UserId) -> Self {
+        let content = membership_content("join", None);
+        Self { with_profile: true, ..Self::new("m.room.member", creator.as_str(), content) }
     }
 }
 
@@ -63,7 +76,7 @@ pub(crate) fn rules_of(version: &RoomVersionId) -> Result<AuthorizationRules, Pl
     Ok(RoomRules::of(version.as_str()).map_err(unsupported)?.rules.authorization.clone())
 }
 
-/// Plans a room. `profiles` holds those of the creator and of all who are invited; who has none is left out.
+/// Plans a room. `profiles` holds those of all who are invited; who has none is left out.
 pub(crate) fn plan(
     request: &Request,
     creator: &UserId,
@@ -83,11 +96,7 @@ pub(crate) fn plan(
     let empty = Profile::default();
     let profile_of = |user: &UserId| profiles.get(user).unwrap_or(&empty);
 
-    let mut state = vec![StateEvent::new(
-        "m.room.member",
-        creator.as_str(),
-        profile_of(creator).member_content("join", None),
-    )];
+    let mut state = vec![StateEvent::join(creator)];
     // Power levels that the client lists stand in for the default, and come as early: the events that follow are
     // checked by them.
     let levels = match initial.take("m.room.power_levels") {

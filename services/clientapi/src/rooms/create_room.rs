@@ -56,19 +56,21 @@ impl Rooms {
             .buffer_unordered(PROFILES_AT_ONCE)
             .try_collect::<()>()
             .await?;
-        let profiles = self.profiles(invited.into_iter().chain([user.id.clone()])).await?;
+        let profiles = self.profiles(invited.into_iter()).await?;
         let plan = create::plan(request, &user.id, version, alias.as_deref(), &profiles)?;
 
         let is_successor = predecessor(&plan.create).is_some();
         let alias = alias.map(|alias| alias.to_string()).unwrap_or_default();
+        // What follows the create event is not older than it.
+        let timestamp = now_ms();
         let batch = AtomicBatch {
             create_pdu: Vec::new().into(),
             room_version: version.to_string(),
-            intents: intents(user, plan.state, now_ms())?,
+            intents: intents(user, plan.state, timestamp)?,
             alias,
             published: request.visibility == Visibility::Public,
         };
-        let room_id = self.submit_new(user, version, plan.create, batch).await?;
+        let room_id = self.submit_new(user, version, plan.create, batch, timestamp).await?;
         if is_successor {
             self.take_over_settings(&user.id, &room_id).await;
         }
@@ -76,14 +78,15 @@ impl Rooms {
     }
 
     /// Creates a room of a create event and what follows it.
-    pub(super) async fn submit_new(
+    async fn submit_new(
         &self,
         user: &AuthedUser,
         version: &RoomVersionId,
         create: Map<String, Value>,
         mut batch: AtomicBatch,
+        timestamp: i64,
     ) -> Result<OwnedRoomId, MatrixError> {
-        let (room_id, create_pdu) = self.create_event(user, version, create, now_ms())?;
+        let (room_id, create_pdu) = self.create_event(user, version, create, timestamp)?;
         batch.create_pdu = create_pdu.into();
         self.input.submit_room(&room_id, Body::Batch(batch)).await.map_err(|error| {
             // Whatever the rules refuse, it is the state that the client wants which they refuse.
@@ -121,7 +124,7 @@ impl Rooms {
 
     /// Builds the create event and the room ID, which are one in later room versions: there, two create events must never
     /// be the same, so each has something random in its content.
-    fn create_event(
+    pub(super) fn create_event(
         &self,
         user: &AuthedUser,
         version: &RoomVersionId,
@@ -167,6 +170,7 @@ pub(super) fn intents(
             state_key: Some(event.state_key),
             content: json.into_bytes().into(),
             origin_server_ts: timestamp,
+            with_profile: event.with_profile,
             ..Intent::default()
         })
     };

@@ -1,7 +1,7 @@
 //! Changing memberships.
 //!
-//! The rules of the room are applied by the room server. What is asked beforehand here is what those rules cannot say:
-//! a kick must not lift a ban, an unban must not end a membership, and joining twice is no second event.
+//! The rules of the room are applied by the room server, and so is what those rules cannot say: a kick must not lift a ban,
+//! an unban must not end a membership. Only that joining twice is no second event is asked beforehand here.
 
 use plexus_matrix_http::{
     AuthedUser, MatrixError,
@@ -38,8 +38,7 @@ impl Rooms {
         room_id: &RoomId,
         body: JoinBody,
     ) -> Result<(), MatrixError> {
-        let asked = [&*user.id];
-        let (members, profile) = tokio::try_join!(self.memberships(room_id, &asked), self.profile(&user.id))?;
+        let members = self.memberships(room_id, &[&user.id]).await?;
         if members.in_known_room(room_id)?.of(&user.id) == Some("join") {
             return Ok(());
         }
@@ -49,14 +48,16 @@ impl Rooms {
         {
             self.exchange_third_party_invite(user, room_id, signed).await?;
         }
-        let mut content = profile.member_content("join", body.reason.as_deref());
+        let mut content = membership_content("join", body.reason.as_deref());
         for (key, value) in body.rest {
             if !SAID_BY_SERVER.contains(&key.as_str()) {
                 content[key] = value;
             }
         }
         content::check(&content.to_string())?;
-        self.send_member(room_id, &user.id, &user.id, content).await?;
+        // The name of now might be an old one when the join is applied.
+        let intent = Intent { with_profile: true, ..member_intent(&user.id, &user.id, &content) };
+        self.send_intent(room_id, intent).await?;
         self.take_over_settings(&user.id, room_id).await;
         Ok(())
     }
@@ -175,12 +176,8 @@ impl Rooms {
         target: &UserId,
         reason: Option<&str>,
     ) -> Result<(), MatrixError> {
-        let members = self.memberships(room_id, &[target]).await?;
-        match members.of(target) {
-            Some("join" | "invite" | "knock") => {}
-            _ => return Err(MatrixError::forbidden("The user is not in the room")),
-        }
-        self.send_member(room_id, sender, target, membership_content("leave", reason)).await
+        let from = ["join", "invite", "knock"];
+        self.end_membership(room_id, (sender, target), reason, (&from, "The user is not in the room")).await
     }
 
     /// Bans a user.
@@ -202,11 +199,32 @@ impl Rooms {
         target: &UserId,
         reason: Option<&str>,
     ) -> Result<(), MatrixError> {
-        let members = self.memberships(room_id, &[target]).await?;
-        if members.of(target) != Some("ban") {
-            return Err(MatrixError::forbidden("The user is not banned from the room"));
+        self.end_membership(
+            room_id,
+            (sender, target),
+            reason,
+            (&["ban"], "The user is not banned from the room"),
+        )
+        .await
+    }
+
+    /// Ends a membership of somebody else's, if it is one of some.
+    async fn end_membership(
+        &self,
+        room_id: &RoomId,
+        (sender, target): (&UserId, &UserId),
+        reason: Option<&str>,
+        (from, otherwise): (&[&str], &'static str),
+    ) -> Result<(), MatrixError> {
+        let intent = Intent {
+            from_memberships: from.iter().map(|&from| from.to_owned()).collect(),
+            skip_if_unchanged: false,
+            ..member_intent(sender, target, &membership_content("leave", reason))
+        };
+        match self.send_intent(room_id, intent).await {
+            Err(error) if error.is("M_BAD_STATE") => Err(MatrixError::forbidden(otherwise)),
+            result => result.map(drop),
         }
-        self.send_member(room_id, sender, target, membership_content("leave", reason)).await
     }
 
     /// Forgets a room that the user has left.
@@ -245,16 +263,19 @@ impl Rooms {
         target: &UserId,
         content: Value,
     ) -> Result<(), MatrixError> {
-        let intent = Intent {
-            sender: sender.to_string(),
-            r#type: "m.room.member".to_owned(),
-            state_key: Some(target.to_string()),
-            content: content.to_string().into_bytes().into(),
-            origin_server_ts: now_ms(),
-            skip_if_unchanged: true,
-            ..Intent::default()
-        };
-        self.send_intent(room_id, intent).await.map(drop)
+        self.send_intent(room_id, member_intent(sender, target, &content)).await.map(drop)
+    }
+}
+
+fn member_intent(sender: &UserId, target: &UserId, content: &Value) -> Intent {
+    Intent {
+        sender: sender.to_string(),
+        r#type: "m.room.member".to_owned(),
+        state_key: Some(target.to_string()),
+        content: content.to_string().into_bytes().into(),
+        origin_server_ts: now_ms(),
+        skip_if_unchanged: true,
+        ..Intent::default()
     }
 }
 

@@ -1,13 +1,17 @@
 //! Sending message events and redactions.
 
 use plexus_matrix_http::{AuthedUser, MatrixError};
-use plexus_proto::log::v1::{ClientTransaction, Intent};
+use plexus_proto::{
+    input::v1::FindTransactionRequest,
+    log::v1::{ClientTransaction, Intent},
+};
 use ruma::{EventId, OwnedEventId, RoomId, TransactionId};
 use serde_json::{Map, Value};
 
 use super::{
-    Rooms,
+    Rooms, ask,
     content::{self, ContentError},
+    event_id,
 };
 use crate::clock::now_ms;
 
@@ -26,12 +30,11 @@ impl Rooms {
     ) -> Result<OwnedEventId, MatrixError> {
         content::check_key(event_type, None)?;
         content::check(content)?;
-        self.check_relation(user, room_id, event_type, content, txn_id.as_str()).await?;
         let (content, redacts) = match event_type {
             "m.room.redaction" => take_redacts(content)?,
             _ => (content.to_owned(), String::new()),
         };
-        let scope = format!("send/{room_id}/{event_type}");
+        let scope = message_scope(room_id, event_type);
         let intent = Intent {
             sender: user.id.to_string(),
             r#type: event_type.to_owned(),
@@ -64,12 +67,37 @@ impl Rooms {
             r#type: "m.room.redaction".to_owned(),
             content: redaction.into_bytes().into(),
             origin_server_ts: now_ms(),
-            txn: Some(transaction(user, txn_id, format!("redact/{room_id}/{event_id}"))?),
+            txn: Some(transaction(user, txn_id, redaction_scope(room_id, event_id))?),
             redacts: event_id.to_string(),
             ..Intent::default()
         };
         self.send_intent(room_id, intent).await
     }
+
+    /// Answers a request that came too soon: it may repeat a transaction, which then has its answer.
+    pub(crate) async fn answer_limited(
+        &self,
+        limited: MatrixError,
+        user: &AuthedUser,
+        txn_id: &TransactionId,
+        scope: String,
+    ) -> Result<OwnedEventId, MatrixError> {
+        let request = FindTransactionRequest { transaction: Some(transaction(user, txn_id, scope)?) };
+        match ask(self.transactions.clone().find_transaction(request)).await?.accepted {
+            Some(accepted) => event_id(&accepted.event_id),
+            None => Err(limited),
+        }
+    }
+}
+
+/// What the transaction ID of a message is scoped to.
+pub(crate) fn message_scope(room_id: &RoomId, event_type: &str) -> String {
+    format!("send/{room_id}/{event_type}")
+}
+
+/// What the transaction ID of a redaction is scoped to.
+pub(crate) fn redaction_scope(room_id: &RoomId, event_id: &EventId) -> String {
+    format!("redact/{room_id}/{event_id}")
 }
 
 /// Names the transaction of a client: scoped to its device, the endpoint and the rest of the path.

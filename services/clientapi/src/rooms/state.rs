@@ -79,7 +79,6 @@ impl Rooms {
     ) -> Result<OwnedEventId, MatrixError> {
         content::check_key(event_type, Some(state_key))?;
         content::check(content)?;
-        self.check_relation_of_state(user, room_id, content).await?;
         match event_type {
             "m.room.member" => self.check_member(state_key, content).await?,
             "m.room.canonical_alias" => self.check_remote_aliases(room_id, state_key, content).await?,

@@ -5,21 +5,25 @@
 mod levels;
 mod settings;
 
+use std::{collections::HashMap, time::Duration};
+
 use plexus_matrix_http::{AuthedUser, MatrixError};
 use plexus_proto::{
-    log::v1::{AtomicBatch, Intent, SetVisibility, room_control::Action},
+    common::v1::ErrorReason,
+    log::v1::{
+        AtomicBatch, ExpectedState, Intent, RoomControl, UpgradeRoom, input_room_event::Body,
+        room_control::Action,
+    },
     room::v1::{ListAliasesRequest, RoomEvent, RoomInfo},
 };
-use ruma::{
-    OwnedRoomAliasId, OwnedRoomId, OwnedUserId, RoomAliasId, RoomId, RoomVersionId, UserId,
-    room_version_rules::AuthorizationRules,
-};
+use ruma::{OwnedRoomId, OwnedUserId, RoomId, RoomVersionId, room_version_rules::AuthorizationRules};
 use serde_json::{Map, Value, json};
 
 use super::{
     Rooms, ask, broken_answer,
     create::{StateEvent, rules_of},
     create_room::intents,
+    is_rejected,
     profile::membership_content,
     read::{EventParts, StateQuery, state_key as key},
     state::hide_room,
@@ -39,19 +43,52 @@ const TAKEN_OVER: [&str; 8] = [
     "m.room.history_visibility",
     "m.room.join_rules",
 ];
+/// State with an empty key that is read beside it. All but the create event may change meanwhile.
+const READ_TOO: [&str; 4] =
+    ["m.room.create", "m.room.power_levels", "m.room.canonical_alias", "m.room.tombstone"];
 /// Most bans and children of a space that the new room takes over.
 const MAX_BANS: usize = 500;
 const MAX_CHILDREN: usize = 400;
+/// Most aliases that move into the new room.
+const MAX_ALIASES: usize = 1000;
+/// How often a room that has changed meanwhile is read again.
+const MAX_ATTEMPTS: usize = 5;
+/// How long is waited for a room that somebody else is just making, and how often is looked.
+const PATIENCE: Duration = Duration::from_secs(10);
+const PAUSE: Duration = Duration::from_millis(50);
 
 /// What the old room is.
 struct OldRoom {
     info: RoomInfo,
     create: EventParts,
-    levels: Option<Map<String, Value>>,
+    /// State with an empty key, by type.
+    entries: HashMap<&'static str, (String, EventParts)>,
+    aliases: Vec<String>,
     rules: AuthorizationRules,
 }
 
 impl OldRoom {
+    fn content(&self, event_type: &str) -> Option<&Map<String, Value>> {
+        self.entries.get(event_type).map(|(_, parts)| &parts.content)
+    }
+
+    /// The room that replaces it, if it was replaced.
+    fn replacement(&self) -> Option<&str> {
+        let named = self.content("m.room.tombstone")?.get("replacement_room")?.as_str()?;
+        Some(named).filter(|room| !room.is_empty())
+    }
+
+    /// The state that was read, as the room server is to find it.
+    fn expected(&self) -> Vec<ExpectedState> {
+        let may_change = TAKEN_OVER.iter().chain(&READ_TOO).filter(|read| **read != "m.room.create");
+        let expected = |event_type: &&str| ExpectedState {
+            r#type: (*event_type).to_owned(),
+            state_key: String::new(),
+            event_id: self.entries.get(*event_type).map(|(id, _)| id.clone()).unwrap_or_default(),
+        };
+        may_change.map(expected).collect()
+    }
+
     fn creators(&self) -> Vec<String> {
         let additional = self.create.content.get("additional_creators").and_then(Value::as_array);
         let additional = additional.into_iter().flatten().filter_map(Value::as_str).map(ToOwned::to_owned);
@@ -66,7 +103,7 @@ impl OldRoom {
 }
 
 impl Rooms {
-    /// Replaces a room by one of another version.
+    /// Replaces a room by one of another version. Of several who try, one does, and the others get the same answer.
     pub(crate) async fn upgrade(
         &self,
         user: &AuthedUser,
@@ -75,42 +112,98 @@ impl Rooms {
         additional_creators: &[OwnedUserId],
     ) -> Result<OwnedRoomId, MatrixError> {
         let rules = rules_of(version)?;
-        let old = self.old_room(user, room_id).await?;
-        // Before there is a new room; the verdict on the tombstone is what counts.
-        let may_end = Levels { content: old.levels.as_ref(), creators: &old.creators(), rules: &old.rules }
-            .may_send_state(user.id.as_str(), "m.room.tombstone");
-        if !may_end {
-            return Err(MatrixError::forbidden("You cannot upgrade this room"));
+        for _ in 0..MAX_ATTEMPTS {
+            let old = self.old_room(user, room_id).await?;
+            let creators = old.creators();
+            let levels = Levels {
+                content: old.content("m.room.power_levels"),
+                creators: &creators,
+                rules: &old.rules,
+            };
+            // Before anything is made; the verdict on the tombstone is what counts.
+            if !levels.may_send_state(user.id.as_str(), "m.room.tombstone") {
+                return Err(MatrixError::forbidden("You cannot upgrade this room"));
+            }
+            if let Some(replacement) = old.replacement() {
+                return self.replaced_by(room_id, replacement, version).await;
+            }
+            let successor = Successor { creator: &user.id, additional_creators, rules: &rules };
+            let create = create_content(&old, room_id, version, &successor);
+            let timestamp = now_ms();
+            let (new_id, create_pdu) = self.create_event(user, version, create, timestamp)?;
+            let state = self.state_of_new(user, room_id, &old, &levels, &successor).await?;
+            let batch = AtomicBatch {
+                create_pdu: create_pdu.into(),
+                room_version: version.to_string(),
+                intents: intents(user, state, timestamp)?,
+                published: old.info.published,
+                ..AtomicBatch::default()
+            };
+            let upgrade = UpgradeRoom {
+                user_id: user.id.to_string(),
+                new_room_id: new_id.to_string(),
+                batch: Some(batch.clone()),
+                aliases: old.aliases.clone(),
+                closing: closing(user, &old, timestamp),
+                expected: old.expected(),
+                published: old.info.published,
+            };
+            let control = Body::Control(RoomControl { action: Some(Action::Upgrade(upgrade)) });
+            match self.input.submit_room(room_id, control).await {
+                Ok(_) => {
+                    self.make_successor(&new_id, batch).await?;
+                    self.take_over_settings(&user.id, &new_id).await;
+                    return Ok(new_id);
+                }
+                // Somebody has changed the room meanwhile, or replaced it.
+                Err(error) if is_rejected(&error, ErrorReason::BadState) => {}
+                Err(error) if is_rejected(&error, ErrorReason::RoomUnknown) => {
+                    return Err(MatrixError::forbidden("You are not in this room"));
+                }
+                Err(error) => return Err(error.into()),
+            }
         }
-        let create = create_content(&old, room_id, &user.id, version, &rules, additional_creators);
-        let state = self.state_of_new(user, room_id, &old, &rules, additional_creators).await?;
-        let batch = AtomicBatch {
-            room_version: version.to_string(),
-            intents: intents(user, state, now_ms())?,
-            published: old.info.published,
-            ..AtomicBatch::default()
-        };
-        let new_id = self.submit_new(user, version, create, batch).await?;
-        let tombstone = json!({ "body": "This room has been replaced", "replacement_room": new_id });
-        self.send_state_as(user, room_id, "m.room.tombstone", tombstone).await?;
+        Err(MatrixError::unavailable())
+    }
 
-        // From here on the room is upgraded; what is left to do is done as far as the user may.
-        if let Err(error) = self.move_aliases(user, room_id, &new_id).await {
-            tracing::warn!(%error, room.id = %room_id, "aliases stay with the room that was upgraded");
+    /// Makes the room that the tombstone names. If this goes no further, the room server makes it by itself.
+    async fn make_successor(&self, new_id: &RoomId, batch: AtomicBatch) -> Result<(), MatrixError> {
+        match self.input.submit_room(new_id, Body::Batch(batch)).await {
+            Err(error) if !is_rejected(&error, ErrorReason::RoomInUse) => Err(error.into()),
+            Ok(_) | Err(_) => Ok(()),
         }
-        if old.info.published {
-            let action =
-                Action::SetVisibility(SetVisibility { published: false, user_id: user.id.to_string() });
-            note("directory", self.control(room_id, action).await);
-        }
-        if let Some(levels) = old.levels.as_ref().and_then(levels::restricted) {
-            note(
-                "power levels",
-                self.send_state_as(user, room_id, "m.room.power_levels", Value::Object(levels)).await,
-            );
-        }
-        self.take_over_settings(&user.id, &new_id).await;
-        Ok(new_id)
+    }
+
+    /// Answers who comes second: with the room that replaces the old one, if it is of the version that they want.
+    async fn replaced_by(
+        &self,
+        old_id: &RoomId,
+        replacement: &str,
+        version: &RoomVersionId,
+    ) -> Result<OwnedRoomId, MatrixError> {
+        let otherwise = || {
+            let message = format!("The room has been replaced by {replacement} already");
+            MatrixError::new(http::StatusCode::BAD_REQUEST, "M_BAD_STATE", message)
+        };
+        let new_id = RoomId::parse(replacement).map_err(|_| otherwise())?;
+        let create = async {
+            loop {
+                let keys = vec![key("m.room.create", "")];
+                match self.state_entries(&new_id, None, keys, None).await {
+                    Err(error) if error.is("M_NOT_FOUND") => tokio::time::sleep(PAUSE).await,
+                    found => return found,
+                }
+            }
+        };
+        // The one who came first may just be making it. If the tombstone names a room elsewhere, it never comes.
+        let Ok(found) = tokio::time::timeout(PATIENCE, create).await else { return Err(otherwise()) };
+        let found = found?;
+        let create = found.first().map(EventParts::of).transpose()?.map(|parts| parts.content);
+        let follows = create.is_some_and(|create| {
+            predecessor(&create) == Some(old_id.as_str())
+                && create.get("room_version").and_then(Value::as_str) == Some(version.as_str())
+        });
+        if follows { Ok(new_id) } else { Err(otherwise()) }
     }
 
     async fn old_room(&self, user: &AuthedUser, room_id: &RoomId) -> Result<OldRoom, MatrixError> {
@@ -119,23 +212,28 @@ impl Rooms {
         if members.of(&user.id) != Some("join") {
             return Err(MatrixError::forbidden("You are not in this room"));
         }
-        let keys = vec![key("m.room.create", ""), key("m.room.power_levels", "")];
-        let (info, state) =
-            tokio::try_join!(self.info(room_id), self.state_entries(room_id, None, keys, None))?;
-        let mut create = None;
-        let mut levels = None;
+        let read = TAKEN_OVER.iter().chain(&READ_TOO);
+        let keys = read.clone().map(|event_type| key(event_type, "")).collect();
+        let request = ListAliasesRequest { room_id: room_id.to_string(), viewer: String::new() };
+        let aliases = async { hide_room(ask(self.directory.clone().list_aliases(request)).await) };
+        let (info, state, aliases) =
+            tokio::try_join!(self.info(room_id), self.state_entries(room_id, None, keys, None), aliases)?;
+        let mut entries = HashMap::with_capacity(state.len());
         for event in &state {
-            let parts = EventParts::of(event)?;
-            match event_type(event)?.as_str() {
-                "m.room.create" => create = Some(parts),
-                _ => levels = Some(parts.content),
+            let event_type = event_type(event)?;
+            if let Some(known) = read.clone().find(|known| **known == event_type) {
+                entries.insert(*known, (event.event_id.clone(), EventParts::of(event)?));
             }
         }
-        let create = create.ok_or_else(|| broken_answer("room", &"it has no create event"))?;
+        let (_, create) = entries
+            .remove("m.room.create")
+            .ok_or_else(|| broken_answer("room", &"it has no create event"))?;
         let version = RoomVersionId::try_from(info.room_version.as_str())
             .map_err(|error| broken_answer("room version", &error))?;
         let rules = version.rules().ok_or_else(|| broken_answer("room version", &info.room_version))?;
-        Ok(OldRoom { info, create, levels, rules: rules.authorization })
+        let mut aliases = aliases.aliases;
+        aliases.truncate(MAX_ALIASES);
+        Ok(OldRoom { info, create, entries, aliases, rules: rules.authorization })
     }
 
     /// The state that the new room begins with. Power levels come last: until then its creator may do everything.
@@ -144,27 +242,26 @@ impl Rooms {
         user: &AuthedUser,
         room_id: &RoomId,
         old: &OldRoom,
-        rules: &AuthorizationRules,
-        additional_creators: &[OwnedUserId],
+        levels: &Levels<'_>,
+        successor: &Successor<'_>,
     ) -> Result<Vec<StateEvent>, MatrixError> {
-        let keys = TAKEN_OVER.iter().map(|event_type| key(event_type, "")).collect();
         let bans = StateQuery {
             types: &["m.room.member"],
             memberships: vec!["ban".to_owned()],
             ..StateQuery::default()
         };
         let children = StateQuery { types: &["m.space.child"], ..StateQuery::default() };
-        let (profile, single, bans, children) = tokio::try_join!(
-            self.profile(&user.id),
-            self.state_entries(room_id, None, keys, None),
-            self.state(room_id, None, bans),
-            self.state(room_id, None, children),
-        )?;
-        let mut state =
-            vec![StateEvent::new("m.room.member", user.id.as_str(), profile.member_content("join", None))];
-        for event in &single {
-            let content = EventParts::of(event)?.content;
-            state.push(StateEvent::new(&event_type(event)?, "", Value::Object(content)));
+        let (bans, children) =
+            tokio::try_join!(self.state(room_id, None, bans), self.state(room_id, None, children))?;
+        let mut state = vec![StateEvent::join(&user.id)];
+        let names_aliases = levels.may_send_state(user.id.as_str(), "m.room.canonical_alias");
+        if let Some(content) = canonical_alias(old).filter(|_| names_aliases) {
+            state.push(StateEvent::new("m.room.canonical_alias", "", Value::Object(content)));
+        }
+        for event_type in TAKEN_OVER {
+            if let Some(content) = old.content(event_type) {
+                state.push(StateEvent::new(event_type, "", Value::Object(content.clone())));
+            }
         }
         for child in children.iter().take(MAX_CHILDREN) {
             let EventParts { state_key, content, .. } = EventParts::of(child)?;
@@ -184,69 +281,43 @@ impl Rooms {
                 state.push(StateEvent::new("m.room.member", &banned, membership_content("ban", reason)));
             }
         }
-        let old_levels =
-            Levels { content: old.levels.as_ref(), creators: &old.creators(), rules: &old.rules };
-        let successor = Successor { creator: &user.id, additional_creators, rules };
-        let levels = old_levels.for_successor(&successor);
+        let levels = levels.for_successor(successor);
         state.push(StateEvent::new("m.room.power_levels", "", Value::Object(levels)));
         Ok(state)
     }
-
-    async fn send_state_as(
-        &self,
-        user: &AuthedUser,
-        room_id: &RoomId,
-        event_type: &str,
-        content: Value,
-    ) -> Result<(), MatrixError> {
-        let intent = Intent {
-            sender: user.id.to_string(),
-            r#type: event_type.to_owned(),
-            state_key: Some(String::new()),
-            content: content.to_string().into_bytes().into(),
-            origin_server_ts: now_ms(),
-            skip_if_unchanged: true,
-            ..Intent::default()
-        };
-        self.send_intent(room_id, intent).await.map(drop)
-    }
-
-    /// Points the aliases of this server at the new room, as far as the user may, and tells the members of both.
-    async fn move_aliases(&self, user: &AuthedUser, old: &RoomId, new: &RoomId) -> Result<(), MatrixError> {
-        let request = ListAliasesRequest { room_id: old.to_string(), viewer: String::new() };
-        let aliases = hide_room(ask(self.directory.clone().list_aliases(request)).await)?.aliases;
-        let mut moved: Vec<OwnedRoomAliasId> = Vec::new();
-        for alias in aliases {
-            let Ok(alias) = RoomAliasId::parse(&alias) else { continue };
-            match self.move_alias(&user.id, &alias, old, new).await {
-                Ok(()) => moved.push(alias),
-                Err(error) => tracing::debug!(%error, room.id = %old, "alias stays where it is"),
-            }
-        }
-        let keys = vec![key("m.room.canonical_alias", "")];
-        let found = self.state_entries(old, None, keys, None).await?;
-        let Some(event) = found.first() else { return Ok(()) };
-        let mut content = EventParts::of(event)?.content;
-        let is_moved = |alias: &Value| alias.as_str().is_some_and(|alias| moved.iter().any(|m| m == alias));
-        if !content.get("alias").is_some_and(is_moved) {
-            content.remove("alias");
-        }
-        if let Some(alternatives) = content.get_mut("alt_aliases").and_then(Value::as_array_mut) {
-            alternatives.retain(is_moved);
-        }
-        if !moved.is_empty() {
-            note("canonical alias", self.send_state_as(user, old, "m.room.canonical_alias", json!({})).await);
-            self.send_state_as(user, new, "m.room.canonical_alias", Value::Object(content)).await?;
-        }
-        Ok(())
-    }
 }
 
-/// What is done as far as it can be: a refusal is no failure of the upgrade.
-fn note(what: &'static str, result: Result<(), MatrixError>) {
-    if let Err(error) = result {
-        tracing::debug!(%error, what, "left as it was by the upgrade");
+/// What is said of the aliases that move into the new room: those of this server.
+fn canonical_alias(old: &OldRoom) -> Option<Map<String, Value>> {
+    let mut content = old.content("m.room.canonical_alias")?.clone();
+    let moves =
+        |alias: &Value| alias.as_str().is_some_and(|alias| old.aliases.iter().any(|own| own == alias));
+    if !content.get("alias").is_some_and(moves) {
+        content.remove("alias");
     }
+    if let Some(alternatives) = content.get_mut("alt_aliases").and_then(Value::as_array_mut) {
+        alternatives.retain(moves);
+        if alternatives.is_empty() {
+            content.remove("alt_aliases");
+        }
+    }
+    (content.contains_key("alias") || content.contains_key("alt_aliases")).then_some(content)
+}
+
+/// What is said in the old room after the tombstone, as far as the user may: it has no alias, and only moderators speak.
+fn closing(user: &AuthedUser, old: &OldRoom, timestamp: i64) -> Vec<Intent> {
+    let intent = |event_type: &str, content: Value| Intent {
+        sender: user.id.to_string(),
+        r#type: event_type.to_owned(),
+        state_key: Some(String::new()),
+        content: content.to_string().into_bytes().into(),
+        origin_server_ts: timestamp,
+        ..Intent::default()
+    };
+    let alias = canonical_alias(old).map(|_| intent("m.room.canonical_alias", json!({})));
+    let levels = old.content("m.room.power_levels").and_then(levels::restricted);
+    let levels = levels.map(|levels| intent("m.room.power_levels", Value::Object(levels)));
+    alias.into_iter().chain(levels).collect()
 }
 
 fn event_type(event: &RoomEvent) -> Result<String, MatrixError> {
@@ -263,11 +334,10 @@ fn event_type(event: &RoomEvent) -> Result<String, MatrixError> {
 fn create_content(
     old: &OldRoom,
     room_id: &RoomId,
-    creator: &UserId,
     version: &RoomVersionId,
-    rules: &AuthorizationRules,
-    additional_creators: &[OwnedUserId],
+    successor: &Successor<'_>,
 ) -> Map<String, Value> {
+    let Successor { creator, additional_creators, rules } = *successor;
     let mut content = Map::new();
     for kept in ["type", "m.federate"] {
         if let Some(value) = old.create.content.get(kept) {

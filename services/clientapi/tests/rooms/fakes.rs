@@ -21,7 +21,7 @@ use plexus_matrix_http::{Authenticator, Edge};
 use plexus_proto::{
     common::v1::ErrorReason,
     input::v1::{Accepted, Rejected, input_service_server::InputServiceServer, verdict::Outcome},
-    log::v1::{AtomicBatch, InputRoomEvent, Intent, RoomControl, input_room_event},
+    log::v1::{AtomicBatch, ClientTransaction, InputRoomEvent, Intent, RoomControl, input_room_event},
     room::v1::{
         Aggregations, ListPublicRoomsRequest, ListRelationsRequest, ListThreadsRequest, ListTimelineRequest,
         ListTimelineResponse, RoomEvent, RoomSummary, WalkSpaceRequest,
@@ -75,6 +75,8 @@ pub(crate) struct Known {
     pub(crate) ignored: HashMap<String, Vec<String>>,
     /// Verdicts in order; once there are none, every input is accepted.
     pub(crate) verdicts: Vec<Outcome>,
+    /// Transactions that were accepted.
+    pub(crate) transactions: Vec<(ClientTransaction, Accepted)>,
     /// What was written to the log.
     pub(crate) inputs: Vec<InputRoomEvent>,
 }

@@ -1,4 +1,7 @@
-use plexus_proto::room::v1::{Aggregations, Direction, ListTimelineResponse, RoomEvent, Thread};
+use plexus_proto::{
+    common::v1::ErrorReason,
+    room::v1::{Aggregations, Direction, ListTimelineResponse, RoomEvent, Thread},
+};
 use serde_json::json;
 
 use crate::fakes::{ROOM, World, assert_error, assert_ok, event};
@@ -150,35 +153,18 @@ async fn filters_by_relations_are_passed_on() {
 }
 
 #[tokio::test]
-async fn threads_begin_only_at_events_that_relate_to_none() {
+async fn relations_of_messages_are_judged_by_the_room_server() {
     let world = world();
-    let content = json!({ "m.relates_to": { "rel_type": "m.thread", "event_id": "$event5" } });
-    let reply = event(ROOM, "m.room.message", None, content, 7);
-    world.known.lock().unwrap().events.insert("$event7".to_owned(), reply);
-    let thread =
-        |root: &str| json!({ "body": "x", "m.relates_to": { "rel_type": "m.thread", "event_id": root } });
-    let send = |txn: &str| format!("/rooms/{ROOM}/send/m.room.message/{txn}");
-    assert_ok(&world.put("alice", &send("1"), thread("$event5")).await);
-    assert_ok(&world.put("alice", &send("2"), thread("$unknown")).await);
-    assert_error(&world.put("alice", &send("3"), thread("$event7")).await, 400, "M_UNKNOWN");
-    assert_eq!(world.inputs().len(), 2);
-}
-
-#[tokio::test]
-async fn nobody_annotates_twice_alike() {
-    let world = world();
-    let annotation = |key: &str| json!({ "m.relates_to": { "rel_type": "m.annotation", "event_id": "$event5", "key": key } });
-    let mut known = event(ROOM, "m.reaction", None, annotation("👍"), 6);
-    known.txn_id = "first".to_owned();
-    world.known.lock().unwrap().related = vec![known];
+    let relation =
+        |kind: &str| json!({ "m.relates_to": { "rel_type": kind, "event_id": "$event5", "key": "👍" } });
     let send = |txn: &str| format!("/rooms/{ROOM}/send/m.reaction/{txn}");
-    let again = world.put("alice", &send("second"), annotation("👍")).await;
+    world.refuse_next(ErrorReason::DuplicateAnnotation);
+    let again = world.put("alice", &send("1"), relation("m.annotation")).await;
     assert_error(&again, 400, "M_DUPLICATE_ANNOTATION");
-    assert_ok(&world.put("alice", &send("third"), annotation("👎")).await);
-    // A repeat of the same transaction is answered as it was the first time.
-    assert_ok(&world.put("alice", &send("first"), annotation("👍")).await);
-    let asked = std::mem::take(&mut world.known.lock().unwrap().relation_requests);
-    assert_eq!(asked[0].sender, "@alice:example.org");
+    world.refuse_next(ErrorReason::InvalidRelation);
+    assert_error(&world.put("alice", &send("2"), relation("m.thread")).await, 400, "M_UNKNOWN");
+    assert_ok(&world.put("alice", &send("3"), relation("m.annotation")).await);
+    assert!(world.known.lock().unwrap().relation_requests.is_empty(), "nothing is asked before");
 }
 
 #[tokio::test]

@@ -196,8 +196,26 @@ async fn too_many_messages_are_put_off() {
     let world = World::with_few_messages();
     world.add_room(ROOM, &[("alice", "join")]);
     let path = format!("/rooms/{ROOM}/send/m.x/1");
-    assert_ok(&world.put("alice", &path, json!({})).await);
-    let answer = world.put("alice", &path, json!({})).await;
-    assert_error(&answer, 429, "M_LIMIT_EXCEEDED");
-    assert!(answer.1["retry_after_ms"].as_u64().unwrap() > 0);
+    let first = world.put("alice", &path, json!({})).await;
+    assert_ok(&first);
+    world.inputs();
+    let redact = format!("/rooms/{ROOM}/redact/$event/1");
+    for path in [format!("/rooms/{ROOM}/send/m.x/2"), format!("/rooms/{ROOM}/send/m.y/1"), redact] {
+        let answer = world.put("alice", &path, json!({})).await;
+        assert_error(&answer, 429, "M_LIMIT_EXCEEDED");
+        assert!(answer.1["retry_after_ms"].as_u64().unwrap() > 0);
+    }
+    // Who sends the same again because the answer did not come gets it.
+    assert_eq!(world.put("alice", &path, json!({})).await, first);
+    assert!(world.inputs().is_empty());
+}
+
+#[tokio::test]
+async fn redactions_that_come_too_often_are_answered_once_more() {
+    let world = World::with_few_messages();
+    world.add_room(ROOM, &[("alice", "join")]);
+    let path = format!("/rooms/{ROOM}/redact/$event/1");
+    let first = world.put("alice", &path, json!({})).await;
+    assert_ok(&first);
+    assert_eq!(world.put("alice", &path, json!({})).await, first);
 }

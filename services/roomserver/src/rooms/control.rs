@@ -12,9 +12,10 @@ use ruma::{OwnedRoomAliasId, RoomAliasId, UserId, events::TimelineEventType};
 use super::{
     intent::local_user,
     outcome::{AliasRow, Outcome, accepted},
-    parking, purge, receipts, reprocess,
+    parking, profile, purge, receipts, reprocess,
     source::AliasTarget,
     state::MEMBER,
+    upgrade,
     value::is_name,
     work::{Stop, Work},
 };
@@ -29,6 +30,8 @@ pub(super) fn apply(mut work: Work<'_>, control: &RoomControl) -> Result<Outcome
         Some(Action::SetVisibility(request)) => set_visibility(&mut work, request)?,
         Some(Action::Forget(request)) => forget(&mut work, request)?,
         Some(Action::ExpireParked(_)) => parking::expire(&mut work)?,
+        Some(Action::Upgrade(request)) => return upgrade::apply(work, request),
+        Some(Action::UpdateProfile(request)) => profile::update(&mut work, request)?,
         Some(Action::SetReceipt(request)) => receipts::set(&mut work, request)?,
         None => {
             return Err(Stop::Poison("the control record asks nothing that this version knows".to_owned()));
@@ -126,13 +129,16 @@ fn forget(work: &mut Work<'_>, request: &Forget) -> Result<i64, Stop> {
     }
 }
 
-/// Changing what the directory says of a room takes the power to name its canonical alias.
+/// Whether a member may change what the directory says of a room: that takes the power to name its canonical alias.
+pub(super) fn has_directory_power(work: &mut Work<'_>, user: &UserId) -> Result<bool, Stop> {
+    work.with_power(|power| {
+        Ok(power.of_user(user)? >= power.to_send_state(&TimelineEventType::RoomCanonicalAlias)?)
+    })
+}
+
 fn require_directory_power(work: &mut Work<'_>, user: &UserId) -> Result<(), Stop> {
     work.require_joined(user)?;
-    let able = work.with_power(|power| {
-        Ok(power.of_user(user)? >= power.to_send_state(&TimelineEventType::RoomCanonicalAlias)?)
-    })?;
-    if able {
+    if has_directory_power(work, user)? {
         Ok(())
     } else {
         Err(Stop::forbidden("user does not have enough power over the room's directory entry"))

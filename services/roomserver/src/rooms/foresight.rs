@@ -5,12 +5,15 @@
 //! it but time: what was not foreseen is asked for when it is needed.
 
 use plexus_events::{Pdu, auth, receive};
-use plexus_proto::log::v1::{self, InputRoomEvent, Intent, SnapshotChunk, input_room_event::Body};
-use ruma::{EventId, OwnedEventId, UserId, events::StateEventType, state_res::Event as _};
+use plexus_proto::log::v1::{
+    self, InputRoomEvent, Intent, SnapshotChunk, input_room_event::Body, room_control::Action,
+};
+use ruma::{EventId, OwnedEventId, OwnedUserId, UserId, events::StateEventType, state_res::Event as _};
 use serde::Deserialize;
 
 use super::{
     event::flags,
+    relations::Related,
     room::{Inner, Room},
     source::{Needs, Source},
     state::{MEMBER, key_of},
@@ -34,6 +37,10 @@ struct Coming {
     auth_ids: Vec<OwnedEventId>,
     prev_ids: Vec<OwnedEventId>,
     entries: Vec<Entry>,
+    /// Whose profile it says.
+    profile: Option<OwnedUserId>,
+    /// What it relates to.
+    related: Option<Related>,
 }
 
 /// A state entry: in which trie it is, and where there.
@@ -55,12 +62,16 @@ pub(crate) fn foresee(room: &Room, record: &InputRoomEvent) -> Foresight {
     let events = match &record.body {
         Some(Body::Pdu(pdu)) => finished(room, pdu).into_iter().collect(),
         Some(Body::Pdus(batch)) => batch.pdus.iter().filter_map(|pdu| finished(room, pdu)).collect(),
-        Some(Body::Intent(intent)) => vec![intended(intent)],
+        Some(Body::Intent(intent)) => vec![intended(room, intent)],
+        Some(Body::Control(control)) => match &control.action {
+            Some(Action::UpdateProfile(update)) => vec![intended(room, &member_change(&update.user_id))],
+            // They are rare.
+            _ => Vec::new(),
+        },
         Some(Body::Snapshot(chunk)) => {
             return Foresight { of_chunk: Some(looked_up(chunk)), ..Foresight::default() };
         }
-        // They are rare.
-        Some(Body::Batch(_) | Body::FetchDone(_) | Body::Control(_)) | None => Vec::new(),
+        Some(Body::Batch(_) | Body::FetchDone(_)) | None => Vec::new(),
     };
     Foresight { events, of_chunk: None }
 }
@@ -91,6 +102,7 @@ fn finished(room: &Inner, pdu: &v1::Pdu) -> Option<Coming> {
         auth_ids: pdu.auth_event_ids().to_vec(),
         prev_ids: pdu.prev_event_ids().to_vec(),
         entries,
+        ..Coming::default()
     })
 }
 
@@ -103,8 +115,24 @@ fn authorizing(room: &Inner, pdu: &Pdu) -> Vec<Entry> {
     types.unwrap_or_default().into_iter().map(entry).collect()
 }
 
+/// Whether Postgres can look for it.
+fn is_storable(user: &OwnedUserId) -> bool {
+    !user.as_str().contains('\0')
+}
+
+/// A change of a user's own member event.
+fn member_change(user: &str) -> Intent {
+    Intent {
+        sender: user.to_owned(),
+        r#type: MEMBER.to_owned(),
+        state_key: Some(user.to_owned()),
+        with_profile: true,
+        ..Intent::default()
+    }
+}
+
 /// An event that is built here.
-fn intended(intent: &Intent) -> Coming {
+fn intended(room: &Inner, intent: &Intent) -> Coming {
     let mut entries: Vec<Entry> = ["m.room.create", "m.room.power_levels", "m.room.history_visibility"]
         .map(|event_type| Entry::of(event_type, ""))
         .into();
@@ -117,7 +145,13 @@ fn intended(intent: &Intent) -> Coming {
             entries.push(Entry::of("m.room.join_rules", ""));
         }
     }
-    Coming { entries, ..Coming::default() }
+    let profile = intent.state_key.as_deref().filter(|_| intent.with_profile);
+    let profile = profile.and_then(|user| UserId::parse(user).ok()).filter(is_storable);
+    let related = match (&intent.state_key, <&UserId>::try_from(intent.sender.as_str())) {
+        (None, Ok(sender)) => Related::foreseen(room.identity.nid, sender, intent),
+        _ => None,
+    };
+    Coming { entries, profile, related, ..Coming::default() }
 }
 
 impl Foresight {
@@ -138,6 +172,12 @@ impl Foresight {
         }
         let current = room.state();
         for event in &self.events {
+            if let Some(user) = event.profile.as_ref().filter(|user| !source.profiles.contains_key(*user)) {
+                needs.profiles.insert(user.clone());
+            }
+            if let Some(related) = &event.related {
+                related.note_lacking(source, needs);
+            }
             if let Some(id) = &event.id
                 && source.arrival(id).is_none()
             {

@@ -11,7 +11,8 @@ use super::{
     hot::StateEvent,
     outcome::{Outcome, accepted},
     place::{self, Place, Standing},
-    redaction,
+    profile, redaction,
+    relations::Related,
     room::Latest,
     state::MEMBER,
     states::{At, State},
@@ -56,7 +57,11 @@ pub(super) fn send(work: &mut Work<'_>, intent: &Intent) -> Result<Sent, Stop> {
     let mut content = canonical::parse_object(&intent.content)
         .map_err(|error| Stop::Refuse(ErrorReason::BadJson, format!("content: {}", error.detail())))?;
     let redacts = redaction::place_target(work, intent, &mut content)?;
+    let mut profile_version = None;
     if intent.r#type == MEMBER {
+        if intent.with_profile {
+            profile_version = profile::complete(work, state_key, &mut content)?;
+        }
         super::restricted::authorize_join(work, sender, state_key, &mut content)?;
     }
     if intent.r#type == "m.room.canonical_alias" && state_key == Some("") {
@@ -64,6 +69,11 @@ pub(super) fn send(work: &mut Work<'_>, intent: &Intent) -> Result<Sent, Stop> {
     }
     let event_type = TimelineEventType::from(intent.r#type.as_str());
     let ordinary = state_key.is_none() && is_ordinary(&event_type);
+    let related = match Related::of(work.room.identity.nid, sender, &intent.r#type, &content) {
+        // To say the same state again is no repeated annotation.
+        Related::Annotates(_) if state_key.is_some() => Related::Freely,
+        related => related,
+    };
 
     // Read all that is needed, so that one round of loading brings all of it.
     let (prev_events, before) = cite(work)?;
@@ -82,6 +92,7 @@ pub(super) fn send(work: &mut Work<'_>, intent: &Intent) -> Result<Sent, Stop> {
         // Only loaded here; what it is used for comes after the event is known to be allowed.
         work.event_by_id(target);
     }
+    related.note_lacking(work.source, &mut work.needs);
     work.settle()?;
     let (Some(authors), Some(visibility), Some(replaced)) = (authors, visibility, replaced) else {
         return Err(Stop::Poison("something is lacking and nothing to be loaded".to_owned()));
@@ -91,6 +102,7 @@ pub(super) fn send(work: &mut Work<'_>, intent: &Intent) -> Result<Sent, Stop> {
         work.require_joined(sender)?;
     }
     super::local_rules::check(work, intent, &content)?;
+    related.check(work)?;
     let unchanged = replaced
         .as_ref()
         .filter(|current| intent.skip_if_unchanged && is_unchanged(current, sender, &content));
@@ -129,6 +141,7 @@ pub(super) fn send(work: &mut Work<'_>, intent: &Intent) -> Result<Sent, Stop> {
         work.check(&pdu, &authors)
             .map_err(|stop| explain_member(stop, &intent.r#type, replaced.as_deref(), &pdu))?;
     }
+    check_replaced(intent, replaced.as_deref())?;
     // Only now: who may not send the event is not told that it is there.
     if let Some(current) = unchanged {
         return Ok(current.into());
@@ -159,6 +172,10 @@ pub(super) fn send(work: &mut Work<'_>, intent: &Intent) -> Result<Sent, Stop> {
     let sent = place::place(work, draft, place)?;
     if let Some(redaction) = redaction {
         redaction::carry_out(work, redaction, sent.nid)?;
+    }
+    related.keep(work, sent.nid);
+    if let (Some(version), Some(Ok(user))) = (profile_version, state_key.map(<&UserId>::try_from)) {
+        work.mark_profile(user, version);
     }
     Ok(Sent { event_id: sent.event_id, seq: sent.seq })
 }
@@ -213,6 +230,22 @@ fn is_unchanged(current: &StateEvent, sender: &UserId, content: &canonical::Obje
     use ruma::state_res::Event as _;
     current.pdu.sender() == sender
         && current.pdu.content_text().as_bytes() == canonical::object_to_vec(content)
+}
+
+/// Refuses an event that was meant for another state than the current one.
+fn check_replaced(intent: &Intent, current: Option<&StateEvent>) -> Result<(), Stop> {
+    let expected = intent.replaces_event_id.as_str();
+    if !expected.is_empty() && current.is_none_or(|current| current.event_id != expected) {
+        return Err(Stop::Refuse(ErrorReason::BadState, "the state has changed meanwhile".to_owned()));
+    }
+    let membership = current.and_then(|current| current.membership.as_deref()).unwrap_or("leave");
+    if !intent.from_memberships.is_empty() && intent.from_memberships.iter().all(|from| from != membership) {
+        return Err(Stop::Refuse(
+            ErrorReason::BadState,
+            format!("the membership of the user is {membership}"),
+        ));
+    }
+    Ok(())
 }
 
 fn is_own_leave(current: &StateEvent, sender: &UserId, state_key: Option<&str>) -> bool {

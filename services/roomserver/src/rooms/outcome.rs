@@ -16,7 +16,7 @@ use super::{
     parked::ParkedEntry,
     room::Room,
     snapshot::Token,
-    source::{Needs, ReceiptKey},
+    source::{AnnotationKey, Needs, ReceiptKey},
     trie::Node,
 };
 
@@ -91,6 +91,14 @@ pub(crate) struct Rows {
     pub(crate) published: Vec<(u32, i64)>,
     /// Aliases to delete.
     pub(crate) aliases_removed: Vec<OwnedRoomAliasId>,
+    /// Aliases that point at another room from now on; they are there.
+    pub(crate) aliases_moved: Vec<AliasRow>,
+    /// Rows for `room_upgrades`.
+    pub(crate) upgrades: Vec<UpgradeRow>,
+    /// Updates of `room_members.profile_version`, in order, after those of the memberships.
+    pub(crate) profile_marks: Vec<ProfileMarkRow>,
+    /// Annotations among `events`: for later inputs of the batch.
+    pub(crate) annotations: Vec<(AnnotationKey, EventNid)>,
     /// Upserts of `receipts`, in order.
     pub(crate) receipts: Vec<ReceiptRow>,
     /// Rows of `events` that were outliers and become part of the graph, or were soft-failed and become part of the
@@ -370,6 +378,32 @@ pub(crate) struct AliasRow {
     pub(crate) creator: OwnedUserId,
     /// When.
     pub(crate) created_ts: i64,
+}
+
+/// A row of `room_upgrades`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct UpgradeRow {
+    /// The new room.
+    pub(crate) new_room_id: OwnedRoomId,
+    /// The room that it replaces.
+    pub(crate) old_room_id: OwnedRoomId,
+    /// Partition of the room that it replaces.
+    pub(crate) partition: u32,
+    /// The input that makes the new room, encoded.
+    pub(crate) record: Bytes,
+    /// When the input was produced.
+    pub(crate) created_ts: i64,
+}
+
+/// Which version of a profile a member event has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ProfileMarkRow {
+    /// Room.
+    pub(crate) room_nid: RoomNid,
+    /// User.
+    pub(crate) user_id: OwnedUserId,
+    /// Version of the profile.
+    pub(crate) version: i64,
 }
 
 /// A row of `receipts`.

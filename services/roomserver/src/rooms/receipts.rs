@@ -102,14 +102,15 @@ fn is_in_thread(work: &mut Work<'_>, event: &Arc<StoredEvent>, thread: &str) -> 
     Ok(thread == MAIN)
 }
 
+/// The relation that an event makes to another one.
 #[derive(Deserialize)]
-struct Relation {
+pub(super) struct Relation {
     rel_type: String,
     event_id: OwnedEventId,
 }
 
 impl Relation {
-    fn of(event: &StoredEvent) -> Option<Self> {
+    pub(super) fn of(event: &StoredEvent) -> Option<Self> {
         #[derive(Deserialize)]
         struct Event {
             content: Content,

@@ -43,6 +43,32 @@ pub(crate) struct ReceiptKey {
     pub(crate) thread: String,
 }
 
+/// What the profile of a user of this server says in member events.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct MemberProfile {
+    /// Display name.
+    pub(crate) displayname: Option<String>,
+    /// URL of the avatar.
+    pub(crate) avatar_url: Option<String>,
+    /// Grows with each change of the two; 0 if there was none.
+    pub(crate) version: i64,
+}
+
+/// Annotations of an event by one user that say the same.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct AnnotationKey {
+    /// Room.
+    pub(crate) room: RoomNid,
+    /// The event that is annotated.
+    pub(crate) target: OwnedEventId,
+    /// Who annotates it.
+    pub(crate) sender: OwnedUserId,
+    /// Type of the annotations.
+    pub(crate) event_type: String,
+    /// First half of the SHA-256 of their key.
+    pub(crate) key: [u8; 16],
+}
+
 /// Things loaded for a batch. A value of `None` is known to be absent from the database.
 #[derive(Debug, Default)]
 pub(crate) struct Source {
@@ -65,6 +91,10 @@ pub(crate) struct Source {
     pub(crate) joined_local: HashMap<RoomNid, Vec<OwnedUserId>>,
     /// Receipts: the `seq` of the event that each points at.
     pub(crate) receipts: HashMap<ReceiptKey, Option<i64>>,
+    /// Profiles of users of this server, as they were committed.
+    pub(crate) profiles: HashMap<OwnedUserId, MemberProfile>,
+    /// Annotations that were not redacted before the batch, with those that the batch adds.
+    pub(crate) annotations: HashMap<AnnotationKey, Vec<EventNid>>,
     /// Parked events of rooms.
     pub(crate) parked: HashMap<RoomNid, Arc<ParkedEntries>>,
     /// Inputs of parked events, encoded.
@@ -141,6 +171,13 @@ impl Source {
         self.joined_local.remove(&applied.room.nid());
         for receipt in &applied.rows.receipts {
             self.receipts.insert(receipt.key.clone(), Some(receipt.event_seq));
+        }
+        for alias in &applied.rows.aliases_moved {
+            let target = AliasTarget { room_id: alias.room_id.clone(), creator: alias.creator.clone() };
+            self.aliases.insert(alias.alias.clone(), Some(target));
+        }
+        for (key, nid) in &applied.rows.annotations {
+            self.annotations.entry(key.clone()).or_default().push(*nid);
         }
         self.absorb_received(applied);
     }
@@ -243,6 +280,10 @@ pub(crate) struct Needs {
     pub(crate) joined_local: HashSet<RoomNid>,
     /// Receipts. They may not exist.
     pub(crate) receipts: HashSet<ReceiptKey>,
+    /// Profiles of users of this server. They may not exist.
+    pub(crate) profiles: HashSet<OwnedUserId>,
+    /// Annotations. They may not exist.
+    pub(crate) annotations: HashSet<AnnotationKey>,
     /// Rooms whose parked events are wanted.
     pub(crate) parked: HashSet<RoomNid>,
     /// Inputs of parked events. They exist.
@@ -280,6 +321,8 @@ impl Needs {
             memberships,
             joined_local,
             receipts,
+            profiles,
+            annotations,
             parked,
             parked_records,
             snapshots,
@@ -295,6 +338,8 @@ impl Needs {
             && memberships.is_empty()
             && joined_local.is_empty()
             && receipts.is_empty()
+            && profiles.is_empty()
+            && annotations.is_empty()
             && parked.is_empty()
             && parked_records.is_empty()
             && snapshots.is_empty()

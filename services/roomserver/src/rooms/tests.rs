@@ -22,9 +22,10 @@ use ruma::{OwnedEventId, OwnedRoomAliasId, OwnedRoomId, OwnedUserId, RoomId, Roo
 use serde_json::{Value, json};
 
 use super::{
-    AliasCounts, AliasTarget, Applied, Arrival, Counters, Env, EventNid, EventRow, Latest, Needs, Node,
-    NodeNid, Outcome, Output, ParkedEntries, ParkedNid, ParkedRow, ReceiptKey, ReceiptRow, Room, RoomInput,
-    RoomNid, RoomParts, RoomRow, Source, StateResetRow, StoredEvent, Token, apply,
+    AliasCounts, AliasTarget, AnnotationKey, Applied, Arrival, Counters, Env, EventNid, EventRow, Latest,
+    MemberProfile, Needs, Node, NodeNid, Outcome, Output, ParkedEntries, ParkedNid, ParkedRow, ReceiptKey,
+    ReceiptRow, Room, RoomInput, RoomNid, RoomParts, RoomRow, Source, StateResetRow, StoredEvent, Token,
+    UpgradeRow, apply,
 };
 
 mod citing;
@@ -35,10 +36,13 @@ mod hostile;
 mod invariants;
 mod membership;
 mod messages;
+mod profiles;
 mod receipts;
 mod received;
 mod redactions;
+mod relations;
 mod replay;
+mod upgrades;
 mod weight;
 
 pub(super) const ALICE: &str = "@alice:example.org";
@@ -97,6 +101,11 @@ pub(super) struct Tables {
     pub(super) decisions: HashMap<OwnedEventId, (&'static str, String)>,
     pub(super) room_states: BTreeMap<i64, (i64, i64)>,
     pub(super) resets: Vec<StateResetRow>,
+    pub(super) profiles: HashMap<OwnedUserId, MemberProfile>,
+    /// By room and user: the version of the profile that the member event has.
+    pub(super) profile_marks: BTreeMap<(RoomNid, OwnedUserId), i64>,
+    pub(super) annotations: HashMap<AnnotationKey, Vec<EventNid>>,
+    pub(super) upgrades: Vec<UpgradeRow>,
 }
 
 pub(super) struct World {
@@ -255,6 +264,7 @@ impl World {
                 source.receipts.len(),
                 source.links.len(),
                 source.citing.len(),
+                (source.profiles.len(), source.annotations.len()),
             )
         };
         let before = (before, received(source));
@@ -287,6 +297,15 @@ impl World {
                 *id == room.room_id && membership == "join" && user.server_name() == self.env.server_name
             });
             source.joined_local.insert(*nid, joined.map(|((_, user), _)| user.clone()).collect());
+        }
+        for user in &needs.profiles {
+            let profile = self.tables.profiles.get(user).cloned().unwrap_or_default();
+            source.profiles.insert(user.clone(), profile);
+        }
+        for key in &needs.annotations {
+            let found = self.tables.annotations.get(key).into_iter().flatten().copied();
+            let is_whole = |nid: &EventNid| self.tables.events[nid].event.lacks(super::flags::REDACTED);
+            source.annotations.insert(key.clone(), found.filter(is_whole).collect());
         }
         for key in &needs.receipts {
             let known = self.tables.receipts.get(key).map(|row| row.event_seq);
@@ -432,6 +451,17 @@ impl World {
         for alias in rows.aliases_removed {
             assert!(self.tables.aliases.remove(&alias).is_some());
         }
+        for row in rows.aliases_moved {
+            let target = AliasTarget { room_id: row.room_id, creator: row.creator };
+            assert!(self.tables.aliases.insert(row.alias, target).is_some());
+        }
+        for row in rows.profile_marks {
+            self.tables.profile_marks.insert((row.room_nid, row.user_id), row.version);
+        }
+        for (key, nid) in rows.annotations {
+            self.tables.annotations.entry(key).or_default().push(nid);
+        }
+        self.tables.upgrades.extend(rows.upgrades);
         for row in rows.receipts {
             self.tables.receipts.insert(row.key.clone(), row);
         }

@@ -1,12 +1,16 @@
 //! Client transactions.
 
-use plexus_proto::log::v1::Intent;
+use plexus_proto::log::v1::{ClientTransaction, Intent};
 use sha2::{Digest as _, Sha256};
 
 /// The key under which the verdict on a client's transaction is kept: the first half of the SHA-256 of user, device,
 /// scope and transaction ID, each after its length. `None` if the client named no transaction.
 pub(crate) fn txn_key(intent: &Intent) -> Option<[u8; 16]> {
-    let txn = intent.txn.as_ref()?;
+    intent.txn.as_ref().map(transaction_key)
+}
+
+/// The same for a transaction alone.
+pub(crate) fn transaction_key(txn: &ClientTransaction) -> [u8; 16] {
     let mut hasher = Sha256::new();
     for part in [&txn.user_id, &txn.device_id, &txn.scope, &txn.txn_id] {
         hasher.update((part.len() as u64).to_be_bytes());
@@ -14,7 +18,7 @@ pub(crate) fn txn_key(intent: &Intent) -> Option<[u8; 16]> {
     }
     let mut key = [0; 16];
     key.copy_from_slice(&hasher.finalize()[..16]);
-    Some(key)
+    key
 }
 
 #[cfg(test)]

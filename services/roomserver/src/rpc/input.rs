@@ -7,7 +7,8 @@ use diesel_async::RunQueryDsl as _;
 use plexus_proto::{
     common::v1::ErrorReason,
     input::v1::{
-        AwaitInputRequest, AwaitInputResponse, InputLog, UnknownInput, Verdict,
+        AwaitInputRequest, AwaitInputResponse, FindTransactionRequest, FindTransactionResponse, InputLog,
+        UnknownInput, Verdict,
         input_service_server::{InputService, InputServiceServer},
         verdict::Outcome,
     },
@@ -19,6 +20,7 @@ use tonic::{Code, Request, Response, Status};
 use super::{check::failed, deadline};
 use crate::{
     app::App,
+    rooms::transaction_key,
     store::{self, StoreError, schema::verdicts},
     worker::{InputId, Lookup},
 };
@@ -72,6 +74,20 @@ impl InputService for Service {
             self.app.holders.dropped(partition).await;
         }
         Ok(Response::new(AwaitInputResponse { verdict: Some(verdict) }))
+    }
+
+    async fn find_transaction(
+        &self,
+        request: Request<FindTransactionRequest>,
+    ) -> Result<Response<FindTransactionResponse>, Status> {
+        let transaction = request.into_inner().transaction.ok_or_else(|| invalid("transaction"))?;
+        let key = transaction_key(&transaction);
+        let found = find_verdict(&self.app, &key).await.map_err(|error| failed(&error))?;
+        let accepted = match found.and_then(|verdict| verdict.outcome) {
+            Some(Outcome::Accepted(accepted)) => Some(accepted),
+            Some(Outcome::Rejected(_) | Outcome::Parked(_) | Outcome::Unknown(_)) | None => None,
+        };
+        Ok(Response::new(FindTransactionResponse { accepted }))
     }
 }
 

@@ -11,10 +11,10 @@ use plexus_proto::{
     common::v1::ErrorReason,
     log::v1::{ConfirmTokens, InputUserEvent, input_user_event::Command},
     user::v1::{
-        AuthenticateRequest, AuthenticateResponse, Device, FindRefreshTokenRequest, FindRefreshTokenResponse,
-        GetAccountDataRequest, GetAccountDataResponse, GetAccountRequest, GetAccountResponse,
-        GetFilterRequest, GetFilterResponse, GetProfileRequest, GetProfileResponse, ListDevicesRequest,
-        ListDevicesResponse,
+        AuthenticateRequest, AuthenticateResponse, AwaitMemberJobsRequest, AwaitMemberJobsResponse, Device,
+        FindRefreshTokenRequest, FindRefreshTokenResponse, GetAccountDataRequest, GetAccountDataResponse,
+        GetAccountRequest, GetAccountResponse, GetFilterRequest, GetFilterResponse, GetProfileRequest,
+        GetProfileResponse, ListDevicesRequest, ListDevicesResponse,
         user_query_service_server::{UserQueryService, UserQueryServiceServer},
     },
 };
@@ -26,7 +26,7 @@ use tracing::{instrument, warn};
 use super::check::{self, failed, invalid, not_found, storable};
 use crate::{
     app::App,
-    store::{StoreError, pool, reads},
+    store::{StoreError, member_jobs, pool, reads},
 };
 
 /// Most devices that one request may name.
@@ -35,6 +35,10 @@ const DEVICES: usize = 1000;
 const RECORD_VERSION: u32 = 1;
 /// How long a request waits for the log because of it.
 const CONFIRM_WITHIN: Duration = Duration::from_millis(500);
+/// How long a request may wait until all rooms of a user are done, and how long between two looks.
+const LONGEST_PATIENCE: Duration = Duration::from_secs(10);
+const FIRST_JOB_PAUSE: Duration = Duration::from_millis(10);
+const LAST_JOB_PAUSE: Duration = Duration::from_millis(200);
 
 struct Service {
     app: App,
@@ -182,6 +186,27 @@ impl UserQueryService for Service {
         let rows = reads::users::find_filter(&*self.conn().await?, &user_id, &filter_id).await;
         let (filter,) = one(rows, "there is no such filter")?;
         Ok(Response::new(GetFilterResponse { filter: Bytes::from(filter) }))
+    }
+
+    #[instrument(name = "rpc.user.await_member_jobs", skip_all, fields(user.id = %request.get_ref().user_id))]
+    async fn await_member_jobs(
+        &self,
+        request: Request<AwaitMemberJobsRequest>,
+    ) -> Result<Response<AwaitMemberJobsResponse>, Status> {
+        let AwaitMemberJobsRequest { user_id, patience_ms } = request.into_inner();
+        user(&user_id)?;
+        let patience = Duration::from_millis(u64::from(patience_ms)).min(LONGEST_PATIENCE);
+        let until = tokio::time::Instant::now() + patience;
+        let mut pause = FIRST_JOB_PAUSE;
+        loop {
+            let left = member_jobs::list_left_of(&*self.conn().await?, &user_id).await;
+            let done = left.map_err(|error| failed(&error))?.is_empty();
+            if done || tokio::time::Instant::now() >= until {
+                return Ok(Response::new(AwaitMemberJobsResponse { done }));
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(LAST_JOB_PAUSE);
+        }
     }
 }
 

@@ -5,6 +5,7 @@
 
 mod directory;
 mod facts;
+mod member_jobs;
 mod receipts;
 mod relations;
 mod reports;

@@ -23,10 +23,14 @@ use crate::rooms::{
     RoomParts, StoredEvent, Token, flags,
 };
 
+mod annotations;
 mod chains;
+mod profiles;
 mod received;
 
+pub(crate) use annotations::find_annotations;
 pub(crate) use chains::{find_chains, find_citing};
+pub(crate) use profiles::find_profiles;
 pub(crate) use received::{find_arrivals, find_parked, find_parked_records, find_snapshot};
 
 /// Key of a verdict: the ID of an input, or what stands for a client's transaction.

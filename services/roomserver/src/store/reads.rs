@@ -8,7 +8,7 @@ pub(crate) mod facts;
 pub(crate) mod graph;
 pub(crate) mod heads;
 pub(crate) mod members;
-mod query;
+pub(super) mod query;
 pub(crate) mod relations;
 pub(crate) mod rooms;
 pub(crate) mod snapshot;

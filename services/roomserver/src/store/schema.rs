@@ -18,6 +18,7 @@ diesel::table! {
         type_ -> Text,
         content -> Bytea,
         seq -> Int8,
+        position -> Nullable<Int8>,
     }
 }
 
@@ -30,6 +31,7 @@ diesel::table! {
         deactivated -> Bool,
         created_ts -> Int8,
         erased_ts -> Nullable<Int8>,
+        profile_version -> Int8,
     }
 }
 
@@ -120,6 +122,7 @@ diesel::table! {
         origin_server_ts -> Int8,
         seq -> Int8,
         replaces -> Bool,
+        annotation_key -> Nullable<Bytea>,
     }
 }
 
@@ -155,6 +158,16 @@ diesel::table! {
         user_id -> Text,
         filter_id -> Text,
         filter -> Bytea,
+    }
+}
+
+diesel::table! {
+    member_jobs (user_id, kind) {
+        user_id -> Text,
+        kind -> Int2,
+        partition -> Int2,
+        version -> Int8,
+        created_ts -> Int8,
     }
 }
 
@@ -293,6 +306,7 @@ diesel::table! {
         forgotten -> Bool,
         since_seq -> Int8,
         snapshot -> Bytea,
+        profile_version -> Int8,
     }
 }
 
@@ -312,6 +326,16 @@ diesel::table! {
         event_id -> Text,
         user_id -> Text,
         reason -> Text,
+        created_ts -> Int8,
+    }
+}
+
+diesel::table! {
+    room_upgrades (new_room_id) {
+        new_room_id -> Text,
+        old_room_id -> Text,
+        partition -> Int2,
+        record -> Bytea,
         created_ts -> Int8,
     }
 }
@@ -431,6 +455,7 @@ diesel::allow_tables_to_appear_in_same_query!(
     event_relations,
     events,
     filters,
+    member_jobs,
     output_floors,
     output_log,
     parked,
@@ -446,6 +471,7 @@ diesel::allow_tables_to_appear_in_same_query!(
     room_facts,
     room_members,
     room_states,
+    room_upgrades,
     rooms,
     snapshot_chunks,
     state_node,

@@ -69,9 +69,13 @@ pub(crate) async fn load_users(
     for (id, field, value) in profiles {
         users.entry(id).or_default().profile.insert(field, Bytes::from(value));
     }
-    for (id, room_id, data_type, size) in data {
+    for (id, room_id, data_type, size, position) in data {
         let size = u64::try_from(size).unwrap_or(0);
-        users.entry(id).or_default().account_data.insert((room_id, data_type), size);
+        let user = users.entry(id).or_default();
+        if let Some(position) = position {
+            user.positions.insert((room_id.clone(), data_type.clone()), position);
+        }
+        user.account_data.insert((room_id, data_type), size);
     }
     for (id, room_id, data_type, content) in contents {
         users.entry(id).or_default().contents.insert((room_id, data_type), Bytes::from(content));
@@ -86,7 +90,7 @@ async fn load_accounts(
     mut conn: &AsyncPgConnection,
     ids: &[&str],
 ) -> Result<Vec<(String, Account)>, StoreError> {
-    type Row = (String, Option<String>, bool, bool, bool, Option<i64>, i64);
+    type Row = (String, Option<String>, bool, bool, bool, Option<i64>, i64, i64);
     let rows: Vec<Row> = accounts::table
         .filter(accounts::user_id.eq_any(ids))
         .select((
@@ -97,14 +101,17 @@ async fn load_accounts(
             accounts::deactivated,
             accounts::erased_ts,
             accounts::created_ts,
+            accounts::profile_version,
         ))
         .load(&mut conn)
         .await
         .map_err(StoreError::query("users.accounts"))?;
     Ok(rows
         .into_iter()
-        .map(|(id, password_hash, guest, admin, deactivated, erased_ts, created_ts)| {
-            (id, Account { password_hash, guest, admin, deactivated, erased_ts, created_ts })
+        .map(|(id, password_hash, guest, admin, deactivated, erased_ts, created_ts, profile_version)| {
+            let account =
+                Account { password_hash, guest, admin, deactivated, erased_ts, created_ts, profile_version };
+            (id, account)
         })
         .collect())
 }
@@ -189,7 +196,7 @@ async fn load_profiles(
 async fn load_account_data(
     mut conn: &AsyncPgConnection,
     ids: &[&str],
-) -> Result<Vec<(String, String, String, i64)>, StoreError> {
+) -> Result<Vec<(String, String, String, i64, Option<i64>)>, StoreError> {
     account_data::table
         .filter(account_data::user_id.eq_any(ids))
         .select((
@@ -197,6 +204,7 @@ async fn load_account_data(
             account_data::room_id,
             account_data::type_,
             sql::<Int8>("octet_length(content)::bigint"),
+            account_data::position,
         ))
         .load(&mut conn)
         .await

@@ -11,7 +11,7 @@ use plexus_proto::{
 use super::{
     apply::{Stop, Work, check_name, refuse},
     devices, profile, session,
-    state::{Account, Change},
+    state::{Account, Change, MemberJob},
 };
 
 /// Most bytes of a password hash in PHC format.
@@ -25,6 +25,7 @@ pub(super) fn register(work: &mut Work<'_>, command: &Register) -> Result<(), St
         return refuse(ErrorReason::UserInUse, "the user ID is taken");
     }
     let created_ts = known.map_or(work.record.produced_ts, |account| account.created_ts);
+    let profile_version = known.map_or(0, |account| account.profile_version);
     check_name("password_hash", &command.password_hash, MAX_HASH_BYTES)?;
     if is_guest {
         // Sessions know whether they are a guest's.
@@ -38,6 +39,7 @@ pub(super) fn register(work: &mut Work<'_>, command: &Register) -> Result<(), St
         deactivated: false,
         erased_ts: None,
         created_ts,
+        profile_version,
     };
     work.put_account(account);
     work.put_out(Fact::Registered(Registered { guest: command.guest }));
@@ -91,7 +93,9 @@ pub(super) fn deactivate(work: &mut Work<'_>, command: &Deactivate) -> Result<()
             work.changes.push(Change::Profile(field, None));
         }
     }
+    work.begin_job(MemberJob::Leave);
     work.user.contents.clear();
+    work.user.positions.clear();
     for (room_id, data_type) in std::mem::take(&mut work.user.account_data).into_keys() {
         work.changes.push(Change::AccountData(room_id, data_type, None));
     }

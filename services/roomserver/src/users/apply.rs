@@ -9,7 +9,7 @@ use ruma::{ServerName, UserId};
 
 use super::{
     account, data, devices, profile, push_rules, reports, session,
-    state::{Account, Change, User},
+    state::{Account, Change, MemberJob, User},
     tags,
 };
 
@@ -148,6 +148,11 @@ impl Work<'_> {
     pub(super) fn put_account(&mut self, account: Account) {
         self.changes.push(Change::Account(account.clone()));
         self.user.account = Some(account);
+    }
+
+    /// Has something done in all rooms of the user.
+    pub(super) fn begin_job(&mut self, job: MemberJob) {
+        self.changes.push(Change::MemberJob(job, self.at.next_seq, self.record.produced_ts));
     }
 
     /// The `seq` that the next fact will get.

@@ -13,7 +13,7 @@ use super::{
     apply::{MAX_NAME_BYTES, Stop, Work, check_name, refuse},
     json::Bounded,
     push_rules::PUSH_RULES,
-    state::Change,
+    state::{AccountData, Change},
 };
 
 /// Most bytes of one piece of account data: it has to fit into a record of the output log.
@@ -30,15 +30,37 @@ const MAX_FILTERS: usize = 1_000;
 /// Sets account data, global or of a room.
 pub(super) fn set_account_data(work: &mut Work<'_>, command: &SetAccountData) -> Result<(), Stop> {
     work.active_account()?;
-    let SetAccountData { room_id, r#type: data_type, content } = command;
+    let SetAccountData { room_id, r#type: data_type, content, position, replaces } = command;
     if room_id.is_empty() && data_type == PUSH_RULES {
         return refuse(ErrorReason::InvalidParam, "push rules are not set as account data");
     }
-    set(work, room_id, data_type, content.clone())
+    if let Some(replaces) = replaces {
+        let current = work.user.contents.get(&(room_id.clone(), data_type.clone()));
+        if current.map_or(&[][..], AsRef::as_ref) != replaces.as_ref() {
+            return refuse(ErrorReason::BadState, "the account data has changed meanwhile");
+        }
+    }
+    let known = work.user.positions.get(&(room_id.clone(), data_type.clone()));
+    if let (Some(position), Some(known)) = (position, known)
+        && position <= known
+    {
+        return Ok(());
+    }
+    put(work, room_id, data_type, content.clone(), *position)
 }
 
 /// Sets account data, whoever's idea it is.
 pub(super) fn set(work: &mut Work<'_>, room_id: &str, data_type: &str, content: Bytes) -> Result<(), Stop> {
+    put(work, room_id, data_type, content, None)
+}
+
+fn put(
+    work: &mut Work<'_>,
+    room_id: &str,
+    data_type: &str,
+    content: Bytes,
+    position: Option<i64>,
+) -> Result<(), Stop> {
     if !room_id.is_empty() && RoomId::parse(room_id).is_err() {
         return refuse(ErrorReason::InvalidParam, "room_id is not a room ID");
     }
@@ -56,8 +78,12 @@ pub(super) fn set(work: &mut Work<'_>, room_id: &str, data_type: &str, content: 
         return refuse(ErrorReason::LimitExceeded, "the user has too much account data");
     }
     work.user.account_data.insert(key.clone(), size);
+    match position {
+        Some(position) => work.user.positions.insert(key.clone(), position),
+        None => work.user.positions.remove(&key),
+    };
     work.user.contents.insert(key, content.clone());
-    let value = Some((content.clone(), work.next_seq()));
+    let value = Some(AccountData { content: content.clone(), seq: work.next_seq(), position });
     work.changes.push(Change::AccountData(room_id.to_owned(), data_type.to_owned(), value));
     work.put_out(Fact::AccountDataChanged(AccountDataChanged {
         room_id: room_id.to_owned(),

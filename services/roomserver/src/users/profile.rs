@@ -9,15 +9,29 @@ use plexus_proto::{
 use super::{
     apply::{MAX_NAME_BYTES, Stop, Work, check_name, refuse},
     json::Bounded,
-    state::Change,
+    state::{Account, Change, MemberJob},
 };
 
 /// Most bytes of a profile, as the specification says: of its fields' names and values together.
 const MAX_PROFILE_BYTES: usize = 64 * 1024;
 
-/// Sets or removes a field.
+/// Fields that member events have, too.
+const IN_MEMBER_EVENTS: [&str; 2] = ["displayname", "avatar_url"];
+
+/// Sets or removes a field. What changes in member events is put into those of all rooms by and by.
 pub(super) fn set_field(work: &mut Work<'_>, command: &SetProfileField) -> Result<(), Stop> {
-    work.active_account()?;
+    let account = work.active_account()?.clone();
+    let field = command.field.as_str();
+    let (before, version) = (work.user.profile.get(field).cloned(), work.next_seq());
+    store_field(work, command)?;
+    if IN_MEMBER_EVENTS.contains(&field) && work.user.profile.get(field) != before.as_ref() {
+        work.put_account(Account { profile_version: version, ..account });
+        work.changes.push(Change::MemberJob(MemberJob::UpdateProfile, version, work.record.produced_ts));
+    }
+    Ok(())
+}
+
+fn store_field(work: &mut Work<'_>, command: &SetProfileField) -> Result<(), Stop> {
     let SetProfileField { field, value } = command;
     if value.is_empty() {
         if work.user.profile.remove(field).is_some() {

@@ -22,6 +22,8 @@ pub(crate) struct User {
     pub(crate) profile: BTreeMap<String, Bytes>,
     /// Sizes of account data, by room and type.
     pub(crate) account_data: BTreeMap<(String, String), u64>,
+    /// How far account data reaches that only moves forward, by room and type.
+    pub(crate) positions: BTreeMap<(String, String), i64>,
     /// Contents of account data, by room and type, where a command of the batch builds on them.
     pub(crate) contents: BTreeMap<(String, String), Bytes>,
     /// IDs of filters.
@@ -43,6 +45,28 @@ pub(crate) struct Account {
     pub(crate) erased_ts: Option<i64>,
     /// When it was created.
     pub(crate) created_ts: i64,
+    /// `seq` of the last change of the display name or the avatar; 0 if there was none since the account was made.
+    pub(crate) profile_version: i64,
+}
+
+/// Account data as it is now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct AccountData {
+    /// JSON text of an object.
+    pub(crate) content: Bytes,
+    /// Sequence number of its output record.
+    pub(crate) seq: i64,
+    /// How far it reaches, if it only moves forward.
+    pub(crate) position: Option<i64>,
+}
+
+/// What is to be done in all rooms of a user, and is kept until it is done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) enum MemberJob {
+    /// Member events get the profile.
+    UpdateProfile,
+    /// The user leaves.
+    Leave,
 }
 
 /// A device.
@@ -87,8 +111,10 @@ pub(crate) enum Change {
     RefreshToken(TokenHash, Option<RefreshToken>),
     /// The field of the profile as it is now; `None`: it is gone.
     Profile(String, Option<Bytes>),
-    /// The account data of a room (or global) and type, and its `seq`; `None`: it is gone.
-    AccountData(String, String, Option<(Bytes, i64)>),
+    /// The account data of a room (or global) and type; `None`: it is gone.
+    AccountData(String, String, Option<AccountData>),
+    /// A job begins, for the version of the profile that follows, at this time.
+    MemberJob(MemberJob, i64, i64),
     /// A new filter.
     Filter(String, Bytes),
     /// Something was reported to the operators.

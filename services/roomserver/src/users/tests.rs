@@ -14,7 +14,7 @@ use plexus_proto::{
 };
 use ruma::server_name;
 
-use super::{Applied, At, Outcome, User, apply};
+use super::{Applied, At, Change, MemberJob, Outcome, User, apply};
 
 const ALICE: &str = "@alice:example.org";
 
@@ -236,6 +236,8 @@ fn account_data_and_filters_are_objects() {
     let mut story = Story::registered();
     let data = |room_id: &str, content: &str| {
         Command::SetAccountData(SetAccountData {
+            position: None,
+            replaces: None,
             room_id: room_id.to_owned(),
             r#type: "m.tag".to_owned(),
             content: Bytes::from(content.to_owned()),
@@ -282,4 +284,74 @@ fn records_that_make_no_sense_are_poison() {
     poison(story.try_command(ALICE, Some(Command::Login(Login { session: None }))));
     let session = NewSession { access_token_hash: Bytes::from_static(b"short"), ..session("X", 1, 0) };
     poison(story.try_command(ALICE, Some(Command::Login(Login { session: Some(session) }))));
+}
+
+#[test]
+fn account_data_with_a_position_only_moves_forward() {
+    let mut story = Story::registered();
+    let marker = |event: &str, position: i64| {
+        Command::SetAccountData(SetAccountData {
+            room_id: "!room:example.org".to_owned(),
+            r#type: "m.fully_read".to_owned(),
+            content: format!("{{\"event_id\":\"{event}\"}}").into(),
+            position: Some(position),
+            replaces: None,
+        })
+    };
+    assert_eq!(story.happens(marker("$b", 7)).len(), 1);
+    // Of two that come at once the one that lies further ahead counts, in whatever order they come.
+    for (event, position) in [("$a", 5), ("$b", 7), ("$before", -3)] {
+        assert!(story.happens(marker(event, position)).is_empty(), "{event}");
+    }
+    assert_eq!(story.happens(marker("$c", 8)).len(), 1);
+}
+
+#[test]
+fn account_data_that_was_made_of_other_data_does_not_go_over_it() {
+    let mut story = Story::registered();
+    let set = |content: &'static str, replaces: &'static str| {
+        Command::SetAccountData(SetAccountData {
+            room_id: String::new(),
+            r#type: "m.direct".to_owned(),
+            content: content.into(),
+            position: None,
+            replaces: Some(replaces.into()),
+        })
+    };
+    assert_eq!(story.refused(set("{}", "{\"a\":[]}")), ErrorReason::BadState);
+    story.happens(set("{}", ""));
+    assert_eq!(story.refused(set("{\"a\":[]}", "")), ErrorReason::BadState);
+    story.happens(set("{\"a\":[]}", "{}"));
+}
+
+#[test]
+fn names_and_avatars_begin_jobs() {
+    let mut story = Story::registered();
+    let set = |field: &str, value: &str| {
+        Command::SetProfileField(SetProfileField { field: field.to_owned(), value: value.to_owned().into() })
+    };
+    let jobs = |outcome: Outcome| match outcome {
+        Outcome::Applied(applied) => {
+            let jobs = applied.changes.iter().filter_map(|change| match change {
+                Change::MemberJob(job, version, _) => Some((*job, *version)),
+                _ => None,
+            });
+            let jobs: Vec<_> = jobs.collect();
+            (applied.user.account.unwrap().profile_version, jobs)
+        }
+        other => panic!("{other:?}"),
+    };
+    let mut last = 0;
+    for (field, value) in [("displayname", "\"A\""), ("avatar_url", "\"mxc://x/y\""), ("displayname", "")] {
+        let (version, begun) = jobs(story.try_command(ALICE, Some(set(field, value))));
+        assert!(version > last);
+        assert_eq!(begun, [(MemberJob::UpdateProfile, version)]);
+        last = version;
+        story.happens(set(field, value));
+        // The same again is no change.
+        assert_eq!(jobs(story.try_command(ALICE, Some(set(field, value)))), (version, Vec::new()));
+    }
+    assert_eq!(jobs(story.try_command(ALICE, Some(set("org.x", "1")))), (last, Vec::new()));
+    let (_, begun) = jobs(story.try_command(ALICE, Some(Command::Deactivate(Deactivate { erase: true }))));
+    assert!(matches!(begun[..], [(MemberJob::Leave, _)]));
 }

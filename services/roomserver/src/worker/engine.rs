@@ -416,6 +416,9 @@ impl Engine {
         if done.batch.rooms.purges() {
             self.app.purged.notify_one();
         }
+        if done.batch.users.begins_jobs() {
+            self.app.member_jobs.notify_one();
+        }
         self.rooms.commit(done.rooms);
         for id in &done.signed_out {
             if let Ok(id) = <&UserId>::try_from(id.as_str()) {

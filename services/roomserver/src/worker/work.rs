@@ -29,7 +29,10 @@ use super::{
     publisher::{Lane, Record},
 };
 use crate::{
-    rooms::{self, Applied, Env, Needs, NodeNid, Outcome, ParkedNid, Room, RoomInput, RoomNid, Source},
+    rooms::{
+        self, Applied, Env, MemberProfile, Needs, NodeNid, Outcome, ParkedNid, Room, RoomInput, RoomNid,
+        Source,
+    },
     store::{
         StoreError,
         batch::{Batch, BulkFence, DeadLetter, Fence, OutputRow, VerdictRow},
@@ -395,6 +398,8 @@ impl<'a> Work<'a> {
             memberships,
             joined_local,
             receipts,
+            profiles,
+            annotations,
             parked,
             parked_records,
             snapshots,
@@ -402,6 +407,8 @@ impl<'a> Work<'a> {
             links,
             citing,
         } = needs;
+        let wanted_profiles: Vec<&str> = profiles.iter().map(|user| user.as_str()).collect();
+        let annotations: Vec<_> = annotations.into_iter().collect();
         let links: Vec<_> = links.into_iter().collect();
         let citing: Vec<_> = citing.into_iter().collect();
         let parked_records: Vec<_> = parked_records.into_iter().collect();
@@ -426,7 +433,15 @@ impl<'a> Work<'a> {
         let snapshots =
             snapshots.iter().map(|name| loads::find_snapshot(conn, *name).map_ok(|chunks| (*name, chunks)));
         // All statements go out before the first answer comes.
-        let (found, found_joined, found_parked, found_snapshots, found_counts) = futures::try_join!(
+        let (
+            found,
+            found_profiles,
+            found_annotations,
+            found_joined,
+            found_parked,
+            found_snapshots,
+            found_counts,
+        ) = futures::try_join!(
             async {
                 futures::try_join!(
                     try_join_all(found_nodes),
@@ -441,6 +456,8 @@ impl<'a> Work<'a> {
                     loads::find_citing(conn, &citing),
                 )
             },
+            loads::find_profiles(conn, &wanted_profiles),
+            loads::find_annotations(conn, &annotations),
             try_join_all(joined),
             try_join_all(parked),
             try_join_all(snapshots),
@@ -477,6 +494,9 @@ impl<'a> Work<'a> {
         source.memberships.extend(found_memberships.into_iter().map(|(pair, value)| (pair, Some(value))));
         source.joined_local.extend(found_joined);
         source.receipts.extend(receipts.into_iter().zip(found_receipts));
+        source.profiles.extend(profiles.into_iter().map(|user| (user, MemberProfile::default())));
+        source.profiles.extend(found_profiles);
+        source.annotations.extend(annotations.into_iter().zip(found_annotations));
         source.parked.extend(found_parked);
         source.parked_records.extend(found_records);
         source.arrivals.extend(found_arrivals);

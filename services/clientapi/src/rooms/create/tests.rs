@@ -103,7 +103,7 @@ fn events_come_in_the_order_of_the_specification() {
             "m.room.member|@carol:example.org",
         ]
     );
-    assert_eq!(plan.state[0].content, json!({ "membership": "join", "displayname": "Alice" }));
+    assert_eq!(plan.state[0], StateEvent::join(user_id!("@alice:example.org")));
     assert_eq!(content(&plan, "m.room.canonical_alias"), &json!({ "alias": "#pub:example.org" }));
     assert_eq!(content(&plan, "m.room.history_visibility")["history_visibility"], "joined");
     assert_eq!(content(&plan, "m.room.name"), &json!({ "name": "The Pub" }));

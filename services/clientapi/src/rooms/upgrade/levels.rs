@@ -46,6 +46,9 @@ impl Levels<'_> {
     }
 
     /// Power levels of the room that follows: the same, with what its version wants otherwise.
+    ///
+    /// They are the first of that room, which the rules leave to its creator: everybody has the level they had, the
+    /// creator too, however high. Only who stood above all levels and does not any more is given the highest.
     pub(super) fn for_successor(&self, new: &Successor<'_>) -> Map<String, Value> {
         let mut content = self.content.cloned().unwrap_or_default();
         if new.rules.integer_power_levels {
@@ -55,24 +58,19 @@ impl Levels<'_> {
             Some(Value::Object(users)) => users,
             _ => Map::new(),
         };
+        if self.content.is_none() || self.rules.explicitly_privilege_room_creators {
+            let highest = users.values().filter_map(number).chain(single_and_listed(&content)).max();
+            let highest = highest.unwrap_or(CREATOR).max(CREATOR);
+            for creator in self.creators {
+                users.insert(creator.clone(), Value::from(highest));
+            }
+        }
         if new.rules.explicitly_privilege_room_creators {
             // They have more power than any number, and may not be listed.
             users.remove(new.creator.as_str());
             for creator in new.additional_creators {
                 users.remove(creator.as_str());
             }
-        } else {
-            // Nobody may be given more than the creator has.
-            for level in users.values_mut() {
-                *level = Value::from(number(level).unwrap_or_default().min(CREATOR));
-            }
-            if self.content.is_none() || self.rules.explicitly_privilege_room_creators {
-                for creator in self.creators {
-                    users.entry(creator.clone()).or_insert_with(|| Value::from(CREATOR));
-                }
-            }
-            users.insert(new.creator.to_string(), Value::from(CREATOR));
-            cap(&mut content);
         }
         content.insert("users".to_owned(), Value::Object(users));
         content
@@ -110,23 +108,11 @@ fn make_integers(content: &mut Map<String, Value>) {
     }
 }
 
-/// The creator must be able to send everything that they could before; only tombstones of rooms whose creators stand
-/// above all levels need more than a creator without that standing has.
-fn cap(content: &mut Map<String, Value>) {
-    let cap = |value: &mut Value| {
-        if number(value).is_some_and(|level| level > CREATOR) {
-            *value = Value::from(CREATOR);
-        }
-    };
-    for (name, value) in content.iter_mut() {
-        if SINGLE.contains(&name.as_str()) {
-            cap(value);
-        } else if matches!(name.as_str(), "events" | "notifications")
-            && let Value::Object(listed) = value
-        {
-            listed.values_mut().for_each(cap);
-        }
-    }
+/// The levels that things take.
+fn single_and_listed(content: &Map<String, Value>) -> impl Iterator<Item = i64> + '_ {
+    let listed = ["events", "notifications"].into_iter().filter_map(|list| content.get(list)?.as_object());
+    let single = SINGLE.into_iter().filter_map(|name| content.get(name));
+    single.chain(listed.flat_map(Map::values)).filter_map(number)
 }
 
 #[cfg(test)]
@@ -178,6 +164,44 @@ mod tests {
     }
 
     #[test]
+    fn levels_are_the_same_in_the_room_that_follows() {
+        // `@bob:x` upgrades: he has 50 before and after, and others keep what is above him.
+        let old = json!({
+            "users": { "@alice:x": 100, "@bob:x": 50, "@root:x": 9_000 }, "users_default": 10,
+            "events": { "m.room.tombstone": 50, "m.x": 150 }, "ban": 120, "notifications": { "room": 500 },
+        });
+        for (from, to) in [("6", "11"), ("10", "11"), ("11", "11"), ("11", "6")] {
+            let [from, to] = [from, to].map(|version| RoomVersionId::try_from(version).unwrap());
+            assert_eq!(follow(old.clone(), &from, &to, &[]), old);
+        }
+        // In version 12 who makes the room is above all levels, and may not be listed.
+        let mut listed = old.clone();
+        listed["users"].as_object_mut().unwrap().remove("@bob:x");
+        assert_eq!(follow(old, &RoomVersionId::V11, &RoomVersionId::V12, &[]), listed);
+    }
+
+    #[test]
+    fn who_has_no_level_of_their_own_gets_none() {
+        let old = json!({ "users": { "@alice:x": 100 }, "users_default": 50 });
+        assert_eq!(follow(old.clone(), &RoomVersionId::V10, &RoomVersionId::V11, &[]), old);
+        let (rules, new) = (rules(&RoomVersionId::V10), rules(&RoomVersionId::V11));
+        let creators = ["@alice:x".to_owned()];
+        let levels = Levels { content: None, creators: &creators, rules: &rules };
+        let successor = Successor { creator: user_id!("@alice:x"), additional_creators: &[], rules: &new };
+        let levels = Value::Object(levels.for_successor(&successor));
+        assert_eq!(levels, json!({ "users": { "@alice:x": 100 } }));
+    }
+
+    #[test]
+    fn creators_who_are_none_any_more_keep_the_highest_level() {
+        let old = json!({ "users": { "@carol:x": 150 }, "events": { "m.room.tombstone": 150 } });
+        let new = follow(old.clone(), &RoomVersionId::V12, &RoomVersionId::V12, &[]);
+        assert_eq!(new["users"], json!({ "@alice:x": 150, "@carol:x": 150 }));
+        let additional = [owned_user_id!("@alice:x")];
+        assert_eq!(follow(old.clone(), &RoomVersionId::V12, &RoomVersionId::V12, &additional), old);
+    }
+
+    #[test]
     fn creators_without_power_of_their_own_are_listed() {
         let old =
             json!({ "users": { "@carol:x": 150 }, "events": { "m.room.tombstone": 150, "m.room.name": 0 } });
@@ -185,8 +209,8 @@ mod tests {
         assert_eq!(
             new,
             json!({
-                "users": { "@alice:x": 100, "@bob:x": 100, "@carol:x": 100 },
-                "events": { "m.room.tombstone": 100, "m.room.name": 0 },
+                "users": { "@alice:x": 150, "@carol:x": 150 },
+                "events": { "m.room.tombstone": 150, "m.room.name": 0 },
             })
         );
     }

@@ -4,6 +4,7 @@
 use bytes::Bytes;
 use plexus_matrix_http::MatrixError;
 use plexus_proto::{
+    common::v1::ErrorReason,
     log::v1::{PutPushRule, SetAccountData, input_user_event::Command},
     user::v1::GetAccountDataRequest,
 };
@@ -11,10 +12,12 @@ use ruma::{RoomId, UserId};
 use serde_json::{Map, Value, json};
 
 use crate::rooms::{
-    Rooms, ask,
+    Rooms, ask, is_rejected,
     read::{EventParts, state_key as key},
 };
 
+/// How often account data that the user has changed meanwhile is read again.
+const MAX_ATTEMPTS: usize = 5;
 /// Type of the account data that holds tags.
 const TAGS: &str = "m.tag";
 /// Type of the account data that tells which rooms are direct chats.
@@ -40,13 +43,7 @@ impl Rooms {
         let content = EventParts::of(create)?.content;
         let Some(old) = predecessor(&content) else { return Ok(()) };
         self.take_over_tags(user, old, room_id).await?;
-        if let Some(direct) = self.data_of(user, "", DIRECT).await?
-            && let Some(content) = with_direct(&direct, old, room_id.as_str())
-        {
-            let content = content.to_string().into();
-            let command = SetAccountData { room_id: String::new(), r#type: DIRECT.to_owned(), content };
-            self.input.submit_user(user, Command::SetAccountData(command)).await?;
-        }
+        self.take_over_direct(user, old, room_id).await?;
         if let Some(rules) = self.data_of(user, "", PUSH_RULES).await? {
             for (kind, rule) in rules_for(&rules, old, room_id.as_str()) {
                 let command = PutPushRule {
@@ -61,13 +58,41 @@ impl Rooms {
         Ok(())
     }
 
+    async fn take_over_direct(&self, user: &UserId, old: &str, room_id: &RoomId) -> Result<(), MatrixError> {
+        for _ in 0..MAX_ATTEMPTS {
+            let Some(direct) = self.data_of(user, "", DIRECT).await? else { return Ok(()) };
+            let Some(content) = with_direct(&direct, old, room_id.as_str()) else { return Ok(()) };
+            let command = SetAccountData {
+                r#type: DIRECT.to_owned(),
+                content: content.to_string().into(),
+                replaces: Some(direct),
+                ..SetAccountData::default()
+            };
+            match self.input.submit_user(user, Command::SetAccountData(command)).await {
+                // The user has changed it meanwhile.
+                Err(error) if is_rejected(&error, ErrorReason::BadState) => {}
+                result => return Ok(result.map(drop)?),
+            }
+        }
+        Err(MatrixError::unavailable())
+    }
+
     async fn take_over_tags(&self, user: &UserId, old: &str, room_id: &RoomId) -> Result<(), MatrixError> {
         if let Some(tags) = self.data_of(user, old, TAGS).await?
             && self.data_of(user, room_id.as_str(), TAGS).await?.is_none()
         {
-            let command =
-                SetAccountData { room_id: room_id.to_string(), r#type: TAGS.to_owned(), content: tags };
-            self.input.submit_user(user, Command::SetAccountData(command)).await?;
+            let command = SetAccountData {
+                room_id: room_id.to_string(),
+                r#type: TAGS.to_owned(),
+                content: tags,
+                position: None,
+                replaces: Some(Bytes::new()),
+            };
+            match self.input.submit_user(user, Command::SetAccountData(command)).await {
+                // The user has tagged the new room meanwhile.
+                Err(error) if is_rejected(&error, ErrorReason::BadState) => {}
+                result => drop(result?),
+            }
         }
         Ok(())
     }

@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex};
 use plexus_log::{InputRoom, InputUser, Log, StartAt, Topic};
 use plexus_proto::{
     input::v1::{
-        Accepted, AwaitInputRequest, AwaitInputResponse, InputLog, Rejected, Verdict,
-        input_service_server::InputService, verdict::Outcome,
+        Accepted, AwaitInputRequest, AwaitInputResponse, FindTransactionRequest, FindTransactionResponse,
+        InputLog, Rejected, Verdict, input_service_server::InputService, verdict::Outcome,
     },
     log::v1::input_room_event::Body,
 };
@@ -58,5 +58,12 @@ impl InputService for Input {
             Err(reason) => Outcome::Rejected(Rejected { reason: reason.into(), message: "no".to_owned() }),
         };
         Ok(Response::new(AwaitInputResponse { verdict: Some(Verdict { outcome: Some(outcome) }) }))
+    }
+
+    async fn find_transaction(
+        &self,
+        _: Request<FindTransactionRequest>,
+    ) -> Result<Response<FindTransactionResponse>, Status> {
+        Ok(Response::new(FindTransactionResponse { accepted: None }))
     }
 }

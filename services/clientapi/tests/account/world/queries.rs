@@ -161,6 +161,13 @@ impl UserQueryService for Queries {
         })
     }
 
+    async fn await_member_jobs(
+        &self,
+        _: Request<user::AwaitMemberJobsRequest>,
+    ) -> Result<Response<user::AwaitMemberJobsResponse>, Status> {
+        Ok(Response::new(user::AwaitMemberJobsResponse { done: true }))
+    }
+
     async fn get_filter(
         &self,
         request: Request<user::GetFilterRequest>,

@@ -1,7 +1,9 @@
 use plexus_log::{InputRoom, StartAt};
 use plexus_proto::input::v1::{
-    AwaitInputRequest, AwaitInputResponse, InputLog, Verdict, input_service_server::InputService,
+    AwaitInputRequest, AwaitInputResponse, FindTransactionRequest, FindTransactionResponse, InputLog,
+    Verdict, input_service_server::InputService, verdict::Outcome,
 };
+use plexus_proto::log::v1::input_room_event::Body;
 use tonic::{Request, Response, Status};
 
 use super::{Fake, accepted};
@@ -21,8 +23,26 @@ impl InputService for Fake {
         let record = entry.record.unwrap();
         assert_eq!(record.input_id, request.input_id);
         let mut known = self.known.lock().unwrap();
+        let txn = match &record.body {
+            Some(Body::Intent(intent)) => intent.txn.clone(),
+            _ => None,
+        };
         known.inputs.push(record);
         let outcome = if known.verdicts.is_empty() { accepted() } else { known.verdicts.remove(0) };
+        if let (Some(txn), Outcome::Accepted(accepted)) = (txn, &outcome) {
+            known.transactions.push((txn, accepted.clone()));
+        }
         Ok(Response::new(AwaitInputResponse { verdict: Some(Verdict { outcome: Some(outcome) }) }))
+    }
+
+    async fn find_transaction(
+        &self,
+        request: Request<FindTransactionRequest>,
+    ) -> Result<Response<FindTransactionResponse>, Status> {
+        let asked = request.into_inner().transaction.unwrap();
+        let known = self.known.lock().unwrap();
+        let found = known.transactions.iter().find(|(txn, _)| *txn == asked);
+        let accepted = found.map(|(_, accepted)| accepted.clone());
+        Ok(Response::new(FindTransactionResponse { accepted }))
     }
 }

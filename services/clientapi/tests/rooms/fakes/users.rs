@@ -88,6 +88,13 @@ impl UserQueryService for Fake {
         Ok(Response::new(proto::GetAccountDataResponse { content }))
     }
 
+    async fn await_member_jobs(
+        &self,
+        _: Request<proto::AwaitMemberJobsRequest>,
+    ) -> Result<Response<proto::AwaitMemberJobsResponse>, Status> {
+        Ok(Response::new(proto::AwaitMemberJobsResponse { done: true }))
+    }
+
     async fn get_filter(
         &self,
         _: Request<proto::GetFilterRequest>,

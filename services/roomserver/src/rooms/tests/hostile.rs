@@ -125,6 +125,8 @@ fn intents() -> impl Strategy<Value = Intent> {
             txn: None,
             redacts,
             skip_if_unchanged: skip,
+            with_profile: skip,
+            ..Intent::default()
         },
     )
 }

@@ -109,7 +109,7 @@ fn unchanged_state_takes_the_power_to_change_it() {
     let mut world = World::new();
     let room = world.public_room();
     world.member(&room, BOB, BOB, "join").event_id();
-    let mut unchanged = |world: &mut World, (event_type, key): (&str, &str), content| {
+    let unchanged = |world: &mut World, (event_type, key): (&str, &str), content| {
         let intent = intent(BOB, event_type, Some(key), content);
         world.submit(&room, Body::Intent(Intent { skip_if_unchanged: true, ..intent }))
     };

@@ -73,6 +73,7 @@ impl Fixture {
             sessions: SessionCache::new(None),
             holders: Arc::default(),
             purged: Arc::default(),
+            member_jobs: Arc::default(),
             nodes: NodeCache::default(),
         };
         let conn = store::pool::connect(&url).await.expect("Postgres runs");

@@ -50,7 +50,8 @@ impl Directory {
             | Change::RefreshToken(..)
             | Change::AccountData(..)
             | Change::Filter(..)
-            | Change::Report(_) => return,
+            | Change::Report(_)
+            | Change::MemberJob(..) => return,
         };
         let entry = self.changed.entry(user_id.to_owned()).or_default();
         entry.gone = noted.gone.or(entry.gone);

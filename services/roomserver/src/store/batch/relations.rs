@@ -4,13 +4,13 @@
 
 use std::{collections::BTreeMap, marker::PhantomData};
 
-use diesel::sql_types::{Array, Bool, Int8, Text};
+use diesel::sql_types::{Array, Binary, Bool, Int8, Nullable, Text};
 use ruma::EventId;
 use serde::{Deserialize, de::IgnoredAny};
 
 use super::Pipeline;
 use crate::{
-    rooms::{EventRow, StoredEvent, flags, is_name},
+    rooms::{EventRow, StoredEvent, annotation_key, flags, is_name},
     store::{reads::events::HIDDEN, statement::statement},
 };
 
@@ -18,6 +18,8 @@ use crate::{
 const MARK: &[u8] = b"\"m.relates_to\"";
 /// Relation type of threads.
 const THREAD: &str = "m.thread";
+/// Relation type of annotations.
+const ANNOTATION: &str = "m.annotation";
 
 /// A relation of an event to another one.
 #[derive(Debug, PartialEq, Eq)]
@@ -25,6 +27,8 @@ struct Relation {
     relates_to_id: String,
     rel_type: String,
     replaces: bool,
+    /// What stands for the key of an annotation.
+    annotation_key: Option<[u8; 16]>,
 }
 
 impl Relation {
@@ -45,13 +49,14 @@ impl Relation {
         struct RelatesTo {
             rel_type: String,
             event_id: String,
+            key: Option<serde_json::Value>,
         }
         if !event.json.windows(MARK.len()).any(|window| window == MARK) {
             return None;
         }
         let Event { content: Content { relates_to, new_content } } =
             serde_json::from_slice(&event.json).ok()?;
-        let RelatesTo { rel_type, event_id } = relates_to;
+        let RelatesTo { rel_type, event_id, key } = relates_to;
         <&EventId>::try_from(event_id.as_str()).ok()?;
         if !is_name(&rel_type) || !is_name(&event_id) {
             return None;
@@ -60,6 +65,11 @@ impl Relation {
             replaces: rel_type == "m.replace"
                 && event.state_key.is_none()
                 && (new_content.is_some() || event.event_type == "m.room.encrypted"),
+            annotation_key: key
+                .as_ref()
+                .and_then(serde_json::Value::as_str)
+                .filter(|_| rel_type == ANNOTATION && event.state_key.is_none())
+                .map(annotation_key),
             relates_to_id: event_id,
             rel_type,
         })
@@ -88,6 +98,10 @@ pub(super) fn write_new<'e>(pipeline: &mut Pipeline<'_>, events: impl Iterator<I
             origin_server_ts: related.iter().map(|(row, ..)| row.event.origin_server_ts).collect(),
             seq: related.iter().map(|(_, seq, _)| *seq).collect(),
             replaces: related.iter().map(|(.., relation)| relation.replaces).collect(),
+            annotation_key: related
+                .iter()
+                .map(|(.., relation)| relation.annotation_key.as_ref().map(<[u8; 16]>::as_slice))
+                .collect(),
             lifetime: PhantomData,
         },
     );
@@ -138,9 +152,10 @@ statement! {
         origin_server_ts: Array<Int8> => Vec<i64>,
         seq: Array<Int8> => Vec<i64>,
         replaces: Array<Bool> => Vec<bool>,
+        annotation_key: Array<Nullable<Binary>> => Vec<Option<&'a [u8]>>,
     }
     "INSERT INTO event_relations (event_nid, room_nid, event_id, relates_to_id, rel_type, type, sender, \
-     origin_server_ts, seq, replaces) SELECT * FROM unnest(", ")"
+     origin_server_ts, seq, replaces, annotation_key) SELECT * FROM unnest(", ")"
 }
 
 statement! {

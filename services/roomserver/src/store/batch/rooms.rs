@@ -19,7 +19,7 @@ use super::{Pipeline, receipts::RoomReceipts, relations};
 use crate::{
     rooms::{
         AliasRow, EventNid, EventRow, MemberRow, NodeRow, PurgeRow, RedactionRow, RoomNid, RoomRow, Rows,
-        StateResetRow, StoredEvent,
+        StateResetRow, StoredEvent, UpgradeRow,
     },
     store::statement::statement,
 };
@@ -27,6 +27,7 @@ use crate::{
 mod purge;
 mod received;
 mod told;
+mod upgrades;
 
 /// Rows of rooms, merged over the inputs of a batch.
 #[derive(Default)]
@@ -42,6 +43,9 @@ pub(crate) struct RoomRows {
     redactions: IndexMap<(OwnedEventId, EventNid), RedactionRow>,
     aliases_set: BTreeMap<OwnedRoomAliasId, AliasRow>,
     aliases_removed: BTreeSet<OwnedRoomAliasId>,
+    aliases_moved: BTreeMap<OwnedRoomAliasId, AliasRow>,
+    upgrades: Vec<UpgradeRow>,
+    profile_marks: IndexMap<(RoomNid, OwnedUserId), i64>,
     receipts: RoomReceipts,
     /// Outliers that have become part of the graph.
     placed: IndexMap<EventNid, EventRow>,
@@ -82,6 +86,10 @@ impl RoomRows {
             redactions,
             aliases_set,
             aliases_removed,
+            aliases_moved,
+            upgrades,
+            profile_marks,
+            annotations: _,
             receipts,
             placed,
             room_states,
@@ -174,7 +182,18 @@ impl RoomRows {
         }
         for alias in aliases_removed {
             self.aliases_set.remove(&alias);
+            self.aliases_moved.remove(&alias);
             self.aliases_removed.insert(alias);
+        }
+        for row in aliases_moved {
+            match self.aliases_set.get_mut(&row.alias) {
+                Some(set) => set.room_id = row.room_id,
+                None => drop(self.aliases_moved.insert(row.alias.clone(), row)),
+            }
+        }
+        self.upgrades.extend(upgrades);
+        for row in profile_marks {
+            self.profile_marks.insert((row.room_nid, row.user_id), row.version);
         }
         self.receipts.merge(receipts);
     }
@@ -203,6 +222,7 @@ impl RoomRows {
         self.write_members(pipeline);
         self.write_redactions(pipeline);
         self.write_aliases(pipeline);
+        upgrades::write(pipeline, &self.upgrades);
         self.receipts.write(pipeline);
         if !self.placed.is_empty() {
             let rows: Vec<&EventRow> = self.placed.values().collect();
@@ -384,6 +404,17 @@ impl RoomRows {
                 },
             );
         }
+        if !self.profile_marks.is_empty() {
+            pipeline.add(
+                MarkProfiles::NAME,
+                MarkProfiles {
+                    room_nid: self.profile_marks.keys().map(|(room, _)| room.0).collect(),
+                    user_id: self.profile_marks.keys().map(|(_, user)| user.as_str()).collect(),
+                    version: self.profile_marks.values().copied().collect(),
+                    lifetime: PhantomData,
+                },
+            );
+        }
         if !self.forgotten.is_empty() {
             pipeline.add(
                 ForgetRooms::NAME,
@@ -432,6 +463,16 @@ impl RoomRows {
                     room_id: rows().map(|row| row.room_id.as_str()).collect(),
                     creator: rows().map(|row| row.creator.as_str()).collect(),
                     created_ts: rows().map(|row| row.created_ts).collect(),
+                    lifetime: PhantomData,
+                },
+            );
+        }
+        if !self.aliases_moved.is_empty() {
+            pipeline.add(
+                MoveAliases::NAME,
+                MoveAliases {
+                    alias: self.aliases_moved.keys().map(|alias| alias.as_str()).collect(),
+                    room_id: self.aliases_moved.values().map(|row| row.room_id.as_str()).collect(),
                     lifetime: PhantomData,
                 },
             );
@@ -678,6 +719,18 @@ statement! {
 }
 
 statement! {
+    /// Notes which versions of profiles member events have.
+    MarkProfiles {
+        room_nid: Array<Int8> => Vec<i64>,
+        user_id: Array<Text> => Vec<&'a str>,
+        version: Array<Int8> => Vec<i64>,
+    }
+    "UPDATE room_members AS m SET profile_version = v.version FROM unnest(",
+    ") AS v(room_nid, user_id, version) JOIN rooms AS r ON r.room_nid = v.room_nid \
+     WHERE m.room_nid = v.room_nid AND m.snapshot = r.snapshot AND m.user_id = v.user_id"
+}
+
+statement! {
     /// Notes that users have forgotten rooms.
     ForgetRooms {
         room_nid: Array<Int8> => Vec<i64>,
@@ -706,6 +759,15 @@ statement! {
         alias: Array<Text> => Vec<&'a str>,
     }
     "DELETE FROM aliases WHERE alias = ANY(", ")"
+}
+
+statement! {
+    /// Points aliases at other rooms.
+    MoveAliases {
+        alias: Array<Text> => Vec<&'a str>,
+        room_id: Array<Text> => Vec<&'a str>,
+    }
+    "UPDATE aliases AS a SET room_id = v.room_id FROM unnest(", ") AS v(alias, room_id) WHERE a.alias = v.alias"
 }
 
 statement! {

@@ -6,10 +6,10 @@ use bytes::Bytes;
 use diesel::sql_types::{Array, Binary, Bool, Int8, Nullable, Text};
 use indexmap::IndexMap;
 
-use super::{Pipeline, directory::Directory, reports::Reports};
+use super::{Pipeline, directory::Directory, member_jobs::MemberJobs, reports::Reports};
 use crate::{
     store::statement::statement,
-    users::{AccessToken, Account, Change, Device, RefreshToken, TokenHash},
+    users::{AccessToken, Account, AccountData, Change, Device, RefreshToken, TokenHash},
 };
 
 /// Rows of users, merged over the commands of a batch. `None`: the row is to go.
@@ -20,10 +20,11 @@ pub(crate) struct UserRows {
     access_tokens: IndexMap<TokenHash, (String, Option<AccessToken>)>,
     refresh_tokens: IndexMap<TokenHash, (String, Option<RefreshToken>)>,
     profiles: IndexMap<(String, String), Option<Bytes>>,
-    account_data: IndexMap<(String, String, String), Option<(Bytes, i64)>>,
+    account_data: IndexMap<(String, String, String), Option<AccountData>>,
     filters: IndexMap<(String, String), Bytes>,
     reports: Reports,
     directory: Directory,
+    member_jobs: MemberJobs,
 }
 
 impl UserRows {
@@ -55,8 +56,16 @@ impl UserRows {
                     self.filters.insert((user(), filter_id), filter);
                 }
                 Change::Report(report) => self.reports.merge(user_id, report),
+                Change::MemberJob(job, version, created_ts) => {
+                    self.member_jobs.merge(user_id, job, version, created_ts);
+                }
             }
         }
+    }
+
+    /// Whether something is to be done in all rooms of a user.
+    pub(crate) fn begins_jobs(&self) -> bool {
+        !self.member_jobs.is_empty()
     }
 
     /// Writes them.
@@ -70,6 +79,7 @@ impl UserRows {
         self.write_filters(pipeline);
         self.reports.write(pipeline);
         self.directory.write(pipeline);
+        self.member_jobs.write(pipeline);
     }
 
     fn write_accounts(&self, pipeline: &mut Pipeline<'_>) {
@@ -87,6 +97,7 @@ impl UserRows {
                 deactivated: rows().map(|row| row.deactivated).collect(),
                 erased_ts: rows().map(|row| row.erased_ts).collect(),
                 created_ts: rows().map(|row| row.created_ts).collect(),
+                profile_version: rows().map(|row| row.profile_version).collect(),
                 lifetime: PhantomData,
             },
         );
@@ -232,8 +243,9 @@ impl UserRows {
                     user_id: set.iter().map(|(key, _)| key.0.as_str()).collect(),
                     room_id: set.iter().map(|(key, _)| key.1.as_str()).collect(),
                     data_type: set.iter().map(|(key, _)| key.2.as_str()).collect(),
-                    content: set.iter().map(|(_, row)| row.0.as_ref()).collect(),
-                    seq: set.iter().map(|(_, row)| row.1).collect(),
+                    content: set.iter().map(|(_, row)| row.content.as_ref()).collect(),
+                    seq: set.iter().map(|(_, row)| row.seq).collect(),
+                    position: set.iter().map(|(_, row)| row.position).collect(),
                     lifetime: PhantomData,
                 },
             );
@@ -266,11 +278,13 @@ statement! {
         deactivated: Array<Bool> => Vec<bool>,
         erased_ts: Array<Nullable<Int8>> => Vec<Option<i64>>,
         created_ts: Array<Int8> => Vec<i64>,
+        profile_version: Array<Int8> => Vec<i64>,
     }
-    "INSERT INTO accounts (user_id, password_hash, guest, admin, deactivated, erased_ts, created_ts) \
-     SELECT * FROM unnest(",
+    "INSERT INTO accounts (user_id, password_hash, guest, admin, deactivated, erased_ts, created_ts, \
+     profile_version) SELECT * FROM unnest(",
     ") ON CONFLICT (user_id) DO UPDATE SET password_hash = excluded.password_hash, guest = excluded.guest, \
-     admin = excluded.admin, deactivated = excluded.deactivated, erased_ts = excluded.erased_ts"
+     admin = excluded.admin, deactivated = excluded.deactivated, erased_ts = excluded.erased_ts, \
+     profile_version = excluded.profile_version"
 }
 
 statement! {
@@ -375,9 +389,11 @@ statement! {
         data_type: Array<Text> => Vec<&'a str>,
         content: Array<Binary> => Vec<&'a [u8]>,
         seq: Array<Int8> => Vec<i64>,
+        position: Array<Nullable<Int8>> => Vec<Option<i64>>,
     }
-    "INSERT INTO account_data (user_id, room_id, type, content, seq) SELECT * FROM unnest(",
-    ") ON CONFLICT (user_id, room_id, type) DO UPDATE SET content = excluded.content, seq = excluded.seq"
+    "INSERT INTO account_data (user_id, room_id, type, content, seq, position) SELECT * FROM unnest(",
+    ") ON CONFLICT (user_id, room_id, type) DO UPDATE SET content = excluded.content, seq = excluded.seq, \
+     position = excluded.position"
 }
 
 statement! {

@@ -71,8 +71,13 @@ fn nonsense_about_rules_is_refused() {
     assert_eq!(story.refused(enable("content", "cake", true)), ErrorReason::NotFound);
     assert_eq!(story.refused(put("content", ".m.rule.master", json!({}))), ErrorReason::InvalidParam);
     assert_eq!(story.refused(put("override", "a", json!({ "actions": 1 }))), ErrorReason::InvalidParam);
-    let set =
-        SetAccountData { room_id: String::new(), r#type: "m.push_rules".to_owned(), content: "{}".into() };
+    let set = SetAccountData {
+        room_id: String::new(),
+        r#type: "m.push_rules".to_owned(),
+        content: "{}".into(),
+        position: None,
+        replaces: None,
+    };
     assert_eq!(story.refused(Command::SetAccountData(set)), ErrorReason::InvalidParam);
     assert!(story.user.contents.is_empty());
 }
@@ -94,6 +99,8 @@ fn tags_are_set_one_by_one() {
     assert_eq!(story.refused(tag("u.more", "{}")), ErrorReason::LimitExceeded);
     // Clients may write over all of it.
     let set = SetAccountData {
+        position: None,
+        replaces: None,
         room_id: ROOM.to_owned(),
         r#type: "m.tag".to_owned(),
         content: r#"{"tags":1}"#.into(),

@@ -78,6 +78,8 @@ async fn account_data_leaves_its_latest_value_and_no_more() {
     for filling in 0..20 {
         let content = json!({ "filling": char::from(b'a' + filling).to_string().repeat(200_000) });
         let data = SetAccountData {
+            position: None,
+            replaces: None,
             room_id: String::new(),
             r#type: "org.example.big".to_owned(),
             content: content.to_string().into(),
@@ -102,6 +104,8 @@ async fn account_data_leaves_its_latest_value_and_no_more() {
     server.stop().await;
     let server = world.start().await;
     let data = SetAccountData {
+        position: None,
+        replaces: None,
         room_id: String::new(),
         r#type: "org.example.big".to_owned(),
         content: Bytes::from_static(b"{}"),

@@ -54,7 +54,13 @@ async fn nobody_is_told_of_a_logout_before_the_session_is_dropped_everywhere() {
 
     // What ends no session waits for nobody.
     let content = Bytes::from_static(b"{}");
-    let data = SetAccountData { room_id: String::new(), r#type: "m.direct".to_owned(), content };
+    let data = SetAccountData {
+        room_id: String::new(),
+        r#type: "m.direct".to_owned(),
+        content,
+        position: None,
+        replaces: None,
+    };
     let written = world.write_user(&user_record(ALICE, Command::SetAccountData(data))).await;
     server.accepted(&written).await;
 

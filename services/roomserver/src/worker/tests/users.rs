@@ -38,6 +38,8 @@ async fn a_user_registers_once_and_facts_are_put_out() {
     assert_eq!(server.rejected(&second).await.reason(), ErrorReason::UserInUse);
 
     let data = SetAccountData {
+        position: None,
+        replaces: None,
         room_id: String::new(),
         r#type: "m.direct".to_owned(),
         content: Bytes::from_static(b"{\"@bob:example.org\":[]}"),

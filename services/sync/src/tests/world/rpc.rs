@@ -463,6 +463,13 @@ impl UserQueryService for World {
     ) -> Answer<user::GetAccountDataResponse> {
         unasked()
     }
+
+    async fn await_member_jobs(
+        &self,
+        _: Request<user::AwaitMemberJobsRequest>,
+    ) -> Answer<user::AwaitMemberJobsResponse> {
+        Err(Status::unimplemented("nobody here asks"))
+    }
 }
 
 #[tonic::async_trait]
