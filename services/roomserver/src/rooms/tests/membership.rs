@@ -122,7 +122,7 @@ fn a_voucher_is_named_in_the_first_join_alone() {
         assert_eq!(world.json(&next)["content"], content);
     }
     // Nor does a batch that makes a room, or a room of a version that knows no vouching.
-    let (old, mut batch) = new_room("7", ALICE, json!({ "join_rule": "invite" }));
+    let (old, mut batch) = new_room("7", ALICE, json!({ "join_rule": "knock" }));
     batch.intents[0].content = named(BOB, "join").to_string().into_bytes().into();
     world.submit(&old, Body::Batch(batch)).event_id();
     let events = world.tables.events.values();
