@@ -6,7 +6,7 @@ use bytes::Bytes;
 use plexus_proto::{
     common::v1::ErrorReason,
     input::v1::{Accepted, Rejected, Verdict, verdict},
-    log::v1::OutputRoomEvent,
+    log::v1::{OutputRoomEvent, Receipt},
 };
 use ruma::{EventId, OwnedEventId, OwnedRoomAliasId, OwnedRoomId, OwnedUserId};
 
@@ -42,6 +42,8 @@ pub(crate) struct Applied {
     pub(crate) rows: Rows,
     /// What to put out, with contiguous `seq`.
     pub(crate) outputs: Vec<Output>,
+    /// Receipts that take the place of those that records of the same batch tell, by the `seq` of the record.
+    pub(crate) amended: Vec<(i64, Receipt)>,
     /// The answer to the writer.
     pub(crate) verdict: Verdict,
     /// The counters after it.

@@ -57,17 +57,23 @@ pub(super) fn set(work: &mut Work<'_>, request: &SetReceipt) -> Result<i64, Stop
         }
     }
     let ts = work.record.produced_ts;
-    let seq = work.put_out(
-        None,
-        Body::Receipt(Receipt {
-            user_id: user.to_string(),
-            r#type: kind.to_owned(),
-            event_id: event_id.to_string(),
-            thread_id: thread.to_owned(),
-            event_seq: unsigned(event_seq),
-            ts,
-        }),
-    );
+    let receipt = Receipt {
+        user_id: user.to_string(),
+        r#type: kind.to_owned(),
+        event_id: event_id.to_string(),
+        thread_id: thread.to_owned(),
+        event_seq: unsigned(event_seq),
+        ts,
+    };
+    // The record of an earlier input of the batch is not out yet: it tells this one instead, unless the event comes
+    // after it, for nobody is told of a receipt before its event.
+    let seq = match work.source.told_receipts.get(&key) {
+        Some(told) if event_seq < *told => {
+            work.amended.push((*told, receipt));
+            *told
+        }
+        Some(_) | None => work.put_out(None, Body::Receipt(receipt)),
+    };
     work.rows.receipts.push(ReceiptRow { key, event_id: event_id.to_owned(), event_seq, ts, seq });
     Ok(seq)
 }

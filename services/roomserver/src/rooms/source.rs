@@ -91,6 +91,8 @@ pub(crate) struct Source {
     pub(crate) joined_local: HashMap<RoomNid, Vec<OwnedUserId>>,
     /// Receipts: the `seq` of the event that each points at.
     pub(crate) receipts: HashMap<ReceiptKey, Option<i64>>,
+    /// Receipts that inputs of this batch have moved: the `seq` of the record that tells each.
+    pub(crate) told_receipts: HashMap<ReceiptKey, i64>,
     /// Profiles of users of this server, as they were committed.
     pub(crate) profiles: HashMap<OwnedUserId, MemberProfile>,
     /// Annotations that were not redacted before the batch, with those that the batch adds.
@@ -171,6 +173,14 @@ impl Source {
         self.joined_local.remove(&applied.room.nid());
         for receipt in &applied.rows.receipts {
             self.receipts.insert(receipt.key.clone(), Some(receipt.event_seq));
+            self.told_receipts.insert(receipt.key.clone(), receipt.seq);
+        }
+        for alias in &applied.rows.aliases_moved {
+            let target = AliasTarget { room_id: alias.room_id.clone(), creator: alias.creator.clone() };
+            self.aliases.insert(alias.alias.clone(), Some(target));
+        }
+        for (key, nid) in &applied.rows.annotations {
+            self.annotations.entry(key.clone()).or_default().push(*nid);
         }
         for alias in &applied.rows.aliases_moved {
             let target = AliasTarget { room_id: alias.room_id.clone(), creator: alias.creator.clone() };

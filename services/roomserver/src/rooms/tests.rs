@@ -121,6 +121,8 @@ pub(super) struct World {
     inputs: u64,
     /// All inputs, as they were read.
     pub(super) journal: Vec<InputRoomEvent>,
+    /// Records of receipts that inputs of the same batch have put out; empty if each input is a batch of its own.
+    pub(super) told_receipts: HashMap<ReceiptKey, i64>,
     /// When inputs are produced.
     pub(super) now: i64,
     /// When events are sent.
@@ -143,6 +145,7 @@ impl World {
             free: BTreeSet::new(),
             inputs: 0,
             journal: Vec::new(),
+            told_receipts: HashMap::new(),
             now: 1_700_000_000_000,
             clock: 1_700_000_000_000,
         }
@@ -194,7 +197,7 @@ impl World {
             *self.counters.entry(input.partition).or_insert_with(|| Counters::first(input.partition));
         let id = RoomId::parse(&input.record.room_id).ok();
         let room = id.and_then(|id| self.room(&id));
-        let mut source = Source::default();
+        let mut source = Source { told_receipts: self.told_receipts.clone(), ..Source::default() };
         for _ in 0..256 {
             match apply(room.as_ref(), &input, &source, counters, &self.env) {
                 Outcome::Applied(applied) => {
@@ -394,7 +397,7 @@ impl World {
     }
 
     fn commit(&mut self, partition: u32, applied: Applied) {
-        let Applied { room, mut rows, outputs, counters, unparked, .. } = applied;
+        let Applied { room, mut rows, outputs, amended, counters, unparked, .. } = applied;
         self.free.extend(unparked);
         let was = self.counters.insert(partition, counters).unwrap();
         let seqs: Vec<_> = outputs.iter().map(|output| output.seq).collect();
@@ -464,6 +467,10 @@ impl World {
         self.tables.upgrades.extend(rows.upgrades);
         for row in rows.receipts {
             self.tables.receipts.insert(row.key.clone(), row);
+        }
+        for (seq, receipt) in amended {
+            let output = self.outputs.iter_mut().find(|output| output.seq == seq).expect("it was put out");
+            output.record.body = Some(output_room_event::Body::Receipt(receipt));
         }
         self.outputs.extend(outputs);
         self.warm.insert(room.room_id().to_owned(), room);

@@ -10,7 +10,7 @@ use plexus_events::{Pdu, RoomRules};
 use plexus_proto::{
     common::v1::ErrorReason,
     input::v1::Verdict,
-    log::v1::{InputRoomEvent, OutputRoomEvent, output_room_event::Body},
+    log::v1::{InputRoomEvent, OutputRoomEvent, Receipt, output_room_event::Body},
 };
 use ruma::{EventId, RoomId};
 
@@ -53,6 +53,8 @@ pub(super) struct Work<'a> {
     pub(super) env: &'a Env,
     pub(super) rows: Rows,
     pub(super) outputs: Vec<Output>,
+    /// Receipts for records of the same batch.
+    pub(super) amended: Vec<(i64, Receipt)>,
     pub(super) needs: Needs,
     /// Parked events that lack nothing any more.
     pub(super) unparked: BTreeSet<ParkedNid>,
@@ -80,6 +82,7 @@ impl<'a> Work<'a> {
             env,
             rows: Rows::default(),
             outputs: Vec::new(),
+            amended: Vec::new(),
             needs: Needs::default(),
             unparked: BTreeSet::new(),
             following: 0,
@@ -200,6 +203,7 @@ impl<'a> Work<'a> {
             room: Room { inner: Arc::new(self.room) },
             rows: self.rows,
             outputs: self.outputs,
+            amended: self.amended,
             verdict,
             counters: self.counters,
             unparked: self.unparked.into_iter().collect(),

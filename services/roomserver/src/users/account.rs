@@ -95,6 +95,7 @@ pub(super) fn deactivate(work: &mut Work<'_>, command: &Deactivate) -> Result<()
     }
     work.begin_job(MemberJob::Leave);
     work.user.contents.clear();
+    work.user.told.clear();
     work.user.positions.clear();
     for (room_id, data_type) in std::mem::take(&mut work.user.account_data).into_keys() {
         work.changes.push(Change::AccountData(room_id, data_type, None));

@@ -1,5 +1,6 @@
 //! The way in: one command, one outcome.
 
+use bytes::Bytes;
 use plexus_proto::{
     common::v1::ErrorReason,
     input::v1::{Accepted, Rejected, Verdict, verdict},
@@ -47,6 +48,8 @@ pub(crate) struct Applied {
     pub(crate) changes: Vec<Change>,
     /// Records to put out, with contiguous `seq`.
     pub(crate) outputs: Vec<OutputUserEvent>,
+    /// Contents that take the place of those that records of the same batch tell, by the `seq` of the record.
+    pub(crate) amended: Vec<(u64, Bytes)>,
     /// The answer to the writer.
     pub(crate) verdict: Verdict,
     /// Next `seq` after it.
@@ -74,11 +77,12 @@ pub(super) struct Work<'a> {
     at: At,
     pub(super) changes: Vec<Change>,
     outputs: Vec<OutputUserEvent>,
+    amended: Vec<(u64, Bytes)>,
 }
 
 /// Decides what becomes of a command. Repeats of an input are not recognized here: the caller knows the verdicts.
 pub(crate) fn apply(user: User, record: &InputUserEvent, at: At, server_name: &ServerName) -> Outcome {
-    let mut work = Work { user, record, at, changes: Vec::new(), outputs: Vec::new() };
+    let mut work = Work { user, record, at, changes: Vec::new(), outputs: Vec::new(), amended: Vec::new() };
     match work.run(server_name) {
         Ok(()) => work.finish(),
         Err(Stop::Refuse(reason, message)) => {
@@ -105,6 +109,7 @@ impl Work<'_> {
             Command::Login(command) => session::log_in(self, command),
             Command::RefreshTokens(command) => session::refresh(self, command),
             Command::ConfirmTokens(command) => session::confirm(self, command),
+            Command::NoteSeen(command) => devices::note_seen(self, command),
             Command::UpdateDevice(command) => devices::update(self, command),
             Command::DeleteDevices(command) => devices::delete(self, command),
             Command::SetPassword(command) => account::set_password(self, command),
@@ -122,12 +127,14 @@ impl Work<'_> {
     }
 
     fn finish(self) -> Outcome {
-        let last = if self.outputs.is_empty() { 0 } else { self.at.next_seq.saturating_sub(1) };
-        let accepted = Accepted { seq: u64::try_from(last).unwrap_or(0), ..Accepted::default() };
+        let amended = self.amended.iter().map(|(seq, _)| *seq);
+        let last = self.outputs.iter().map(|output| output.seq).chain(amended).max().unwrap_or(0);
+        let accepted = Accepted { seq: last, ..Accepted::default() };
         Outcome::Applied(Box::new(Applied {
             user: self.user,
             changes: self.changes,
             outputs: self.outputs,
+            amended: self.amended,
             verdict: Verdict { outcome: Some(verdict::Outcome::Accepted(accepted)) },
             next_seq: self.at.next_seq,
         }))
@@ -150,6 +157,11 @@ impl Work<'_> {
         self.user.account = Some(account);
     }
 
+    /// Has a record that an earlier command of the batch has put out tell other account data.
+    pub(super) fn amend(&mut self, seq: i64, content: Bytes) {
+        self.amended.push((u64::try_from(seq).unwrap_or(0), content));
+    }
+
     /// Has something done in all rooms of the user.
     pub(super) fn begin_job(&mut self, job: MemberJob) {
         self.changes.push(Change::MemberJob(job, self.at.next_seq, self.record.produced_ts));
@@ -160,8 +172,8 @@ impl Work<'_> {
         self.at.next_seq
     }
 
-    /// Puts a fact out.
-    pub(super) fn put_out(&mut self, fact: Fact) {
+    /// Puts a fact out and returns its `seq`.
+    pub(super) fn put_out(&mut self, fact: Fact) -> i64 {
         let seq = self.at.next_seq;
         self.at.next_seq += 1;
         self.outputs.push(OutputUserEvent {
@@ -175,6 +187,7 @@ impl Work<'_> {
             partition: self.at.partition,
             fact: Some(fact),
         });
+        seq
     }
 }
 

@@ -82,14 +82,26 @@ fn put(
         Some(position) => work.user.positions.insert(key.clone(), position),
         None => work.user.positions.remove(&key),
     };
-    work.user.contents.insert(key, content.clone());
-    let value = Some(AccountData { content: content.clone(), seq: work.next_seq(), position });
+    work.user.contents.insert(key.clone(), content.clone());
+    // The record of an earlier command of the batch is not out yet: it tells this value instead.
+    let seq = match work.user.told.get(&key) {
+        Some(told) => {
+            let told = *told;
+            work.amend(told, content.clone());
+            told
+        }
+        None => {
+            let seq = work.put_out(Fact::AccountDataChanged(AccountDataChanged {
+                room_id: room_id.to_owned(),
+                r#type: data_type.to_owned(),
+                content: content.clone(),
+            }));
+            work.user.told.insert(key, seq);
+            seq
+        }
+    };
+    let value = Some(AccountData { content, seq, position });
     work.changes.push(Change::AccountData(room_id.to_owned(), data_type.to_owned(), value));
-    work.put_out(Fact::AccountDataChanged(AccountDataChanged {
-        room_id: room_id.to_owned(),
-        r#type: data_type.to_owned(),
-        content,
-    }));
     Ok(())
 }
 

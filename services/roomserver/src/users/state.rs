@@ -26,6 +26,8 @@ pub(crate) struct User {
     pub(crate) positions: BTreeMap<(String, String), i64>,
     /// Contents of account data, by room and type, where a command of the batch builds on them.
     pub(crate) contents: BTreeMap<(String, String), Bytes>,
+    /// Account data that commands of the batch have set, by room and type: the `seq` of the record that tells each.
+    pub(crate) told: BTreeMap<(String, String), i64>,
     /// IDs of filters.
     pub(crate) filters: BTreeSet<String>,
 }

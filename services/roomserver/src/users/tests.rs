@@ -53,6 +53,8 @@ impl Story {
                 let Some(verdict::Outcome::Accepted(accepted)) = verdict.outcome else { panic!("accepted") };
                 assert_eq!(accepted.seq, seqs.last().copied().unwrap_or(0));
                 self.user = user;
+                // Each command is a batch of its own.
+                self.user.told.clear();
                 self.next_seq = next_seq;
                 outputs.into_iter().filter_map(|output| output.fact).collect()
             }

@@ -11,6 +11,7 @@ mod live;
 mod member_jobs;
 mod operators;
 mod ownership;
+mod receipts;
 mod received;
 mod relations;
 mod restricted;

@@ -14,7 +14,7 @@ use plexus_log::Offset;
 use plexus_proto::{
     common::v1::ErrorReason,
     input::v1::{Accepted, InputLog, PduResult, Rejected, Verdict, verdict::Outcome as Decision},
-    log::v1::{InputRoomEvent, input_room_event},
+    log::v1::{InputRoomEvent, Receipt, input_room_event, output_room_event, output_user_event},
 };
 use prost::Message as _;
 use ruma::{OwnedRoomId, RoomId};
@@ -511,7 +511,7 @@ impl<'a> Work<'a> {
     /// Takes over what an input has changed.
     fn take(&mut self, partition: u32, input: &RoomInput, applied: Applied) -> Verdict {
         self.source.absorb(&applied);
-        let Applied { room, mut rows, outputs, verdict, counters, unparked: _ } = applied;
+        let Applied { room, mut rows, outputs, amended, verdict, counters, unparked: _ } = applied;
         for output in &outputs {
             self.batch.facts.note(room.nid(), output);
         }
@@ -529,6 +529,9 @@ impl<'a> Work<'a> {
             epoch = touched.epoch_number();
         }
         self.batch.rooms.merge(rows);
+        for (seq, receipt) in amended {
+            self.amend_receipt(partition, seq, receipt);
+        }
         if !outputs.is_empty() {
             let queue = self.outputs.entry((InputLog::Room, partition)).or_default();
             for output in outputs {
@@ -546,6 +549,34 @@ impl<'a> Work<'a> {
         verdict
     }
 
+    /// Has a record of this batch tell another receipt.
+    fn amend_receipt(&mut self, partition: u32, seq: i64, receipt: Receipt) {
+        let queue = self.outputs.get_mut(&(InputLog::Room, partition)).into_iter().flatten();
+        let record = queue.rev().find_map(|record| match record {
+            Record::Room(record) if i64::try_from(record.seq) == Ok(seq) => Some(record),
+            Record::Room(_) | Record::User(_) => None,
+        });
+        let Some(record) = record else { return };
+        record.body = Some(output_room_event::Body::Receipt(receipt));
+        let body = encode_without_json(record);
+        set_body(&mut self.batch.room_output, partition, seq, body);
+    }
+
+    /// Has a record of this batch tell other account data.
+    fn amend_account_data(&mut self, partition: u32, seq: u64, content: Bytes) {
+        let queue = self.outputs.get_mut(&(InputLog::User, partition)).into_iter().flatten();
+        let record = queue.rev().find_map(|record| match record {
+            Record::User(record) if record.seq == seq => Some(record),
+            Record::Room(_) | Record::User(_) => None,
+        });
+        let Some(record) = record else { return };
+        if let Some(output_user_event::Fact::AccountDataChanged(changed)) = &mut record.fact {
+            changed.content = content;
+        }
+        let body = Bytes::from(record.encode_to_vec());
+        set_body(&mut self.batch.user_output, partition, i64::try_from(seq).unwrap_or(i64::MAX), body);
+    }
+
     fn apply_user(&mut self, input: &Input, record: &plexus_proto::log::v1::InputUserEvent) -> Verdict {
         if let Some(known) = self.verdicts.get(&input.input_id) {
             return repeated(known);
@@ -558,7 +589,7 @@ impl<'a> Work<'a> {
         let at = users::At { partition: input.partition, next_seq, epoch };
         let verdict = match guard(|| users::apply(user, record, at, &self.env.server_name)) {
             Ok(users::Outcome::Applied(applied)) => {
-                let users::Applied { user, changes, outputs, verdict, next_seq } = *applied;
+                let users::Applied { user, changes, outputs, amended, verdict, next_seq } = *applied;
                 self.users.insert(record.user_id.clone(), user);
                 if changes.iter().any(users::Change::ends_session) {
                     self.signed_out.insert(record.user_id.clone());
@@ -567,6 +598,9 @@ impl<'a> Work<'a> {
                     partition.next_user_seq = next_seq;
                 }
                 self.batch.users.merge(&record.user_id, changes);
+                for (seq, content) in amended {
+                    self.amend_account_data(input.partition, seq, content);
+                }
                 let queue = self.outputs.entry((InputLog::User, input.partition)).or_default();
                 for output in outputs {
                     self.batch.user_output.push(OutputRow {
@@ -664,6 +698,14 @@ impl<'a> Work<'a> {
         }
         let Self { batch, touched, rooms, signed_out, outputs, decided, dead_letters, .. } = self;
         Done { batch, touched, rooms, signed_out, outputs, decided, dead_letters }
+    }
+}
+
+/// Sets the body of a row that the batch writes.
+fn set_body(rows: &mut [OutputRow], partition: u32, seq: i64, body: Bytes) {
+    let partition = small(partition);
+    if let Some(row) = rows.iter_mut().rev().find(|row| row.partition == partition && row.seq == seq) {
+        row.body = body;
     }
 }
 

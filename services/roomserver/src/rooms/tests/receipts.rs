@@ -140,3 +140,28 @@ fn receipts_of_threads_name_what_belongs_to_them() {
     let endless = relate(&mut world, "m.reference", &endless);
     world.control(&room, receipt(ALICE, "m.read", &endless, "main")).event_id();
 }
+
+/// Nobody is told of a receipt before its event: a record that comes before the event does not tell it.
+#[test]
+fn a_record_of_the_batch_tells_a_newer_receipt_if_the_event_precedes_it() {
+    let mut world = World::new();
+    let room = world.public_room();
+    let [one, two] = ["one", "two"].map(|body| world.says(&room, ALICE, body).event_id());
+    let first = seq(&world.control(&room, receipt(ALICE, "m.read", &one, "")));
+    let key = world.tables.receipts.keys().next().expect("it moved").clone();
+    let told = i64::try_from(first).unwrap();
+    world.told_receipts.insert(key.clone(), told);
+    let outputs = world.outputs.len();
+    assert_eq!(seq(&world.control(&room, receipt(ALICE, "m.read", &two, ""))), first);
+    assert_eq!(world.outputs.len(), outputs, "no record is added");
+    let Some(Body::Receipt(told_now)) = world.bodies().pop() else { panic!("a receipt was told last") };
+    assert_eq!(told_now.event_id, two);
+    let row = &world.tables.receipts[&key];
+    assert_eq!((row.event_id.as_str(), row.seq), (two.as_str(), told));
+    // Another kind has a record of its own.
+    assert!(seq(&world.control(&room, receipt(ALICE, "m.read.private", &two, ""))) > first);
+    let three = world.says(&room, ALICE, "three").event_id();
+    let moved = seq(&world.control(&room, receipt(ALICE, "m.read", &three, "")));
+    assert!(i64::try_from(moved).unwrap() > world.event(&three).unwrap().seq.unwrap());
+    assert!(!matches!(&world.bodies()[outputs - 1], Body::Receipt(receipt) if receipt.event_id == three));
+}
