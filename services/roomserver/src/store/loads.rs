@@ -54,16 +54,17 @@ query! {
 }
 
 query! {
-    /// Users whose ID ends in a pattern who are joined to a room.
+    /// Users of a server who are joined to a room.
     FindJoinedLocal {
         room_nid: Int8 => i64,
-        pattern: Text => &'a str,
+        server: Text => &'a str,
         most: Int8 => i64,
     } -> (Text,),
     "WITH wanted AS (SELECT * FROM (VALUES (",
-    ")) AS v(room_nid, pattern, most)) \
+    ")) AS v(room_nid, server, most)) \
      SELECT m.user_id FROM wanted AS w JOIN current_members AS m ON m.room_nid = w.room_nid \
-     WHERE m.membership = 'join' AND m.user_id LIKE w.pattern ORDER BY m.user_id \
+     AND substr(m.user_id, strpos(m.user_id, ':') + 1) = w.server \
+     WHERE m.membership = 'join' ORDER BY m.user_id \
      LIMIT (SELECT most FROM wanted)"
 }
 
@@ -435,11 +436,9 @@ pub(crate) async fn find_joined_local(
     room: RoomNid,
     server_name: &str,
 ) -> Result<Vec<OwnedUserId>, StoreError> {
-    // `_` and `%` of LIKE cannot be part of a server name, and `\` neither.
-    let pattern = format!("%:{server_name}");
     let statement = FindJoinedLocal {
         room_nid: room.0,
-        pattern: &pattern,
+        server: server_name,
         most: JOINED_LOCAL_LIMIT,
         lifetime: PhantomData,
     };

@@ -311,6 +311,15 @@ diesel::table! {
 }
 
 diesel::table! {
+    room_servers (room_nid, snapshot, server) {
+        room_nid -> Int8,
+        snapshot -> Bytea,
+        server -> Text,
+        joined -> Int4,
+    }
+}
+
+diesel::table! {
     room_states (room_nid, seq) {
         room_nid -> Int8,
         seq -> Int8,
@@ -470,6 +479,7 @@ diesel::allow_tables_to_appear_in_same_query!(
     reports,
     room_facts,
     room_members,
+    room_servers,
     room_states,
     room_upgrades,
     rooms,

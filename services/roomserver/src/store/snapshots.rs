@@ -61,13 +61,34 @@ statement! {
         most: Int8 => i64,
     }
     "WITH wanted AS (SELECT * FROM (VALUES (",
-    ")) AS v(room_nid, token, before, most)) \
-     DELETE FROM room_members WHERE ctid = ANY(ARRAY( \
-         SELECT m.ctid FROM wanted w JOIN rooms r ON r.room_nid = w.room_nid AND r.snapshot <> w.token \
+    ")) AS v(room_nid, token, before, most)), \
+     doomed AS MATERIALIZED ( \
+         SELECT m.ctid, m.room_nid, m.snapshot, m.user_id, m.membership \
+         FROM wanted w JOIN rooms r ON r.room_nid = w.room_nid AND r.snapshot <> w.token \
          JOIN room_members m ON m.room_nid = w.room_nid AND m.snapshot = w.token \
          WHERE cardinality(r.latest_nids) > 0 OR NOT EXISTS (SELECT FROM snapshot_chunks c \
              WHERE c.room_nid = w.room_nid AND c.token = w.token AND c.created_ts >= w.before) \
-         LIMIT (SELECT most FROM wanted)))"
+         LIMIT (SELECT most FROM wanted)), \
+     counted AS (SELECT room_nid, snapshot, substr(user_id, strpos(user_id, ':') + 1) AS server, count(*) AS joined \
+         FROM doomed WHERE membership = 'join' GROUP BY room_nid, snapshot, server), \
+     fewer AS (UPDATE room_servers s SET joined = s.joined - c.joined FROM counted c \
+         WHERE s.room_nid = c.room_nid AND s.snapshot = c.snapshot AND s.server = c.server) \
+     DELETE FROM room_members WHERE ctid = ANY(ARRAY(SELECT ctid FROM doomed))"
+}
+
+statement! {
+    /// Deletes servers that a snapshot told and whose members are gone.
+    DeleteServers {
+        room_nid: Int8 => i64,
+        token: Binary => &'a [u8],
+        most: Int8 => i64,
+    }
+    "WITH wanted AS (SELECT * FROM (VALUES (",
+    ")) AS v(room_nid, token, most)) \
+     DELETE FROM room_servers WHERE ctid = ANY(ARRAY( \
+         SELECT s.ctid FROM wanted w JOIN rooms r ON r.room_nid = w.room_nid AND r.snapshot <> w.token \
+         JOIN room_servers s ON s.room_nid = w.room_nid AND s.snapshot = w.token \
+         WHERE s.joined <= 0 LIMIT (SELECT most FROM wanted)))"
 }
 
 statement! {
@@ -154,6 +175,10 @@ async fn delete_some(
         if left > 0 {
             let facts = DeleteFacts { room_nid, token, before, most: left, lifetime: PhantomData };
             left -= count(facts.execute(conn).await.map_err(named(DeleteFacts::NAME))?);
+        }
+        if left > 0 {
+            let servers = DeleteServers { room_nid, token, most: left, lifetime: PhantomData };
+            left -= count(servers.execute(conn).await.map_err(named(DeleteServers::NAME))?);
         }
         // Only when nothing is left of what they told.
         if left > 0 && unused.expired {

@@ -17,6 +17,7 @@ mod relations;
 mod restricted;
 mod retention;
 mod sends;
+mod servers;
 mod sessions;
 mod upgrades;
 mod users;

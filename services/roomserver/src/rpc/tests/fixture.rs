@@ -401,6 +401,13 @@ impl Room {
             .execute(&mut fixture.conn)
             .await
             .expect("member is stored");
+            fixture
+                .sql(
+                    "DELETE FROM room_servers; INSERT INTO room_servers (room_nid, snapshot, server, joined) \
+                     SELECT room_nid, snapshot, substr(user_id, strpos(user_id, ':') + 1), count(*) \
+                     FROM room_members WHERE membership = 'join' GROUP BY 1, 2, 3",
+                )
+                .await;
         }
         memberships
     }

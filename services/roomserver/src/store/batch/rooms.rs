@@ -26,6 +26,7 @@ use crate::{
 
 mod purge;
 mod received;
+mod servers;
 mod told;
 mod upgrades;
 
@@ -389,6 +390,12 @@ impl RoomRows {
     fn write_members(&self, pipeline: &mut Pipeline<'_>) {
         if !self.members.is_empty() {
             let rows = || self.members.values().map(|member| &member.row);
+            servers::count(
+                pipeline,
+                rows().map(|row| row.room_nid.0).collect(),
+                rows().map(|row| row.user_id.as_str()).collect(),
+                rows().map(|row| row.membership.as_str()).collect(),
+            );
             pipeline.add(
                 UpsertMembers::NAME,
                 UpsertMembers {

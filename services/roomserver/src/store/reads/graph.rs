@@ -98,10 +98,9 @@ query! {
     /// Counts the joined members of servers in a room; an empty server stands for all.
     fn list_servers<'a>(server: str as Text, room_nid: i64 as Int8) -> (String, i64) as (Text, Int8) =
         "WITH wanted AS (SELECT ?::text AS server) \
-         SELECT substr(m.user_id, strpos(m.user_id, ':') + 1) AS name, count(*) \
-         FROM current_members m CROSS JOIN wanted w WHERE m.room_nid = ? AND m.membership = 'join' \
-           AND (w.server = '' OR substr(m.user_id, strpos(m.user_id, ':') + 1) = w.server) \
-         GROUP BY name ORDER BY name";
+         SELECT s.server, s.joined::bigint FROM rooms r JOIN room_servers s \
+         ON s.room_nid = r.room_nid AND s.snapshot = r.snapshot CROSS JOIN wanted w \
+         WHERE r.room_nid = ? AND s.joined > 0 AND (w.server = '' OR s.server = w.server) ORDER BY s.server";
 }
 
 query! {

@@ -367,6 +367,7 @@ async fn room_is_deleted_with_everything_of_it() {
         "events",
         "state_node",
         "room_members",
+        "room_servers",
         "room_facts",
         "redactions",
         "room_states",

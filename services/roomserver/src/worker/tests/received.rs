@@ -319,6 +319,7 @@ async fn room_of_another_server_is_joined_through_the_bulk_lane() {
     let servers = graph(&server).list_joined_servers(servers).await.expect("answers").into_inner().servers;
     let servers: Vec<_> = servers.iter().map(|server| (server.name.as_str(), server.members)).collect();
     assert_eq!(servers, [("b.example", 401), ("example.org", 1)]);
+    assert_eq!(world.number(super::servers::ASTRAY).await, 0);
     let state_at = StreamStateAtRequest {
         room_id: room.clone(),
         event_id: joined.event_id,

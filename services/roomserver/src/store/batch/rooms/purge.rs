@@ -25,6 +25,7 @@ pub(super) fn write(pipeline: &mut Pipeline<'_>, rows: &[PurgeRow]) {
     );
     pipeline.add(DeleteRooms::NAME, DeleteRooms { room_nid: room_nid(), lifetime: PhantomData });
     pipeline.add(DeleteMembers::NAME, DeleteMembers { room_nid: room_nid(), lifetime: PhantomData });
+    pipeline.add(DeleteServers::NAME, DeleteServers { room_nid: room_nid(), lifetime: PhantomData });
     let room_id = rows.iter().map(|row| row.room_id.as_str()).collect();
     pipeline.add(DeleteRoomAliases::NAME, DeleteRoomAliases { room_id, lifetime: PhantomData });
 }
@@ -54,6 +55,14 @@ statement! {
         room_nid: Array<Int8> => Vec<i64>,
     }
     "DELETE FROM room_members WHERE room_nid = ANY(", ")"
+}
+
+statement! {
+    /// Deletes which servers are in rooms.
+    DeleteServers {
+        room_nid: Array<Int8> => Vec<i64>,
+    }
+    "DELETE FROM room_servers WHERE room_nid = ANY(", ")"
 }
 
 statement! {

@@ -8,7 +8,7 @@ use diesel::sql_types::{Array, Binary, Int8, Text};
 use indexmap::IndexMap;
 use ruma::OwnedUserId;
 
-use super::Pipeline;
+use super::{Pipeline, servers};
 use crate::{
     rooms::{EventNid, RoomNid, Token, ToldMember, ToldRows},
     store::statement::statement,
@@ -50,6 +50,13 @@ impl Told {
     /// Writes them.
     pub(super) fn write(&self, pipeline: &mut Pipeline<'_>) {
         if !self.members.is_empty() {
+            servers::count_told(
+                pipeline,
+                self.members.keys().map(|(room, ..)| room.0).collect(),
+                self.members.keys().map(|(_, token, _)| token.as_slice()).collect(),
+                self.members.keys().map(|(.., user)| user.as_str()).collect(),
+                self.members.values().map(|(membership, _)| membership.as_str()).collect(),
+            );
             pipeline.add(
                 TellMembers::NAME,
                 TellMembers {

@@ -1,0 +1,2 @@
+DROP INDEX room_members_server;
+DROP TABLE room_servers;
