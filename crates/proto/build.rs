@@ -19,7 +19,8 @@ const FILES: [&str; 13] = [
     "plexus/room/v1/summary.proto",
     "plexus/user/v1/user.proto",
 ];
-const OPERATOR: [&str; 3] = [
+const OPERATOR: [&str; 4] = [
+    "plexus/operator/v1/database.proto",
     "plexus/operator/v1/explain.proto",
     "plexus/operator/v1/operator.proto",
     "plexus/operator/v1/room_admin.proto",

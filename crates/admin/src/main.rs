@@ -3,6 +3,7 @@
 //! It holds no rights of its own: accounts are made with the shared secret of the configuration, over the client API,
 //! and the rest is asked of the room server's operator listener.
 
+mod database;
 mod partitions;
 mod rooms;
 mod user;
@@ -35,6 +36,9 @@ enum Command {
     /// Records that could not be processed.
     #[command(subcommand)]
     DeadLetters(DeadLetterCommand),
+    /// The database as a whole.
+    #[command(subcommand)]
+    Database(DatabaseCommand),
     /// Rooms.
     #[command(subcommand)]
     Room(RoomCommand),
@@ -70,6 +74,15 @@ enum RoomCommand {
         #[arg(long)]
         force: bool,
     },
+}
+
+#[derive(Subcommand)]
+enum DatabaseCommand {
+    /// Tells which life of the database this is.
+    Generation,
+    /// Begins another life of the database: after a restore from a backup, before clients are served. Sync services that
+    /// ran before the restore have to be restarted. Each client is told everything anew.
+    RaiseGeneration,
 }
 
 #[derive(Subcommand)]
@@ -114,6 +127,8 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
             partitions::list_dead_letters(operator()?, limit).await
         }
         Command::DeadLetters(DeadLetterCommand::Replay { id }) => partitions::replay(operator()?, id).await,
+        Command::Database(DatabaseCommand::Generation) => database::generation(operator()?).await,
+        Command::Database(DatabaseCommand::RaiseGeneration) => database::raise_generation(operator()?).await,
         Command::Room(RoomCommand::Verify { room_id }) => rooms::verify(operator()?, room_id).await,
         Command::Room(RoomCommand::Extremities { room_id }) => rooms::extremities(operator()?, room_id).await,
         Command::Room(RoomCommand::Reprocess { id }) => rooms::reprocess(operator()?, id).await,

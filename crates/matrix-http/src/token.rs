@@ -1,4 +1,4 @@
-//! Tokens for paging (`t1_…`) and for sync (`s2_…`).
+//! Tokens for paging (`t1_…`) and for sync (`s3_…`, and `s2_…` of earlier versions).
 //!
 //! Both are positions in output logs, in the clear: any instance can read them, none has to remember them. Decoding is
 //! strict: a token is exactly what encoding made, or it is refused.
@@ -52,7 +52,7 @@ impl FromStr for TimelineToken {
 
 /// Reads a position in the timeline of a room of this partition from a paging token or from a sync token.
 pub fn timeline_position(token: &str, partition: u32) -> Result<i64, TokenError> {
-    if token.starts_with("s2_") {
+    if token.starts_with("s2_") || token.starts_with("s3_") {
         let token: SyncToken = token.parse()?;
         let index = usize::try_from(partition).map_err(|_| TokenError)?;
         let position = token.rooms.get(index).copied().ok_or(TokenError)?;

@@ -87,6 +87,7 @@ pub const ROOM_SERVER_SERVICES: &[&str] = &[
 
 /// Full names of the services that a room server serves to operators.
 pub const OPERATOR_SERVICES: &[&str] = &[
+    operator::v1::database_service_server::SERVICE_NAME,
     operator::v1::explain_service_server::SERVICE_NAME,
     operator::v1::partition_service_server::SERVICE_NAME,
     operator::v1::room_admin_service_server::SERVICE_NAME,

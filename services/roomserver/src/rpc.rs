@@ -2,6 +2,7 @@
 
 mod check;
 mod credentials;
+mod database;
 mod directory;
 mod explain;
 mod freshness;
@@ -46,6 +47,7 @@ pub(crate) fn routes(app: &App) -> Routes {
 /// The services for operators.
 pub(crate) fn operator_routes(app: &App) -> Routes {
     let mut routes = Routes::builder();
+    routes.add_service(database::service(app));
     routes.add_service(explain::service(app));
     routes.add_service(operator::service(app));
     routes.add_service(room_admin::service(app));

@@ -18,6 +18,8 @@ pub(crate) struct Positions {
     pub(crate) users: Track,
     /// Offsets in the ephemeral log.
     pub(crate) live: Track,
+    /// Generation of the database that the positions are of.
+    generation: AtomicU64,
 }
 
 /// Positions in one log.
@@ -29,12 +31,30 @@ pub(crate) struct Track {
 
 impl Positions {
     pub(crate) fn new() -> Self {
-        Self { rooms: Track::new(), users: Track::new(), live: Track::new() }
+        let generation = AtomicU64::new(0);
+        Self { rooms: Track::new(), users: Track::new(), live: Track::new(), generation }
+    }
+
+    /// Notes which generation of the database the positions are of.
+    pub(crate) fn set_generation(&self, generation: u64) {
+        self.generation.store(generation, Ordering::Release);
+    }
+
+    /// Whether a token tells of positions of the database as it is. One that names no generation is taken to.
+    pub(crate) fn is_of_generation(&self, token: &SyncToken) -> bool {
+        token.generation.is_none_or(|generation| generation == self.generation.load(Ordering::Acquire))
     }
 
     /// Takes the positions as they are: what an answer reflects that tells how it was at this time.
     pub(crate) fn cut(&self, at: u64) -> SyncToken {
-        SyncToken { rooms: self.rooms.vector(), users: self.users.vector(), live: self.live.vector(), at }
+        SyncToken {
+            generation: Some(self.generation.load(Ordering::Acquire)),
+            inbox: 0,
+            rooms: self.rooms.vector(),
+            users: self.users.vector(),
+            live: self.live.vector(),
+            at,
+        }
     }
 
     /// Waits until both logs were read up to these positions; returns whether they were in time.

@@ -4,6 +4,7 @@ mod attention;
 mod erasure;
 mod filter;
 mod follow;
+mod generations;
 mod gone;
 mod incremental;
 mod initial;

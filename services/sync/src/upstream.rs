@@ -111,10 +111,11 @@ impl Upstream {
         }
     }
 
-    pub(crate) async fn room_heads(&self) -> Result<Vector, UpstreamError> {
+    /// Tells how far the rooms are, and the generation of the database.
+    pub(crate) async fn room_heads(&self) -> Result<(Vector, u64), UpstreamError> {
         let mut client = self.room_stream.clone();
         let answer = call("RoomStream.GetHeads", client.get_heads(room::GetHeadsRequest {})).await?;
-        Ok(vector(&answer.heads))
+        Ok((vector(&answer.heads), answer.generation))
     }
 
     pub(crate) async fn user_heads(&self) -> Result<Vector, UpstreamError> {

@@ -9,16 +9,21 @@ use super::{TokenError, varint};
 /// Number of partitions, as an array length.
 pub const PARTITION_COUNT: usize = plexus_log::PARTITIONS as usize;
 
-/// Generation of the topics that positions belong to.
-const GENERATION: u64 = 1;
+/// What `s2_` tokens begin with.
+const OLD_GENERATION: u64 = 1;
 
-/// A token longer than this was not made here: 3 × (2 + 64 × 2) numbers, of at most ten bytes where they are positions
-/// and of one where they are indexes, in base64.
+/// A token longer than this was not made here: 3 × (2 + 64 × 2) numbers and three more, of at most ten bytes where they
+/// are positions and of one where they are indexes, in base64.
 const MAX_LEN: usize = 4096;
 
 /// What a client has seen: the last `seq` of every partition of `OutputRoomEvent` and `OutputUserEvent`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct SyncToken {
+    /// Generation of the database whose positions they are: a restore from a backup gives positions out again. `None`,
+    /// in an `s2_` token, for the present one.
+    pub generation: Option<u64>,
+    /// The `seq` in the user's own partition up to which to-device messages were delivered to the device.
+    pub inbox: u64,
     /// By partition: `seq` in `OutputRoomEvent`.
     pub rooms: [u64; PARTITION_COUNT],
     /// By partition: `seq` in `OutputUserEvent`.
@@ -32,12 +37,12 @@ pub struct SyncToken {
 impl Default for SyncToken {
     fn default() -> Self {
         let nothing = [0; PARTITION_COUNT];
-        Self { rooms: nothing, users: nothing, live: nothing, at: 0 }
+        Self { generation: None, inbox: 0, rooms: nothing, users: nothing, live: nothing, at: 0 }
     }
 }
 
 impl SyncToken {
-    /// The later of both, part by part.
+    /// The later of both, part by part, in the generation of this one.
     #[must_use]
     pub fn max(mut self, other: &Self) -> Self {
         for (mine, theirs) in self.parts_mut().zip(other.parts()) {
@@ -58,11 +63,12 @@ impl SyncToken {
     }
 
     fn parts(&self) -> impl Iterator<Item = u64> {
-        self.rooms.iter().chain(&self.users).chain(&self.live).chain([&self.at]).copied()
+        self.rooms.iter().chain(&self.users).chain(&self.live).chain([&self.at, &self.inbox]).copied()
     }
 
     fn parts_mut(&mut self) -> impl Iterator<Item = &mut u64> {
-        self.rooms.iter_mut().chain(&mut self.users).chain(&mut self.live).chain([&mut self.at])
+        let single = [&mut self.at, &mut self.inbox];
+        self.rooms.iter_mut().chain(&mut self.users).chain(&mut self.live).chain(single)
     }
 }
 
@@ -78,20 +84,31 @@ impl PartialOrd for SyncToken {
     }
 }
 
-/// `s2_` and the base64 (URL alphabet, no padding) of: generation; then for rooms, then for users: the smallest
+/// `s3_` and the base64 (URL alphabet, no padding) of: generation; position in the inbox; then for rooms, then for users: the smallest
 /// position, how many partitions are beyond it, and for each of those the distance from the index before and the
 /// distance from the smallest position; then the same for what is ephemeral, and the time, unless all of that is 0.
+/// A token without a generation is `s2_`, with 1 in the place of generation and inbox.
 impl fmt::Display for SyncToken {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut bytes = Vec::with_capacity(64);
-        varint::put(&mut bytes, GENERATION);
+        let prefix = match self.generation {
+            Some(generation) => {
+                varint::put(&mut bytes, generation);
+                varint::put(&mut bytes, self.inbox);
+                "s3_"
+            }
+            None => {
+                varint::put(&mut bytes, OLD_GENERATION);
+                "s2_"
+            }
+        };
         put_vector(&mut bytes, &self.rooms);
         put_vector(&mut bytes, &self.users);
         if self.has_live() {
             put_vector(&mut bytes, &self.live);
             varint::put(&mut bytes, self.at);
         }
-        write!(formatter, "s2_{}", URL_SAFE_NO_PAD.encode(bytes))
+        write!(formatter, "{prefix}{}", URL_SAFE_NO_PAD.encode(bytes))
     }
 }
 
@@ -99,18 +116,25 @@ impl FromStr for SyncToken {
     type Err = TokenError;
 
     fn from_str(token: &str) -> Result<Self, Self::Err> {
-        let encoded = token.strip_prefix("s2_").ok_or(TokenError)?;
+        let (encoded, has_generation) = match (token.strip_prefix("s3_"), token.strip_prefix("s2_")) {
+            (Some(encoded), _) => (encoded, true),
+            (None, Some(encoded)) => (encoded, false),
+            (None, None) => return Err(TokenError),
+        };
         if encoded.len() > MAX_LEN {
             return Err(TokenError);
         }
         let bytes = URL_SAFE_NO_PAD.decode(encoded).map_err(|_| TokenError)?;
         let mut rest = bytes.as_slice();
-        if varint::take(&mut rest)? != GENERATION {
+        let generation = varint::take(&mut rest)?;
+        let inbox = if has_generation { varint::take(&mut rest)? } else { 0 };
+        if !has_generation && generation != OLD_GENERATION {
             return Err(TokenError);
         }
+        let generation = has_generation.then_some(generation);
         let rooms = take_vector(&mut rest)?;
         let users = take_vector(&mut rest)?;
-        let mut token = Self { rooms, users, ..Self::default() };
+        let mut token = Self { generation, inbox, rooms, users, ..Self::default() };
         if !rest.is_empty() {
             token.live = take_vector(&mut rest)?;
             token.at = varint::take(&mut rest)?;

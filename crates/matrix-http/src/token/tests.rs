@@ -8,11 +8,16 @@ fn position() -> impl Strategy<Value = u64> {
 
 fn token() -> impl Strategy<Value = SyncToken> {
     let vector = || prop::collection::vec(position(), PARTITION_COUNT);
-    (vector(), vector(), vector(), position()).prop_map(|(rooms, users, live, at)| SyncToken {
-        rooms: rooms.try_into().unwrap(),
-        users: users.try_into().unwrap(),
-        live: live.try_into().unwrap(),
-        at,
+    let generation = prop::option::of((position(), position()));
+    (generation, vector(), vector(), vector(), position()).prop_map(|(generation, rooms, users, live, at)| {
+        SyncToken {
+            generation: generation.map(|(generation, _)| generation),
+            inbox: generation.map_or(0, |(_, inbox)| inbox),
+            rooms: rooms.try_into().unwrap(),
+            users: users.try_into().unwrap(),
+            live: live.try_into().unwrap(),
+            at,
+        }
     })
 }
 
@@ -30,15 +35,18 @@ proptest! {
     #[test]
     fn decoding_accepts_only_what_encoding_makes(bytes in prop::collection::vec(any::<u8>(), 0..40)) {
         use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-        let text = format!("s2_{}", URL_SAFE_NO_PAD.encode(bytes));
-        if let Ok(token) = text.parse::<SyncToken>() {
-            prop_assert_eq!(token.to_string(), text);
+        for prefix in ["s2", "s3"] {
+            let text = format!("{prefix}_{}", URL_SAFE_NO_PAD.encode(&bytes));
+            if let Ok(token) = text.parse::<SyncToken>() {
+                prop_assert_eq!(token.to_string(), text);
+            }
         }
     }
 
     #[test]
     fn arbitrary_text_does_not_panic(text in ".*") {
-        prop_assert!(text.parse::<SyncToken>().is_err() || text.starts_with("s2_"));
+        let is_ours = text.starts_with("s2_") || text.starts_with("s3_");
+        prop_assert!(text.parse::<SyncToken>().is_err() || is_ours);
         prop_assert!(text.parse::<TimelineToken>().is_err() || text.starts_with("t1_"));
     }
 
@@ -56,6 +64,8 @@ fn tokens_of_a_quiet_server_are_short() {
     assert_eq!(token.to_string(), "s2_AQAAAAA");
     token.rooms[3] = 7;
     assert_eq!(token.to_string(), "s2_AQABAwcAAA");
+    let of_today = SyncToken { generation: Some(1), inbox: 5, ..token };
+    assert_eq!(of_today.to_string(), "s3_AQUAAQMHAAA");
 }
 
 #[test]
@@ -95,6 +105,8 @@ fn a_sync_token_is_a_timeline_position() {
     let mut token = SyncToken::default();
     token.rooms[5] = 42;
     assert_eq!(timeline_position(&token.to_string(), 5), Ok(42));
+    let of_today = SyncToken { generation: Some(7), ..token };
+    assert_eq!(timeline_position(&of_today.to_string(), 5), Ok(42));
     assert_eq!(timeline_position(&token.to_string(), 64), Err(TokenError));
     assert_eq!(timeline_position("t1_9", 5), Ok(9));
 }

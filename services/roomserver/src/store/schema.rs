@@ -70,6 +70,14 @@ diesel::table! {
 }
 
 diesel::table! {
+    db_generation (only) {
+        only -> Bool,
+        generation -> Int8,
+        raised_ts -> Int8,
+    }
+}
+
+diesel::table! {
     dead_letters (id) {
         id -> Int8,
         topic -> Text,
@@ -457,6 +465,7 @@ diesel::allow_tables_to_appear_in_same_query!(
     backfills,
     backward_refs,
     bulk_lanes,
+    db_generation,
     dead_letters,
     decisions,
     devices,

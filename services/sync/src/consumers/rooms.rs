@@ -174,7 +174,9 @@ impl Feed for Rooms {
     }
 
     async fn heads(&self) -> Result<Vector, UpstreamError> {
-        self.upstream.room_heads().await
+        let (heads, generation) = self.upstream.room_heads().await?;
+        self.positions.set_generation(generation);
+        Ok(heads)
     }
 
     async fn range(

@@ -38,10 +38,6 @@ use crate::{
 pub(crate) async fn answer(service: &SyncService, request: &Request) -> Result<Response, MatrixError> {
     let came = Instant::now();
     let deadline = came + request.timeout;
-    if let Some(since) = &request.since {
-        // Another process gave the token out and had read further. What it has told is not told again in any case.
-        service.positions.reach(since, limits::CATCH_UP).await;
-    }
     let device = request
         .filter
         .lazy_members()

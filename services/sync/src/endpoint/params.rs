@@ -7,7 +7,7 @@ use plexus_matrix_http::{AuthedUser, MatrixError, token::SyncToken};
 use serde::Deserialize;
 
 use super::filter::Filter;
-use crate::{SyncService, limits};
+use crate::{SyncService, limits, positions::Vector};
 
 /// The query string.
 #[derive(Debug, Default, Deserialize)]
@@ -40,6 +40,42 @@ enum Presence {
     Unavailable,
 }
 
+/// What a client knows, as far as that tells anything.
+enum Since {
+    Nothing,
+    Position(Box<SyncToken>),
+    /// Positions that are none here: of another generation of the database, or beyond all that was committed in this one.
+    Elsewhere,
+}
+
+impl Since {
+    /// Reads a token. Only one that no Plexus ever made is refused: clients repeat a token that is refused for ever.
+    async fn read(service: &SyncService, token: Option<&str>) -> Result<Self, MatrixError> {
+        let Some(token) = token else { return Ok(Self::Nothing) };
+        let token = token.parse::<SyncToken>().map_err(|_| {
+            MatrixError::new(StatusCode::BAD_REQUEST, "M_UNKNOWN_POS", "Unknown `since` token")
+        })?;
+        if !service.positions.is_of_generation(&token) {
+            return Ok(Self::Elsewhere);
+        }
+        // Another process gave the token out and had read further. What it has told is not told again in any case.
+        if service.positions.reach(&token, limits::CATCH_UP).await || !is_beyond_heads(service, &token).await
+        {
+            return Ok(Self::Position(Box::new(token)));
+        }
+        Ok(Self::Elsewhere)
+    }
+}
+
+/// Whether a token tells of more than was ever committed.
+async fn is_beyond_heads(service: &SyncService, token: &SyncToken) -> bool {
+    let heads = tokio::try_join!(service.upstream.room_heads(), service.upstream.user_heads());
+    let Ok(((rooms, _), users)) = heads else { return false };
+    let is_beyond =
+        |token: &Vector, heads: &Vector| token.iter().zip(heads).any(|(token, head)| token > head);
+    is_beyond(&token.rooms, &rooms) || is_beyond(&token.users, &users)
+}
+
 /// A request that makes sense.
 #[derive(Debug)]
 pub(crate) struct Request {
@@ -68,11 +104,12 @@ impl Request {
         user: &AuthedUser,
         query: Query,
     ) -> Result<Self, MatrixError> {
-        let since = match query.since.as_deref() {
-            Some(token) => Some(token.parse::<SyncToken>().map_err(|_| {
-                MatrixError::new(StatusCode::BAD_REQUEST, "M_UNKNOWN_POS", "Unknown `since` token")
-            })?),
-            None => None,
+        let (since, full_state) = match Since::read(service, query.since.as_deref()).await? {
+            Since::Nothing => (None, query.full_state),
+            Since::Position(token) => (Some(*token), query.full_state),
+            // Whatever there is, as if nothing of it had been told: all state, timelines that do not go on from what the
+            // client has, and rooms that were left.
+            Since::Elsewhere => (Some(SyncToken::default()), true),
         };
         match query.set_presence {
             Some(Presence::Online | Presence::Offline | Presence::Unavailable) | None => {}
@@ -85,7 +122,7 @@ impl Request {
             (false, false) => StateAfter::No,
         };
         // A client that begins, or that wants everything, does not wait for more.
-        let timeout = if since.is_none() || query.full_state { Duration::ZERO } else { timeout };
-        Ok(Self { user: user.clone(), since, full_state: query.full_state, timeout, state_after, filter })
+        let timeout = if since.is_none() || full_state { Duration::ZERO } else { timeout };
+        Ok(Self { user: user.clone(), since, full_state, timeout, state_after, filter })
     }
 }

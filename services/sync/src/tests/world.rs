@@ -39,6 +39,7 @@ pub(super) struct Facts {
     pub(super) receipts: BTreeMap<(String, String, String, String), (u64, Receipt)>,
     pub(super) user_seqs: HashMap<u32, u64>,
     pub(super) user_records: Vec<OutputUserEvent>,
+    pub(super) generation: u64,
     /// Up to where the records of partitions were deleted.
     pub(super) room_floors: HashMap<u32, u64>,
     pub(super) user_floors: HashMap<u32, u64>,

@@ -325,7 +325,9 @@ impl RoomHistoryService for World {
 #[tonic::async_trait]
 impl RoomStreamService for World {
     async fn get_heads(&self, _: Request<room::GetHeadsRequest>) -> Answer<room::GetHeadsResponse> {
-        Ok(Response::new(room::GetHeadsResponse { heads: heads(&self.facts.lock().room_seqs) }))
+        let facts = self.facts.lock();
+        let heads = heads(&facts.room_seqs);
+        Ok(Response::new(room::GetHeadsResponse { heads, generation: facts.generation }))
     }
 
     type StreamRangeStream = Chunks<room::StreamRangeResponse>;
