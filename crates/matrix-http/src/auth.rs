@@ -1,6 +1,6 @@
 //! Whose request it is.
 
-use std::{borrow::Cow, sync::Arc};
+use std::{borrow::Cow, net::IpAddr, sync::Arc, time::Duration};
 
 use axum::extract::FromRequestParts;
 use http::{header, request::Parts};
@@ -14,6 +14,9 @@ use ruma::{OwnedDeviceId, OwnedUserId, UserId};
 use sha2::{Digest as _, Sha256};
 
 use crate::MatrixError;
+
+/// How long a session is held at most: then the room server hears that the device is in use.
+const HOLD: Duration = Duration::from_secs(60 * 60);
 
 /// Asks the room server whose access token it is.
 #[derive(Debug, Clone)]
@@ -33,26 +36,39 @@ impl Authenticator {
     /// Holds sessions by leases from the room servers until the process stops, and asks any of them for others.
     #[must_use]
     pub fn leasing(rooms: RoomServers, shutdown: &Shutdown) -> Self {
-        let cache = SessionCache::new(None);
+        let cache = SessionCache::new(Some(HOLD));
         plexus_sessions::keep_leases(&cache, rooms.each, shutdown);
         Self { users: UserQueryServiceClient::new(rooms.any), held: Some(cache) }
     }
 
     /// Finds the session of an access token.
     pub async fn authenticate(&self, token: &str) -> Result<AuthedUser, MatrixError> {
-        self.authenticate_hash(hash_token(token)).await
+        self.authenticate_hash(hash_token(token), None).await
+    }
+
+    /// Finds the session of an access token that came from an address: the user is shown where their devices were seen.
+    pub(crate) async fn authenticate_from(
+        &self,
+        token: &str,
+        from: IpAddr,
+    ) -> Result<AuthedUser, MatrixError> {
+        self.authenticate_hash(hash_token(token), Some(from)).await
     }
 
     /// Makes sure that the session of a request has not ended since the request began: for those that waited.
     pub async fn confirm(&self, user: &AuthedUser) -> Result<(), MatrixError> {
-        self.authenticate_hash(user.token_hash).await.map(drop)
+        self.authenticate_hash(user.token_hash, None).await.map(drop)
     }
 
-    async fn authenticate_hash(&self, token_hash: TokenHash) -> Result<AuthedUser, MatrixError> {
+    async fn authenticate_hash(
+        &self,
+        token_hash: TokenHash,
+        from: Option<IpAddr>,
+    ) -> Result<AuthedUser, MatrixError> {
         let held = self.held.as_ref().and_then(|held| held.find(&token_hash));
         let session = match held.filter(|session| !session.has_expired()) {
             Some(session) => session,
-            None => self.ask(token_hash).await?,
+            None => self.ask(token_hash, from).await?,
         };
         let id = UserId::parse(&session.user_id).map_err(|error| {
             tracing::error!(%error, user.id = session.user_id, "session of an invalid user ID");
@@ -68,10 +84,14 @@ impl Authenticator {
     }
 
     /// Asks the room server, and holds what it says.
-    async fn ask(&self, token_hash: TokenHash) -> Result<Arc<Session>, MatrixError> {
+    async fn ask(&self, token_hash: TokenHash, from: Option<IpAddr>) -> Result<Arc<Session>, MatrixError> {
         let ticket = self.held.as_ref().filter(|held| held.holds_any()).map(SessionCache::ticket);
         let access_token_hash = token_hash.to_vec().into();
-        let request = AuthenticateRequest { access_token_hash, fresh: ticket.is_some() };
+        let request = AuthenticateRequest {
+            access_token_hash,
+            fresh: ticket.is_some(),
+            ip: from.map(|from| from.to_canonical().to_string()).unwrap_or_default(),
+        };
         let answer = match self.users.clone().authenticate(request).await {
             Ok(response) => response.into_inner(),
             // A token of a deactivated account is a token that is no longer valid.

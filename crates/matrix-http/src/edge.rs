@@ -128,7 +128,7 @@ impl Edge {
             }
         };
         let user = match token {
-            Some(token) => match self.0.authenticator.authenticate(&token).await {
+            Some(token) => match self.0.authenticator.authenticate_from(&token, address).await {
                 Ok(user) => Some(user),
                 Err(_) if policy.access == Access::UserIfValid => None,
                 Err(error) => return Err(error),

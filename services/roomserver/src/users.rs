@@ -22,6 +22,7 @@ use plexus_proto::log::v1::{InputUserEvent, input_user_event::Command};
 
 pub(crate) use self::{
     apply::{Applied, At, Outcome, apply},
+    devices::SEEN_FOR,
     state::{
         AccessToken, Account, AccountData, Change, Device, MemberJob, RefreshToken, Report, TokenHash, User,
     },
@@ -52,6 +53,7 @@ pub(crate) fn builds_on(record: &InputUserEvent) -> Option<(&str, &str, &str)> {
         | Command::SetAccountData(_)
         | Command::SetFilter(_)
         | Command::ConfirmTokens(_)
+        | Command::NoteSeen(_)
         | Command::Report(_) => None,
     }
 }

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use plexus_log::InputUser;
 use plexus_proto::{
     common::v1::ErrorReason,
-    log::v1::{ConfirmTokens, InputUserEvent, input_user_event::Command},
+    log::v1::{ConfirmTokens, InputUserEvent, NoteSeen, input_user_event::Command},
     user::v1::{
         AuthenticateRequest, AuthenticateResponse, AwaitMemberJobsRequest, AwaitMemberJobsResponse, Device,
         FindRefreshTokenRequest, FindRefreshTokenResponse, GetAccountDataRequest, GetAccountDataResponse,
@@ -21,12 +21,13 @@ use plexus_proto::{
 use plexus_service::refusal::refusal;
 use plexus_sessions::{Session, TokenHash};
 use tonic::{Code, Request, Response, Status};
-use tracing::{instrument, warn};
+use tracing::{debug, instrument, warn};
 
 use super::check::{self, failed, invalid, not_found, storable};
 use crate::{
     app::App,
     store::{StoreError, member_jobs, pool, reads},
+    users::SEEN_FOR,
 };
 
 /// Most devices that one request may name.
@@ -34,7 +35,9 @@ const DEVICES: usize = 1000;
 /// Format version of records.
 const RECORD_VERSION: u32 = 1;
 /// How long a request waits for the log because of it.
-const CONFIRM_WITHIN: Duration = Duration::from_millis(500);
+const APPEND_WITHIN: Duration = Duration::from_millis(500);
+/// For how long, and for how many devices, it is known that they were to be noted as seen.
+const SEEN: (Duration, u64) = (Duration::from_secs(60), 10_000);
 /// How long a request may wait until all rooms of a user are done, and how long between two looks.
 const LONGEST_PATIENCE: Duration = Duration::from_secs(10);
 const FIRST_JOB_PAUSE: Duration = Duration::from_millis(10);
@@ -42,11 +45,14 @@ const LAST_JOB_PAUSE: Duration = Duration::from_millis(200);
 
 struct Service {
     app: App,
+    /// Devices, by user and device ID, that were to be noted as seen lately.
+    seen: moka::sync::Cache<(String, String), ()>,
 }
 
 /// Makes the service.
 pub(super) fn service(app: &App) -> UserQueryServiceServer<impl UserQueryService> {
-    UserQueryServiceServer::new(Service { app: app.clone() })
+    let seen = moka::sync::Cache::builder().time_to_live(SEEN.0).max_capacity(SEEN.1).build();
+    UserQueryServiceServer::new(Service { app: app.clone(), seen })
 }
 
 impl Service {
@@ -67,12 +73,12 @@ impl UserQueryService for Service {
         &self,
         request: Request<AuthenticateRequest>,
     ) -> Result<Response<AuthenticateResponse>, Status> {
-        let AuthenticateRequest { access_token_hash, fresh } = request.into_inner();
+        let AuthenticateRequest { access_token_hash, fresh, ip } = request.into_inner();
         let token = token_hash("access_token_hash", &access_token_hash)?;
         let held = if fresh { None } else { self.app.sessions.find(&token) };
         let (session, may_hold) = match held {
             Some(session) => (session, true),
-            None => self.read_session(token).await?,
+            None => self.read_session(token, ip).await?,
         };
         if session.has_expired() {
             return Err(refusal(
@@ -136,8 +142,8 @@ impl UserQueryService for Service {
             device_id: row.device_id,
             display_name: row.display_name,
             created_ts: row.created_ts,
-            last_seen_ts: 0,
-            last_seen_ip: String::new(),
+            last_seen_ts: row.last_seen_ts,
+            last_seen_ip: row.last_seen_ip,
         });
         Ok(Response::new(ListDevicesResponse { devices: devices.collect() }))
     }
@@ -212,7 +218,7 @@ impl UserQueryService for Service {
 
 impl Service {
     /// Reads a session, and holds it if its user is ours. Returns also whether it may be held.
-    async fn read_session(&self, token: TokenHash) -> Result<(Arc<Session>, bool), Status> {
+    async fn read_session(&self, token: TokenHash, ip: String) -> Result<(Arc<Session>, bool), Status> {
         let ticket = self.app.sessions.ticket();
         let rows = reads::users::find_session(&*self.login_conn().await?, &token).await;
         let row = rows.map_err(|error| failed(&error))?.into_iter().next().ok_or_else(unknown_token)?;
@@ -230,6 +236,9 @@ impl Service {
             admin: row.admin,
             expires_ts: row.expires_ts,
         });
+        if now() >= row.last_seen_ts.saturating_add(SEEN_FOR) {
+            self.note_seen(&session, ip).await;
+        }
         if row.replaces && !self.confirm(token, &session.user_id).await {
             // Not held, so that the next request tries again.
             return Ok((session, false));
@@ -238,25 +247,42 @@ impl Service {
         Ok((session, true))
     }
 
+    /// Has the owner of the user note that a device was seen. A minute passes before it is asked again: until it has done
+    /// so, each request would.
+    async fn note_seen(&self, session: &Session, ip: String) {
+        let device = (session.user_id.clone(), session.device_id.clone());
+        if !self.seen.entry(device).or_insert(()).is_fresh() {
+            return;
+        }
+        let device_id = session.device_id.clone();
+        if !self.append(&session.user_id, Command::NoteSeen(NoteSeen { device_id, ip })).await {
+            debug!(user.id = session.user_id, "could not note that a device was seen");
+        }
+    }
+
     /// Notes that a client uses the tokens that a refresh gave it: the owner of the user revokes those they replaced.
     /// Returns whether it is noted; the session is as good without.
     async fn confirm(&self, token: TokenHash, user_id: &str) -> bool {
+        let access_token_hash = Bytes::copy_from_slice(&token);
+        let noted = self.append(user_id, Command::ConfirmTokens(ConfirmTokens { access_token_hash })).await;
+        if !noted {
+            warn!(user.id = user_id, "could not note the use of refreshed tokens yet");
+        }
+        noted
+    }
+
+    /// Writes a command to the input log; returns whether the log has taken it in time.
+    async fn append(&self, user_id: &str, command: Command) -> bool {
         let record = InputUserEvent {
             version: RECORD_VERSION,
             input_id: Bytes::copy_from_slice(uuid::Uuid::now_v7().as_bytes()),
             user_id: user_id.to_owned(),
             produced_ts: now(),
             traceparent: String::new(),
-            command: Some(Command::ConfirmTokens(ConfirmTokens {
-                access_token_hash: Bytes::copy_from_slice(&token),
-            })),
+            command: Some(command),
         };
-        let appended = tokio::time::timeout(CONFIRM_WITHIN, self.app.log.append::<InputUser>(&record)).await;
-        let noted = matches!(appended, Ok(Ok(_)));
-        if !noted {
-            warn!(user.id = user_id, "could not note the use of refreshed tokens yet");
-        }
-        noted
+        let appended = tokio::time::timeout(APPEND_WITHIN, self.app.log.append::<InputUser>(&record)).await;
+        matches!(appended, Ok(Ok(_)))
     }
 }
 

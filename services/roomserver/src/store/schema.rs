@@ -107,6 +107,8 @@ diesel::table! {
         device_id -> Text,
         display_name -> Nullable<Text>,
         created_ts -> Int8,
+        last_seen_ts -> Int8,
+        last_seen_ip -> Text,
     }
 }
 

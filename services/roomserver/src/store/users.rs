@@ -120,15 +120,25 @@ async fn load_devices(
     mut conn: &AsyncPgConnection,
     ids: &[&str],
 ) -> Result<Vec<(String, String, Device)>, StoreError> {
-    let rows: Vec<(String, String, Option<String>, i64)> = devices::table
+    type Row = (String, String, Option<String>, i64, i64, String);
+    let rows: Vec<Row> = devices::table
         .filter(devices::user_id.eq_any(ids))
-        .select((devices::user_id, devices::device_id, devices::display_name, devices::created_ts))
+        .select((
+            devices::user_id,
+            devices::device_id,
+            devices::display_name,
+            devices::created_ts,
+            devices::last_seen_ts,
+            devices::last_seen_ip,
+        ))
         .load(&mut conn)
         .await
         .map_err(StoreError::query("users.devices"))?;
     Ok(rows
         .into_iter()
-        .map(|(id, device_id, display_name, created_ts)| (id, device_id, Device { display_name, created_ts }))
+        .map(|(id, device_id, display_name, created_ts, last_seen_ts, last_seen_ip)| {
+            (id, device_id, Device { display_name, created_ts, last_seen_ts, last_seen_ip })
+        })
         .collect())
 }
 

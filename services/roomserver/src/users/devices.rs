@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use bytes::Bytes;
 use plexus_proto::{
     common::v1::ErrorReason,
-    log::v1::{DeleteDevices, DevicesChanged, UpdateDevice, output_user_event::Fact},
+    log::v1::{DeleteDevices, DevicesChanged, NoteSeen, UpdateDevice, output_user_event::Fact},
 };
 
 use super::{
@@ -13,6 +13,25 @@ use super::{
     session,
     state::Change,
 };
+
+/// How long a device counts as seen, in milliseconds: not each request is worth a row.
+pub(crate) const SEEN_FOR: i64 = 60 * 60 * 1_000;
+
+/// Notes that a device was seen. Nobody but its user is told, when they ask.
+pub(super) fn note_seen(work: &mut Work<'_>, command: &NoteSeen) -> Result<(), Stop> {
+    let seen = work.record.produced_ts;
+    let Some(device) = work.user.devices.get_mut(&command.device_id) else { return Ok(()) };
+    if seen < device.last_seen_ts.saturating_add(SEEN_FOR) {
+        return Ok(());
+    }
+    check_name("ip", &command.ip, MAX_NAME_BYTES)?;
+    device.last_seen_ts = seen;
+    if !command.ip.is_empty() {
+        device.last_seen_ip.clone_from(&command.ip);
+    }
+    work.changes.push(Change::Device(command.device_id.clone(), Some(device.clone())));
+    Ok(())
+}
 
 /// Renames a device.
 pub(super) fn update(work: &mut Work<'_>, command: &UpdateDevice) -> Result<(), Stop> {

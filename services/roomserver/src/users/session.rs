@@ -48,8 +48,12 @@ pub(super) fn start(work: &mut Work<'_>, session: &NewSession) -> Result<(), Sto
         if work.user.devices.len() >= MAX_DEVICES {
             return refuse(ErrorReason::LimitExceeded, format!("a user has at most {MAX_DEVICES} devices"));
         }
-        let device =
-            Device { display_name: initial_display_name.clone(), created_ts: work.record.produced_ts };
+        let device = Device {
+            display_name: initial_display_name.clone(),
+            created_ts: work.record.produced_ts,
+            last_seen_ts: 0,
+            last_seen_ip: String::new(),
+        };
         work.changes.push(Change::Device(device_id.clone(), Some(device.clone())));
         work.user.devices.insert(device_id.clone(), device);
     }

@@ -78,6 +78,10 @@ pub(crate) struct Device {
     pub(crate) display_name: Option<String>,
     /// When it first logged in.
     pub(crate) created_ts: i64,
+    /// When it was seen last, to the hour; 0 if never.
+    pub(crate) last_seen_ts: i64,
+    /// Address it was seen from last; empty if that is not known.
+    pub(crate) last_seen_ip: String,
 }
 
 /// An access token.

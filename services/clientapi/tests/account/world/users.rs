@@ -164,7 +164,7 @@ impl Account {
             // Only the room server itself writes it.
             Command::ConfirmTokens(_) => {}
             // Nothing of the account changes.
-            Command::Report(_) => {}
+            Command::NoteSeen(_) | Command::Report(_) => {}
         }
         Ok(())
     }

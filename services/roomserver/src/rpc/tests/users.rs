@@ -82,7 +82,11 @@ async fn session_ends_with_the_commit_that_ends_it() {
     authenticate(&fixture, 1).await.expect("a session");
     fixture.sql("DELETE FROM access_tokens WHERE device_id = 'X'").await;
     authenticate(&fixture, 1).await.expect("the session is held");
-    let fresh = AuthenticateRequest { access_token_hash: Bytes::from(vec![1; 32]), fresh: true };
+    let fresh = AuthenticateRequest {
+        access_token_hash: Bytes::from(vec![1; 32]),
+        fresh: true,
+        ..Default::default()
+    };
     assert_eq!(reason(fixture.users().authenticate(fresh).await), ErrorReason::UnknownToken);
     fixture.app.sessions.evict_user(alice);
     assert_eq!(reason(authenticate(&fixture, 1).await), ErrorReason::UnknownToken);
@@ -101,7 +105,8 @@ async fn first_use_of_refreshed_tokens_is_noted() {
         .sql(
             "UPDATE refresh_tokens SET next_token_hash = decode(repeat('06', 32), 'hex') WHERE device_id = 'B'; \
              UPDATE access_tokens SET expires_ts = 0, refresh_token_hash = decode(repeat('06', 32), 'hex') \
-               WHERE device_id = 'B'",
+               WHERE device_id = 'B'; \
+             UPDATE devices SET last_seen_ts = 9000000000000",
         )
         .await;
     let partition = partition_of(ALICE);
@@ -117,6 +122,36 @@ async fn first_use_of_refreshed_tokens_is_noted() {
     assert_eq!((record.user_id.as_str(), record.input_id.len(), record.version), (ALICE, 16, 1));
     let Some(Command::ConfirmTokens(confirm)) = &record.command else { panic!("it confirms: {record:?}") };
     assert_eq!(confirm.access_token_hash.as_ref(), [2; 32]);
+}
+
+#[tokio::test]
+async fn a_device_is_noted_as_seen_once_for_many_requests() {
+    let mut fixture = accounts().await;
+    let mut reader = fixture.app.log.reader::<InputUser>().expect("reader opens");
+    reader.assign(partition_of(ALICE), StartAt::Oldest).await.expect("partition is read");
+    let ask = async |fixture: &Fixture| {
+        let access_token_hash = Bytes::from(vec![1; 32]);
+        let request = AuthenticateRequest { access_token_hash, fresh: true, ip: "192.0.2.7".to_owned() };
+        fixture.users().authenticate(request).await.expect("a session");
+    };
+    for _ in 0..3 {
+        ask(&fixture).await;
+    }
+    let entries = reader.next_batch(10).await.expect("records are read");
+    let [entry] = entries.as_slice() else { panic!("it is noted once: {entries:?}") };
+    let record = entry.record.as_ref().expect("it can be decoded");
+    let Some(Command::NoteSeen(seen)) = &record.command else { panic!("it notes: {record:?}") };
+    assert_eq!((record.user_id.as_str(), &*seen.device_id, &*seen.ip), (ALICE, "A", "192.0.2.7"));
+    // What was seen within the hour is not noted at all, whoever asks.
+    let now = record.produced_ts - 59 * 60 * 1_000;
+    fixture.sql(&format!("UPDATE devices SET last_seen_ts = {now}")).await;
+    let other = plexus_proto::user::v1::user_query_service_client::UserQueryServiceClient::new(
+        plexus_service::RpcChannel::in_process(crate::rpc::routes(&fixture.app)),
+    );
+    let access_token_hash = Bytes::from(vec![1; 32]);
+    let request = AuthenticateRequest { access_token_hash, fresh: true, ip: String::new() };
+    other.clone().authenticate(request).await.expect("a session");
+    assert_eq!(fixture.app.log.watermarks::<InputUser>(partition_of(ALICE)).await.expect("marks").high, 1);
 }
 
 #[tokio::test]

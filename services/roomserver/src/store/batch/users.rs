@@ -124,6 +124,8 @@ impl UserRows {
                     device_id: set.iter().map(|(key, _)| key.1.as_str()).collect(),
                     display_name: set.iter().map(|(_, row)| row.display_name.as_deref()).collect(),
                     created_ts: set.iter().map(|(_, row)| row.created_ts).collect(),
+                    last_seen_ts: set.iter().map(|(_, row)| row.last_seen_ts).collect(),
+                    last_seen_ip: set.iter().map(|(_, row)| row.last_seen_ip.as_str()).collect(),
                     lifetime: PhantomData,
                 },
             );
@@ -304,10 +306,13 @@ statement! {
         device_id: Array<Text> => Vec<&'a str>,
         display_name: Array<Nullable<Text>> => Vec<Option<&'a str>>,
         created_ts: Array<Int8> => Vec<i64>,
+        last_seen_ts: Array<Int8> => Vec<i64>,
+        last_seen_ip: Array<Text> => Vec<&'a str>,
     }
-    "INSERT INTO devices (user_id, device_id, display_name, created_ts) SELECT * FROM unnest(",
+    "INSERT INTO devices (user_id, device_id, display_name, created_ts, last_seen_ts, last_seen_ip) \
+     SELECT * FROM unnest(",
     ") ON CONFLICT (user_id, device_id) DO UPDATE SET display_name = excluded.display_name, \
-     created_ts = excluded.created_ts"
+     created_ts = excluded.created_ts, last_seen_ts = excluded.last_seen_ts, last_seen_ip = excluded.last_seen_ip"
 }
 
 statement! {

@@ -18,15 +18,19 @@ pub(crate) struct SessionRow {
     pub(crate) deactivated: bool,
     /// Whether the tokens it came to replace are still valid.
     pub(crate) replaces: bool,
+    /// When the device was seen last; 0 if never.
+    pub(crate) last_seen_ts: i64,
 }
 
 query! {
     /// Finds the session of an access token.
-    fn find_session<'a>(token_hash: [u8] as Binary) -> SessionRow as (Text, Text, Int8, Bool, Bool, Bool, Bool) =
+    fn find_session<'a>(token_hash: [u8] as Binary) -> SessionRow
+        as (Text, Text, Int8, Bool, Bool, Bool, Bool, Int8) =
         "SELECT t.user_id, t.device_id, t.expires_ts, a.guest, a.admin, a.deactivated, \
          EXISTS (SELECT FROM refresh_tokens r WHERE r.user_id = t.user_id AND r.device_id = t.device_id \
-           AND r.next_token_hash = t.refresh_token_hash) \
-         FROM access_tokens t JOIN accounts a ON a.user_id = t.user_id WHERE t.token_hash = ?";
+           AND r.next_token_hash = t.refresh_token_hash), coalesce(d.last_seen_ts, 0) \
+         FROM access_tokens t JOIN accounts a ON a.user_id = t.user_id \
+         LEFT JOIN devices d ON d.user_id = t.user_id AND d.device_id = t.device_id WHERE t.token_hash = ?";
 }
 
 /// An account.
@@ -63,14 +67,16 @@ pub(crate) struct DeviceRow {
     pub(crate) device_id: String,
     pub(crate) display_name: Option<String>,
     pub(crate) created_ts: i64,
+    pub(crate) last_seen_ts: i64,
+    pub(crate) last_seen_ip: String,
 }
 
 query! {
     /// Lists devices by device ID; an empty list of IDs stands for all.
     fn list_devices<'a>(device_ids: [String] as Array<Text>, user_id: str as Text)
-        -> DeviceRow as (Text, Nullable<Text>, Int8) =
+        -> DeviceRow as (Text, Nullable<Text>, Int8, Int8, Text) =
         "WITH chosen AS (SELECT ?::text[] AS device_ids) \
-         SELECT d.device_id, d.display_name, d.created_ts FROM devices d, chosen c \
+         SELECT d.device_id, d.display_name, d.created_ts, d.last_seen_ts, d.last_seen_ip FROM devices d, chosen c \
          WHERE d.user_id = ? AND (cardinality(c.device_ids) = 0 OR d.device_id = ANY(c.device_ids)) \
          ORDER BY d.device_id";
 }

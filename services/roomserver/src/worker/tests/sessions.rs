@@ -48,7 +48,11 @@ async fn nobody_is_told_of_a_logout_before_the_session_is_dropped_everywhere() {
     assert_eq!(lease.partitions, (0..plexus_log::PARTITIONS).collect::<Vec<_>>());
     assert_eq!(lease.lease_ms, 5_000);
     registered(&world, &server).await;
-    let request = AuthenticateRequest { access_token_hash: Bytes::from_static(&TOKEN), fresh: true };
+    let request = AuthenticateRequest {
+        access_token_hash: Bytes::from_static(&TOKEN),
+        fresh: true,
+        ..Default::default()
+    };
     let mut users = UserQueryServiceClient::new(server.channel.clone());
     assert!(users.authenticate(request.clone()).await.unwrap().into_inner().may_hold);
 

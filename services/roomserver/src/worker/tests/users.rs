@@ -5,9 +5,13 @@ use futures::StreamExt as _;
 use plexus_log::partition_of;
 use plexus_proto::{
     common::v1::ErrorReason,
-    log::v1::{NewSession, Register, SetAccountData, input_user_event::Command, output_user_event::Fact},
+    log::v1::{
+        NewSession, NoteSeen, Register, SetAccountData, input_user_event::Command, output_user_event::Fact,
+    },
     user::v1::{
-        GetUserSnapshotRequest, StreamRangeRequest, user_stream_service_client::UserStreamServiceClient,
+        GetUserSnapshotRequest, ListDevicesRequest, StreamRangeRequest,
+        user_query_service_client::UserQueryServiceClient,
+        user_stream_service_client::UserStreamServiceClient,
     },
 };
 
@@ -64,4 +68,28 @@ async fn a_user_registers_once_and_facts_are_put_out() {
     let snapshot = snapshot.unwrap().into_inner();
     assert_eq!(snapshot.as_of.unwrap().seq, 4);
     assert_eq!((snapshot.account_data[0].seq, &snapshot.account_data[0].content), (4, &data.content));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_device_is_seen_at_most_once_an_hour() {
+    const MINUTE: i64 = 60 * 1_000;
+    let world = World::new().await;
+    let server = world.start().await;
+    server.accepted(&world.write_user(&user_record(ALICE, register())).await).await;
+    let begun = user_record(ALICE, register()).produced_ts;
+    let seen = async |device_id: &str, ip: &str, minutes: i64| {
+        let command = Command::NoteSeen(NoteSeen { device_id: device_id.to_owned(), ip: ip.to_owned() });
+        let mut record = user_record(ALICE, command);
+        record.produced_ts = begun + minutes * MINUTE;
+        assert_eq!(server.accepted(&world.write_user(&record).await).await.seq, 0, "nobody is told");
+        let request = ListDevicesRequest { user_id: ALICE.to_owned(), device_ids: Vec::new() };
+        let devices = UserQueryServiceClient::new(server.channel.clone()).list_devices(request).await;
+        let device = devices.expect("they are listed").into_inner().devices.remove(0);
+        ((device.last_seen_ts - begun) / MINUTE, device.last_seen_ip)
+    };
+    assert_eq!(seen("PHONE", "192.0.2.1", 0).await, (0, "192.0.2.1".to_owned()));
+    assert_eq!(seen("PHONE", "192.0.2.2", 59).await, (0, "192.0.2.1".to_owned()));
+    assert_eq!(seen("GONE", "192.0.2.3", 60).await, (0, "192.0.2.1".to_owned()));
+    assert_eq!(seen("PHONE", "192.0.2.4", 60).await, (60, "192.0.2.4".to_owned()));
+    assert_eq!(seen("PHONE", "192.0.2.5", 30).await, (60, "192.0.2.4".to_owned()), "it came late");
 }
