@@ -8,7 +8,7 @@ use std::{
 use bytes::Bytes;
 use plexus_log::PARTITIONS;
 use plexus_proto::user::v1::{
-    HoldSessionsRequest, HoldSessionsResponse, session_service_client::SessionServiceClient,
+    LeaseSessionsRequest, LeaseSessionsResponse, session_service_client::SessionServiceClient,
 };
 use plexus_service::{RpcChannel, Shutdown};
 use ruma::UserId;
@@ -69,26 +69,26 @@ impl Lease {
             }
         }
         self.drop_all();
-        let leaving = HoldSessionsRequest { holder_id: self.holder_id.clone(), leaving: true, dropped: 0 };
+        let leaving = LeaseSessionsRequest { holder_id: self.holder_id.clone(), leaving: true, dropped: 0 };
         // If that does not arrive, the lease runs out.
-        let said = tokio::time::timeout(PAUSE, self.rooms.hold_sessions(leaving)).await;
+        let said = tokio::time::timeout(PAUSE, self.rooms.lease_sessions(leaving)).await;
         tracing::debug!(arrived = said.is_ok_and(|said| said.is_ok()), "gave a lease on sessions back");
     }
 
-    async fn renew(&mut self) -> Result<HoldSessionsResponse, Status> {
+    async fn renew(&mut self) -> Result<LeaseSessionsResponse, Status> {
         let renewal =
-            HoldSessionsRequest { holder_id: self.holder_id.clone(), dropped: self.dropped, leaving: false };
+            LeaseSessionsRequest { holder_id: self.holder_id.clone(), dropped: self.dropped, leaving: false };
         let mut request = Request::new(renewal);
         request.set_timeout(PATIENCE);
-        match tokio::time::timeout(PATIENCE, self.rooms.hold_sessions(request)).await {
+        match tokio::time::timeout(PATIENCE, self.rooms.lease_sessions(request)).await {
             Ok(answer) => Ok(answer?.into_inner()),
             Err(_elapsed) => Err(Status::deadline_exceeded("no answer")),
         }
     }
 
     /// Does what an answer says to a request that was sent at a time.
-    fn follow(&mut self, sent: Instant, answer: HoldSessionsResponse) {
-        let HoldSessionsResponse { number, all, user_ids, partitions, lease_ms } = answer;
+    fn follow(&mut self, sent: Instant, answer: LeaseSessionsResponse) {
+        let LeaseSessionsResponse { number, all, user_ids, partitions, lease_ms } = answer;
         if all {
             // Also what is held by other leases: the owner of a partition may be another one by now.
             (0..PARTITIONS).for_each(|partition| self.cache.evict_partition(partition));
@@ -135,21 +135,21 @@ mod tests {
 
     /// A room server that answers what it is told to answer, and keeps what it is asked.
     struct Played {
-        asked: mpsc::UnboundedSender<HoldSessionsRequest>,
-        answers: tokio::sync::Mutex<mpsc::UnboundedReceiver<Result<HoldSessionsResponse, Status>>>,
+        asked: mpsc::UnboundedSender<LeaseSessionsRequest>,
+        answers: tokio::sync::Mutex<mpsc::UnboundedReceiver<Result<LeaseSessionsResponse, Status>>>,
     }
 
     #[tonic::async_trait]
     impl SessionService for Played {
-        async fn hold_sessions(
+        async fn lease_sessions(
             &self,
-            request: Request<HoldSessionsRequest>,
-        ) -> Result<Response<HoldSessionsResponse>, Status> {
+            request: Request<LeaseSessionsRequest>,
+        ) -> Result<Response<LeaseSessionsResponse>, Status> {
             let request = request.into_inner();
             let leaving = request.leaving;
             self.asked.send(request).unwrap();
             if leaving {
-                return Ok(Response::new(HoldSessionsResponse::default()));
+                return Ok(Response::new(LeaseSessionsResponse::default()));
             }
             let answer = self.answers.lock().await.recv().await;
             answer.unwrap_or_else(|| Err(Status::unavailable(""))).map(Response::new)
@@ -159,8 +159,8 @@ mod tests {
     struct Stage {
         cache: SessionCache,
         shutdown: Shutdown,
-        asked: mpsc::UnboundedReceiver<HoldSessionsRequest>,
-        answers: mpsc::UnboundedSender<Result<HoldSessionsResponse, Status>>,
+        asked: mpsc::UnboundedReceiver<LeaseSessionsRequest>,
+        answers: mpsc::UnboundedSender<Result<LeaseSessionsResponse, Status>>,
     }
 
     impl Stage {
@@ -175,7 +175,7 @@ mod tests {
         }
 
         /// Answers the request that waits, and returns the next one.
-        async fn answer(&mut self, answer: Result<HoldSessionsResponse, Status>) -> HoldSessionsRequest {
+        async fn answer(&mut self, answer: Result<LeaseSessionsResponse, Status>) -> LeaseSessionsRequest {
             self.answers.send(answer).unwrap();
             self.asked.recv().await.unwrap()
         }
@@ -196,9 +196,9 @@ mod tests {
         }
     }
 
-    fn lease(number: u64, partitions: &[u32]) -> HoldSessionsResponse {
+    fn lease(number: u64, partitions: &[u32]) -> LeaseSessionsResponse {
         let partitions = partitions.to_vec();
-        HoldSessionsResponse { number, partitions, lease_ms: 5_000, ..HoldSessionsResponse::default() }
+        LeaseSessionsResponse { number, partitions, lease_ms: 5_000, ..LeaseSessionsResponse::default() }
     }
 
     #[tokio::test(start_paused = true)]
@@ -212,13 +212,13 @@ mod tests {
         stage.insert(alice, [1; 32]);
         assert!(!stage.has([1; 32]), "there is no lease yet");
         let both = [of_alice, of_bob];
-        let next = stage.answer(Ok(HoldSessionsResponse { all: true, ..lease(7, &both) })).await;
+        let next = stage.answer(Ok(LeaseSessionsResponse { all: true, ..lease(7, &both) })).await;
         assert_eq!((next.holder_id, next.dropped), (first.holder_id, 7));
         stage.insert(alice, [1; 32]);
         stage.insert(bob, [2; 32]);
         // A user, and something that is no user.
         let users = vec!["nobody".to_owned(), alice.to_string()];
-        let next = stage.answer(Ok(HoldSessionsResponse { user_ids: users, ..lease(8, &both) })).await;
+        let next = stage.answer(Ok(LeaseSessionsResponse { user_ids: users, ..lease(8, &both) })).await;
         assert_eq!((next.dropped, stage.has([1; 32]), stage.has([2; 32])), (8, false, true));
         // A partition goes.
         stage.insert(alice, [1; 32]);
@@ -227,7 +227,7 @@ mod tests {
         // The room server goes, and comes back.
         stage.answer(Err(Status::unavailable(""))).await;
         assert!(!stage.has([1; 32]));
-        stage.answer(Ok(HoldSessionsResponse { all: true, ..lease(0, &both) })).await;
+        stage.answer(Ok(LeaseSessionsResponse { all: true, ..lease(0, &both) })).await;
         stage.insert(alice, [1; 32]);
         assert!(stage.has([1; 32]));
         // It stops: whoever owns the partition need not wait for it.

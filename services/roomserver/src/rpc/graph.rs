@@ -1,9 +1,9 @@
-//! `RoomGraphService`: the event graph, for other servers and for what is built on its front.
+//! `RoomGraphService`: the event graph, for other servers and for what builds on its forward extremities.
 
 mod check_restricted_join;
 mod check_visibility;
 mod chunks;
-mod get_front;
+mod get_forward_extremities;
 mod list_joined_servers;
 mod sight;
 mod stream_auth_chain;
@@ -14,9 +14,9 @@ use diesel_async::AsyncPgConnection;
 use futures::stream::BoxStream;
 use plexus_proto::room::v1::{
     CheckRestrictedJoinRequest, CheckRestrictedJoinResponse, CheckVisibilityRequest, CheckVisibilityResponse,
-    GetBackfillRequest, GetBackfillResponse, GetFrontRequest, GetFrontResponse, GetMissingEventsRequest,
-    GetMissingEventsResponse, ListJoinedServersRequest, ListJoinedServersResponse, StreamAuthChainRequest,
-    StreamAuthChainResponse, StreamStateAtRequest, StreamStateAtResponse,
+    GetBackfillRequest, GetBackfillResponse, GetForwardExtremitiesRequest, GetForwardExtremitiesResponse,
+    GetMissingEventsRequest, GetMissingEventsResponse, ListJoinedServersRequest, ListJoinedServersResponse,
+    StreamAuthChainRequest, StreamAuthChainResponse, StreamStateAtRequest, StreamStateAtResponse,
     room_graph_service_server::{RoomGraphService, RoomGraphServiceServer},
 };
 use tonic::{Request, Response, Status};
@@ -43,11 +43,11 @@ async fn room(app: &App, conn: &AsyncPgConnection, room_id: &str) -> Result<View
 
 #[tonic::async_trait]
 impl RoomGraphService for Service {
-    async fn get_front(
+    async fn get_forward_extremities(
         &self,
-        request: Request<GetFrontRequest>,
-    ) -> Result<Response<GetFrontResponse>, Status> {
-        get_front::answer(&self.app, request).await
+        request: Request<GetForwardExtremitiesRequest>,
+    ) -> Result<Response<GetForwardExtremitiesResponse>, Status> {
+        get_forward_extremities::answer(&self.app, request).await
     }
 
     type StreamStateAtStream = BoxStream<'static, Result<StreamStateAtResponse, Status>>;

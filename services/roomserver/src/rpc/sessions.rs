@@ -3,7 +3,7 @@
 use plexus_proto::{
     common::v1::ErrorReason,
     user::v1::{
-        HoldSessionsRequest, HoldSessionsResponse,
+        LeaseSessionsRequest, LeaseSessionsResponse,
         session_service_server::{SessionService, SessionServiceServer},
     },
 };
@@ -29,23 +29,23 @@ pub(super) fn service(app: &App) -> SessionServiceServer<impl SessionService> {
 
 #[tonic::async_trait]
 impl SessionService for Service {
-    #[instrument(name = "rpc.session.hold_sessions", skip_all)]
-    async fn hold_sessions(
+    #[instrument(name = "rpc.session.lease_sessions", skip_all)]
+    async fn lease_sessions(
         &self,
-        request: Request<HoldSessionsRequest>,
-    ) -> Result<Response<HoldSessionsResponse>, Status> {
-        let HoldSessionsRequest { holder_id, dropped, leaving } = request.into_inner();
+        request: Request<LeaseSessionsRequest>,
+    ) -> Result<Response<LeaseSessionsResponse>, Status> {
+        let LeaseSessionsRequest { holder_id, dropped, leaving } = request.into_inner();
         let id =
             HolderId::try_from(holder_id.as_ref()).map_err(|_| invalid("holder_id", "must be 16 bytes"))?;
         if leaving {
             self.app.holders.leave(id);
-            return Ok(Response::new(HoldSessionsResponse::default()));
+            return Ok(Response::new(LeaseSessionsResponse::default()));
         }
         let Ended { number, users } = self.app.holders.renew(id, dropped).await.map_err(|_too_many| {
             refusal(Code::ResourceExhausted, ErrorReason::LimitExceeded, "too many services hold sessions")
         })?;
         let partitions = self.owned().await.map_err(|error| failed(&error))?;
-        Ok(Response::new(HoldSessionsResponse {
+        Ok(Response::new(LeaseSessionsResponse {
             number,
             all: users.is_none(),
             user_ids: users.unwrap_or_default(),

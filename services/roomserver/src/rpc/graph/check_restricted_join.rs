@@ -54,7 +54,9 @@ pub(super) async fn answer(
     check::storable("user_id", &user_id)?;
     let conn = pool::get(&app.pool).await.map_err(|error| failed(&error))?;
     let view = room(app, &conn, &room_id).await?;
-    let front = reads::graph::list_front(&conn, &view.room.room_nid).await.map_err(|error| failed(&error))?;
+    let front = reads::graph::list_forward_extremities(&conn, &view.room.room_nid)
+        .await
+        .map_err(|error| failed(&error))?;
     let mut answer = CheckRestrictedJoinResponse { complete: true, ..CheckRestrictedJoinResponse::default() };
     let Some(rules) = front.first().and_then(|row| RoomRules::of(&row.version).ok()) else {
         return Ok(Response::new(answer));

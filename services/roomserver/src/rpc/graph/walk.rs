@@ -118,7 +118,7 @@ impl Start {
         let seen = sight::of_server(app, &self.conn, self.view.room.room_nid, &rows, server)
             .await
             .map_err(|error| failed(&error))?;
-        let front = reads::graph::list_front(&self.conn, &self.view.room.room_nid)
+        let front = reads::graph::list_forward_extremities(&self.conn, &self.view.room.room_nid)
             .await
             .map_err(|error| failed(&error))?;
         let rules = front.first().and_then(|row| RoomRules::of(&row.version).ok());

@@ -78,9 +78,9 @@ query! {
          ) SELECT event_nid FROM chain ORDER BY event_nid";
 }
 
-/// The front of a room.
+/// A forward extremity of a room.
 #[derive(Debug, Clone, Queryable)]
-pub(crate) struct FrontRow {
+pub(crate) struct ForwardExtremityRow {
     pub(crate) version: String,
     pub(crate) room_depth: i64,
     pub(crate) event_id: String,
@@ -89,7 +89,7 @@ pub(crate) struct FrontRow {
 
 query! {
     /// Lists the forward extremities of a room, deepest first.
-    fn list_front<'a>(room_nid: i64 as Int8) -> FrontRow as (Text, Int8, Text, Int8) =
+    fn list_forward_extremities<'a>(room_nid: i64 as Int8) -> ForwardExtremityRow as (Text, Int8, Text, Int8) =
         "SELECT r.version, r.depth, e.event_id, e.depth FROM rooms r JOIN events e ON e.event_nid = ANY(r.latest_nids) \
          WHERE r.room_nid = ? ORDER BY e.depth DESC, e.event_nid DESC";
 }

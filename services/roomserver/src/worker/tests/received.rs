@@ -14,7 +14,7 @@ use plexus_proto::{
     },
     room::v1::{
         CheckVisibilityRequest, Direction, FindEventByTimeRequest, GetAggregationsRequest,
-        GetBackfillRequest, GetFrontRequest, GetMissingEventsRequest, GetStateDeltaRequest,
+        GetBackfillRequest, GetForwardExtremitiesRequest, GetMissingEventsRequest, GetStateDeltaRequest,
         ListJoinedServersRequest, ListRelationsRequest, ListThreadsRequest, ListTimelineRequest,
         StreamStateAtRequest, StreamStateDeltaRequest, check_visibility_request::Reader,
         room_graph_service_client::RoomGraphServiceClient,
@@ -143,10 +143,11 @@ async fn parked_events_survive_a_restart_and_go_on() {
     assert_eq!(world.number("SELECT count(*) FROM parked").await, 0);
     assert_eq!(world.number("SELECT count(*) FROM parked_on").await, 0);
     assert_eq!(world.number("SELECT parked::bigint FROM rooms").await, 0);
-    let front = GetFrontRequest { room_id: room.clone(), ..GetFrontRequest::default() };
-    let front = graph(&server).get_front(front).await.expect("answers").into_inner();
+    let front =
+        GetForwardExtremitiesRequest { room_id: room.clone(), ..GetForwardExtremitiesRequest::default() };
+    let front = graph(&server).get_forward_extremities(front).await.expect("answers").into_inner();
     assert_eq!(
-        front.latest.iter().map(|event| event.event_id.clone()).collect::<Vec<_>>(),
+        front.forward_extremities.iter().map(|event| event.event_id.clone()).collect::<Vec<_>>(),
         std::slice::from_ref(&last_id)
     );
     // The same event again, as another input.
@@ -165,7 +166,7 @@ async fn parked_events_survive_a_restart_and_go_on() {
     // What lies between is told, as is what came before.
     let missing = GetMissingEventsRequest {
         room_id: room.clone(),
-        earliest: front.latest.iter().map(|event| event.event_id.clone()).collect(),
+        earliest: front.forward_extremities.iter().map(|event| event.event_id.clone()).collect(),
         latest: vec![ours.event_id.clone()],
         limit: 10,
         ..GetMissingEventsRequest::default()

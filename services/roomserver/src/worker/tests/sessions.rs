@@ -8,7 +8,7 @@ use plexus_proto::{
     common::v1::ErrorReason,
     log::v1::{DeleteDevices, SetAccountData, input_user_event::Command},
     user::v1::{
-        AuthenticateRequest, HoldSessionsRequest, HoldSessionsResponse,
+        AuthenticateRequest, LeaseSessionsRequest, LeaseSessionsResponse,
         session_service_client::SessionServiceClient, user_query_service_client::UserQueryServiceClient,
     },
 };
@@ -27,10 +27,10 @@ fn log_out() -> Command {
     Command::DeleteDevices(DeleteDevices { device_ids: vec!["PHONE".to_owned()], all: false })
 }
 
-async fn hold(channel: &RpcChannel, dropped: u64, leaving: bool) -> Result<HoldSessionsResponse, Status> {
+async fn hold(channel: &RpcChannel, dropped: u64, leaving: bool) -> Result<LeaseSessionsResponse, Status> {
     let holder_id = Bytes::from_static(&[7; 16]);
-    let request = HoldSessionsRequest { holder_id, dropped, leaving };
-    let answer = SessionServiceClient::new(channel.clone()).hold_sessions(request).await;
+    let request = LeaseSessionsRequest { holder_id, dropped, leaving };
+    let answer = SessionServiceClient::new(channel.clone()).lease_sessions(request).await;
     answer.map(tonic::Response::into_inner)
 }
 
@@ -134,7 +134,8 @@ async fn holders_are_named_properly() {
     let world = World::new().await;
     let server = world.start().await;
     let request =
-        HoldSessionsRequest { holder_id: Bytes::from_static(b"short"), ..HoldSessionsRequest::default() };
-    let refused = SessionServiceClient::new(server.channel.clone()).hold_sessions(request).await.unwrap_err();
+        LeaseSessionsRequest { holder_id: Bytes::from_static(b"short"), ..LeaseSessionsRequest::default() };
+    let refused =
+        SessionServiceClient::new(server.channel.clone()).lease_sessions(request).await.unwrap_err();
     assert_eq!(reason_of(&refused), Some(ErrorReason::InvalidParam));
 }
