@@ -144,6 +144,8 @@ impl Process {
 /// A Postgres cluster of its own, that a test may kill; reached by a Unix socket.
 pub struct Postgres {
     folder: tempfile::TempDir,
+    /// Part of the socket's name.
+    port: u16,
     /// The server process.
     pub process: Process,
 }
@@ -151,6 +153,24 @@ pub struct Postgres {
 impl Postgres {
     /// Makes a cluster and starts it.
     pub async fn start() -> Result<Self> {
+        Self::start_with(&[], 5432, Vec::new()).await
+    }
+
+    /// Makes a cluster that listens on a port of 127.0.0.1, and there takes nobody without TLS; returns also the port.
+    /// Certificate and key are PEM.
+    pub async fn start_with_tls(certificate: &str, key: &str) -> Result<(Self, u16)> {
+        let port = free_port()?;
+        let files = [
+            ("server.crt", certificate),
+            ("server.key", key),
+            ("pg_hba.conf", "local all all trust\nhostssl all all 127.0.0.1/32 trust\n"),
+        ];
+        let settings = vec!["listen_addresses=127.0.0.1", "ssl=on"];
+        Ok((Self::start_with(&files, port, settings).await?, port))
+    }
+
+    /// Makes a cluster with files in its folder, and starts it with settings.
+    async fn start_with(files: &[(&str, &str)], port: u16, settings: Vec<&'static str>) -> Result<Self> {
         let folder = tempfile::Builder::new().prefix("plexus-pg-").tempdir_in("/tmp")?;
         let bin = postgres_bin()?;
         let data = folder.path().join("data");
@@ -165,15 +185,28 @@ impl Postgres {
             .status()
             .await?;
         ensure!(status.success(), "initdb failed");
+        for (name, text) in files {
+            let path = data.join(name);
+            fs::write(&path, text)?;
+            fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o600))?;
+            if is_root() {
+                let status = Command::new("chown").arg("postgres").arg(&path).status().await?;
+                ensure!(status.success(), "failed to hand {} to postgres", path.display());
+            }
+        }
         let log = folder.path().join("log");
         let socket = folder.path().to_owned();
         let server = bin.join("postgres");
         let process = Process::start("postgres", log, move || {
             let mut command = as_postgres(&server);
             command.arg("-D").arg(&data).arg("-k").arg(&socket).args(["-c", "listen_addresses="]);
+            command.arg("-p").arg(port.to_string());
+            for setting in &settings {
+                command.arg("-c").arg(setting);
+            }
             command
         })?;
-        let mut postgres = Self { folder, process };
+        let mut postgres = Self { folder, port, process };
         postgres.wait().await?;
         Ok(postgres)
     }
@@ -187,12 +220,12 @@ impl Postgres {
     /// Waits until it takes connections.
     pub async fn wait(&mut self) -> Result<()> {
         let socket = self.folder.path().to_owned();
-        let bin = postgres_bin()?.join("pg_isready");
+        let (bin, port) = (postgres_bin()?.join("pg_isready"), self.port.to_string());
         self.process
             .ready(async || {
-                let status =
-                    Command::new(&bin).arg("-q").arg("-h").arg(&socket).args(["-U", "postgres"]).status();
-                status.await.is_ok_and(|status| status.success())
+                let mut command = Command::new(&bin);
+                command.arg("-q").arg("-h").arg(&socket).args(["-p", &port, "-U", "postgres"]);
+                command.status().await.is_ok_and(|status| status.success())
             })
             .await
     }
@@ -211,7 +244,7 @@ impl Postgres {
         let status = Command::new(postgres_bin()?.join("createdb"))
             .arg("-h")
             .arg(self.socket())
-            .args(["-U", "postgres", name])
+            .args(["-p", &self.port.to_string(), "-U", "postgres", name])
             .status()
             .await?;
         ensure!(status.success(), "createdb failed");

@@ -19,6 +19,7 @@ pub(crate) mod reads;
 pub(crate) mod schema;
 pub(crate) mod snapshots;
 pub(crate) mod statement;
+mod tls;
 pub(crate) mod upgrades;
 pub(crate) mod users;
 

@@ -2,7 +2,7 @@
 //!
 //! Diesel reduces an error to a kind, of which most SQLSTATEs are "unknown". So the stream is ours: see [`telling`].
 
-mod telling;
+pub(super) mod telling;
 
 use std::{io, net::SocketAddr, time::Duration};
 
@@ -13,12 +13,13 @@ use tokio::{
     net::{TcpSocket, TcpStream, UnixStream},
 };
 use tokio_postgres::{
-    Config, NoTls,
-    config::{Host, TargetSessionAttrs},
+    Client, Config, Connection, NoTls,
+    config::{Host, SslMode, TargetSessionAttrs},
 };
 
 use self::telling::Telling;
 pub(super) use self::telling::sqlstate_of;
+use super::tls::{self, Connector, Mode, Target, TlsError};
 
 /// How long connecting to one host may take, unless the URL says something else.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -32,17 +33,31 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
 
 /// Opens a connection to the first host of the URL that takes it.
 pub(super) async fn connect(url: &str) -> ConnectionResult<AsyncPgConnection> {
-    let config: Config = url
+    let bad_url = |error: TlsError| ConnectionError::InvalidConnectionUrl(error.to_string());
+    let target = Target::parse(url).map_err(bad_url)?;
+    let mut config: Config = target
+        .url
         .parse()
         .map_err(|error: tokio_postgres::Error| ConnectionError::InvalidConnectionUrl(chain(&error)))?;
+    let tls = match target.mode {
+        Mode::Plain => None,
+        Mode::Require | Mode::VerifyCa | Mode::VerifyFull => {
+            config.ssl_mode(SslMode::Require);
+            Some(tls::connector(&target).map_err(bad_url)?)
+        }
+    };
     if config.get_target_session_attrs() != TargetSessionAttrs::Any {
+        if tls.is_some() {
+            let message = "target_session_attrs does not go together with TLS";
+            return Err(ConnectionError::InvalidConnectionUrl(message.to_owned()));
+        }
         // Which host is the right one shows only behind the handshake; the client library does that by itself.
-        return AsyncPgConnection::establish(url).await;
+        return AsyncPgConnection::establish(&target.url).await;
     }
     let hosts = config.get_hosts().len().max(config.get_hostaddrs().len());
     let mut refused = "the URL names no host".to_owned();
     for index in 0..hosts {
-        match connect_to(&config, index).await {
+        match connect_to(&config, index, tls.as_ref()).await {
             Ok(connection) => return Ok(connection),
             Err(error) => refused = error,
         }
@@ -50,18 +65,45 @@ pub(super) async fn connect(url: &str) -> ConnectionResult<AsyncPgConnection> {
     Err(ConnectionError::BadConnection(refused))
 }
 
-async fn connect_to(config: &Config, index: usize) -> Result<AsyncPgConnection, String> {
+async fn connect_to(
+    config: &Config,
+    index: usize,
+    tls: Option<&Connector>,
+) -> Result<AsyncPgConnection, String> {
     let patience = config.get_connect_timeout().copied().unwrap_or(CONNECT_TIMEOUT);
     let stream = tokio::time::timeout(patience, open(config, index)).await;
     let stream = stream.map_err(|_elapsed| "connecting took too long".to_owned())?;
-    let stream = Telling::new(stream.map_err(|error| error.to_string())?);
-    let (client, connection) = config.connect_raw(stream, NoTls).await.map_err(|error| chain(&error))?;
-    // It ends by itself when the client is dropped.
+    let stream = stream.map_err(|error| error.to_string())?;
+    let client = match tls {
+        None => {
+            let connected = config.connect_raw(Telling::new(stream), NoTls).await;
+            run(connected.map_err(|error| chain(&error))?)
+        }
+        Some(tls) => {
+            let host = match config.get_hosts().get(index) {
+                Some(Host::Tcp(name)) => name.clone(),
+                Some(Host::Unix(_)) => return Err("there is no TLS by a Unix socket".to_owned()),
+                None => config.get_hostaddrs().get(index).map(ToString::to_string).unwrap_or_default(),
+            };
+            let handshake = tls.handshake(&host).map_err(|error| error.to_string())?;
+            let connected = config.connect_raw(stream, handshake).await;
+            run(connected.map_err(|error| chain(&error))?)
+        }
+    };
+    AsyncPgConnection::try_from(client).await.map_err(|error| error.to_string())
+}
+
+/// Has a connection run until its client is dropped.
+fn run<S, T>((client, connection): (Client, Connection<S, T>)) -> Client
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
     #[expect(clippy::let_underscore_must_use, reason = "the client is told of the error, too")]
     tokio::spawn(async move {
         let _: Result<(), tokio_postgres::Error> = connection.await;
     });
-    AsyncPgConnection::try_from(client).await.map_err(|error| error.to_string())
+    client
 }
 
 /// Opens the stream to one of the hosts.

@@ -45,7 +45,7 @@ enum At {
 }
 
 /// The stream.
-pub(super) struct Telling<S> {
+pub(in crate::store) struct Telling<S> {
     inner: S,
     at: At,
     /// What there is of an error.
@@ -56,7 +56,7 @@ pub(super) struct Telling<S> {
 }
 
 impl<S> Telling<S> {
-    pub(super) fn new(inner: S) -> Self {
+    pub(in crate::store) fn new(inner: S) -> Self {
         let buffer = vec![0; READ].into_boxed_slice();
         Self { inner, at: At::Tag, held: BytesMut::new(), ready: BytesMut::new(), buffer }
     }
