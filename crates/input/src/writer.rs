@@ -16,7 +16,7 @@ use plexus_proto::{
     log::v1::{InputRoomEvent, InputUserEvent, input_room_event, input_user_event},
 };
 use plexus_service::{
-    RpcChannel, Token,
+    Dialer, RpcChannel,
     refusal::{metadata_of, reason_of},
 };
 use ruma::{RoomId, UserId};
@@ -40,8 +40,8 @@ pub enum Connect {
     InProcess,
     /// Over the network, at the addresses that room servers advertise.
     Network {
-        /// What they are shown.
-        token: Token,
+        /// How they are reached.
+        dialer: Dialer,
     },
 }
 
@@ -66,9 +66,9 @@ impl InputWriter {
     pub fn new(log: Log, rooms: RpcChannel, connect: Connect) -> Self {
         let connect: Arc<crate::owners::ConnectFn> = match connect {
             Connect::InProcess => Arc::new(|_: &str| None),
-            Connect::Network { token } => Arc::new(move |address: &str| {
-                RpcChannel::connect(address)
-                    .map(|channel| channel.with_token(&token))
+            Connect::Network { dialer } => Arc::new(move |address: &str| {
+                dialer
+                    .connect(address)
                     .inspect_err(|error| tracing::warn!(%error, address, "owner has an unusable address"))
                     .ok()
             }),

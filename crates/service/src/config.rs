@@ -28,10 +28,10 @@ pub struct Config {
     pub log: LogConfig,
     /// Calls between services.
     #[serde(default)]
-    pub rpc: TokenConfig,
+    pub rpc: CallConfig,
     /// Calls of operators.
     #[serde(default)]
-    pub operator: TokenConfig,
+    pub operator: CallConfig,
     /// The database of the room server.
     #[serde(default)]
     pub postgres: PostgresConfig,
@@ -114,16 +114,25 @@ pub struct NoBrokers;
 /// What callers show to those whom they call.
 #[derive(Clone, Default, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct TokenConfig {
+pub struct CallConfig {
     /// The token; empty: it is in the file.
     pub token: String,
     /// File with the token; who listens makes it if it does not exist. `rpc.token` or `operator.token` by default.
     pub token_file: PathBuf,
+    /// Authorities, PEM, by which to verify those who are called at `https://` addresses.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls_ca: Option<PathBuf>,
+    /// Certificate chain to show them, PEM.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls_certificate: Option<PathBuf>,
+    /// Private key of the certificate, PEM.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls_key: Option<PathBuf>,
 }
 
-impl std::fmt::Debug for TokenConfig {
+impl std::fmt::Debug for CallConfig {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.debug_struct("TokenConfig").field("token_file", &self.token_file).finish_non_exhaustive()
+        formatter.debug_struct("CallConfig").field("token_file", &self.token_file).finish_non_exhaustive()
     }
 }
 
@@ -170,6 +179,9 @@ pub struct Listener {
     /// Private key of the certificate, PEM.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls_key: Option<PathBuf>,
+    /// Authorities, PEM: whoever connects must have a certificate of one of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls_client_ca: Option<PathBuf>,
     /// Connections at a time; further ones wait.
     #[serde(default = "defaults::max_connections")]
     pub max_connections: usize,
@@ -187,6 +199,7 @@ impl Listener {
             address,
             tls_certificate: None,
             tls_key: None,
+            tls_client_ca: None,
             max_connections: defaults::max_connections(),
             trust_forwarded_for: false,
         }
@@ -547,7 +560,9 @@ impl Config {
 
     fn resolve_paths(&mut self, folder: &Path) {
         let tls = self.listeners_mut().into_iter().flat_map(|listener| {
-            [listener.tls_certificate.as_mut(), listener.tls_key.as_mut()].into_iter().flatten()
+            [&mut listener.tls_certificate, &mut listener.tls_key, &mut listener.tls_client_ca]
+                .into_iter()
+                .flatten()
         });
         for path in tls {
             *path = folder.join(&*path);
@@ -556,6 +571,10 @@ impl Config {
         for (secret, name) in [(&mut self.rpc, "rpc.token"), (&mut self.operator, "operator.token")] {
             let named = secret.token_file.as_os_str().is_empty();
             secret.token_file = folder.join(if named { Path::new(name) } else { &secret.token_file });
+            let files = [&mut secret.tls_ca, &mut secret.tls_certificate, &mut secret.tls_key];
+            for path in files.into_iter().flatten() {
+                *path = folder.join(&*path);
+            }
         }
     }
 

@@ -4,9 +4,8 @@ mod answer;
 mod files;
 mod peers;
 mod timed;
-mod tls;
 
-use std::{convert::Infallible, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+use std::{convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::Router;
 use hyper::body::Incoming;
@@ -35,6 +34,7 @@ use crate::{
     config::{HttpConfig, Listener},
     metrics,
     run::Shutdown,
+    tls::{self, Reloaded, TlsError},
 };
 use answer::{Answer, StreamExecutor};
 use peers::{Connected, Peers};
@@ -67,23 +67,14 @@ pub enum ServeError {
         #[source]
         source: std::io::Error,
     },
-    /// A certificate or key cannot be read.
-    #[error("cannot read {}; it must be a PEM file that this user may read", path.display())]
-    Pem {
-        /// The file.
-        path: PathBuf,
-        /// Why not.
-        #[source]
-        source: rustls::pki_types::pem::Error,
-    },
-    /// Certificate and key do not go together.
-    #[error("the certificate and the key of {address} do not work")]
+    /// The files of its certificate do not work.
+    #[error("there is no TLS on {address}")]
     Tls {
         /// The listener's address.
         address: SocketAddr,
         /// Why not.
         #[source]
-        source: rustls::Error,
+        source: TlsError,
     },
 }
 
@@ -120,7 +111,9 @@ async fn listen(
     router: Router,
     shutdown: &Shutdown,
 ) -> Result<SocketAddr, ServeError> {
-    let tls = tls::acceptor(listener)?;
+    let tls = tls::of_listener(listener)
+        .map_err(|source| ServeError::Tls { address: listener.address, source })?
+        .map(Arc::new);
     let bind_error = |source| ServeError::Bind { address: listener.address, source };
     let socket = TcpListener::bind(listener.address).await.map_err(bind_error)?;
     let address = socket.local_addr().map_err(bind_error)?;
@@ -144,7 +137,7 @@ async fn listen(
 #[derive(Clone)]
 struct Server {
     name: &'static str,
-    tls: Option<TlsAcceptor>,
+    tls: Option<Arc<Reloaded<rustls::ServerConfig>>>,
     router: Router,
     trust_forwarded_for: bool,
     http: Arc<auto::Builder<StreamExecutor>>,
@@ -273,9 +266,10 @@ impl Server {
             debug!(listener = self.name, %peer, %error, "connection is gone");
             return;
         }
-        let Some(acceptor) = self.tls.clone() else {
+        let Some(tls) = &self.tls else {
             return self.http(stream, peer, watcher).await;
         };
+        let acceptor = TlsAcceptor::from(tls.current());
         match tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await {
             Ok(Ok(stream)) => self.http(stream, peer, watcher).await,
             Ok(Err(error)) => debug!(listener = self.name, %peer, %error, "TLS handshake failed"),

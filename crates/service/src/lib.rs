@@ -8,15 +8,17 @@ pub mod config;
 pub mod grpc;
 pub mod http;
 pub mod metrics;
+pub mod print;
 pub mod ready;
 pub mod refusal;
 pub mod rpc;
 pub mod run;
 pub mod telemetry;
+pub mod tls;
 pub mod token;
 
 pub use config::Config;
 pub use ready::Readiness;
-pub use rpc::{RoomServers, RpcChannel};
+pub use rpc::{Dialer, RoomServers, RpcChannel};
 pub use run::Shutdown;
 pub use token::Token;

@@ -1,6 +1,7 @@
 //! Channels between services.
 
 mod any;
+mod dialer;
 mod room_servers;
 
 use std::{
@@ -13,6 +14,7 @@ use futures::future::BoxFuture;
 use tonic::{body::Body, codegen::Service};
 use tower::{ServiceExt as _, util::BoxCloneSyncService};
 
+pub use dialer::{Dialer, DialerError};
 pub use room_servers::{RoomServers, RoomServersError};
 
 use crate::Token;
@@ -43,24 +45,22 @@ impl RpcChannel {
         }
     }
 
-    /// Calls the service at `http://host:port`; connects when first used, and again after it was away.
+    /// Calls the service at `http://host:port`, showing nothing; connects when first used, and again after it was away.
     pub fn connect(address: &str) -> Result<Self, tonic::transport::Error> {
-        let channel = endpoint(address)?.connect_lazy();
+        Ok(Self::through(endpoint(address)?.connect_lazy(), address))
+    }
+
+    fn through(channel: tonic::transport::Channel, address: &str) -> Self {
         let inner = BoxCloneSyncService::new(channel.map_err(Into::into));
-        Ok(Self { inner, address: Arc::from(address), authorization: None })
+        Self { inner, address: Arc::from(address), authorization: None }
     }
 
     /// Calls any of several instances of a service, whichever answers; for calls that every instance can answer and
     /// that are harmless to repeat.
-    pub fn connect_any<A: AsRef<str>>(addresses: &[A]) -> Result<Self, tonic::transport::Error> {
-        if let [only] = addresses {
-            return Self::connect(only.as_ref());
-        }
-        let channels = addresses.iter().map(|address| Ok(endpoint(address.as_ref())?.connect_lazy()));
-        let channels = channels.collect::<Result<Vec<_>, tonic::transport::Error>>()?;
+    fn any(channels: Vec<tonic::transport::Channel>, addresses: &[impl AsRef<str>]) -> Self {
         let address = addresses.iter().map(AsRef::as_ref).collect::<Vec<_>>().join(",");
         let inner = BoxCloneSyncService::new(any::AnyOf::new(channels));
-        Ok(Self { inner, address: Arc::from(address), authorization: None })
+        Self { inner, address: Arc::from(address), authorization: None }
     }
 
     /// Shows a token with every call.

@@ -13,7 +13,7 @@ use std::{
     sync::Arc,
 };
 
-use crate::config::TokenConfig;
+use crate::config::CallConfig;
 
 /// Shorter ones may be guessed.
 const MIN_CHARACTERS: usize = 16;
@@ -103,7 +103,7 @@ impl fmt::Debug for Token {
 }
 
 /// Finds the token of a table, for those who show it.
-pub fn find(table: &'static str, config: &TokenConfig) -> Result<Token, TokenError> {
+pub fn find(table: &'static str, config: &CallConfig) -> Result<Token, TokenError> {
     if !config.token.is_empty() {
         return Token::new(&config.token, &format!("in [{table}]"));
     }
@@ -112,7 +112,7 @@ pub fn find(table: &'static str, config: &TokenConfig) -> Result<Token, TokenErr
 }
 
 /// Finds the token of a table, for those to whom it is shown: makes it in its file if there is none yet.
-pub fn find_or_make(table: &'static str, config: &TokenConfig) -> Result<Token, TokenError> {
+pub fn find_or_make(table: &'static str, config: &CallConfig) -> Result<Token, TokenError> {
     match find(table, config) {
         Err(TokenError::Missing { .. }) => {}
         found => return found,

@@ -32,7 +32,7 @@ fn main() -> ExitCode {
             log: log.clone(),
             users: rooms.any.clone(),
             rooms: rooms.any.clone(),
-            connect: Connect::Network { token: rooms.token.clone() },
+            connect: Connect::Network { dialer: rooms.dialer.clone() },
             edge: Edge::new(config, Authenticator::leasing(rooms, &context.shutdown)),
         })?;
         let router = plexus_clientapi::router(app);

@@ -148,7 +148,9 @@ fn is_away(source: &(dyn std::error::Error + Send + Sync + 'static)) -> bool {
 /// The address under which others reach this instance.
 fn advertised(config: &Config) -> String {
     if config.roomserver.advertise.is_empty() {
-        format!("http://{}", config.roomserver.listen.address)
+        let listener = &config.roomserver.listen;
+        let scheme = if listener.tls_certificate.is_some() { "https" } else { "http" };
+        format!("{scheme}://{}", listener.address)
     } else {
         config.roomserver.advertise.clone()
     }

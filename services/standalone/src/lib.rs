@@ -17,12 +17,7 @@ use plexus_log::{
 use plexus_matrix_http::{Authenticator, Edge};
 use plexus_roomserver::RoomServer;
 use plexus_service::{
-    Config, RpcChannel, Shutdown,
-    config::LogConfig,
-    grpc,
-    http::serve_clients,
-    run::Context,
-    token::{self, TokenError},
+    Config, Dialer, RpcChannel, Shutdown, config::LogConfig, grpc, http::serve_clients, run::Context, token,
 };
 use plexus_sync::SyncService;
 
@@ -91,11 +86,12 @@ async fn open_log(config: &LogConfig) -> Result<Log, plexus_log::LogError> {
 }
 
 /// With the log in this process, its room server owns everything. With brokers there may be others.
-fn connect(config: &Config) -> Result<Connect, TokenError> {
+fn connect(config: &Config) -> anyhow::Result<Connect> {
     if config.log.brokers.is_empty() {
         return Ok(Connect::InProcess);
     }
-    Ok(Connect::Network { token: token::find_or_make("rpc", &config.rpc)? })
+    token::find_or_make("rpc", &config.rpc)?;
+    Ok(Connect::Network { dialer: Dialer::new("rpc", &config.rpc)? })
 }
 
 async fn start_rooms(context: &Context, log: &Log, back: &Shutdown) -> anyhow::Result<RoomServer> {
@@ -110,7 +106,8 @@ async fn start_rooms(context: &Context, log: &Log, back: &Shutdown) -> anyhow::R
         plexus_proto::OPERATOR_SERVICES,
         token::find_or_make("operator", &config.operator)?,
     )];
-    if let Connect::Network { token } = connect(config)? {
+    if !config.log.brokers.is_empty() {
+        let token = token::find_or_make("rpc", &config.rpc)?;
         let services = plexus_proto::ROOM_SERVER_SERVICES;
         listeners.push(("rpc", &config.roomserver.listen, server.routes(), services, token));
     }

@@ -9,8 +9,19 @@ pub(super) fn check(config: &Config) -> Result<(), String> {
         if listener.tls_certificate.is_some() != listener.tls_key.is_some() {
             return Err(format!("`{key}` needs both `tls_certificate` and `tls_key`, or neither"));
         }
+        if listener.tls_client_ca.is_some() && listener.tls_certificate.is_none() {
+            return Err(format!("`tls_client_ca` of `{key}` needs `tls_certificate` and `tls_key`"));
+        }
         if listener.max_connections == 0 {
             return Err(format!("`max_connections` of `{key}` must be at least 1"));
+        }
+    }
+    for (key, call) in [("rpc", &config.rpc), ("operator", &config.operator)] {
+        if call.tls_certificate.is_some() != call.tls_key.is_some() {
+            return Err(format!("[{key}] needs both `tls_certificate` and `tls_key`, or neither"));
+        }
+        if call.tls_certificate.is_some() && call.tls_ca.is_none() {
+            return Err(format!("`tls_certificate` in [{key}] needs `tls_ca`"));
         }
     }
     if config.postgres.max_connections == 0 {

@@ -47,7 +47,7 @@ fn the_example_shows_every_key_with_its_default() {
     let mut expected = BTreeSet::new();
     keys("", &defaults, &mut expected);
     assert_eq!(shown, expected);
-    for optional in ["# tls_certificate", "# tls_key"] {
+    for optional in ["# tls_certificate", "# tls_key", "# tls_client_ca", "# tls_ca"] {
         assert!(text.contains(optional), "{optional} is not shown");
     }
 }

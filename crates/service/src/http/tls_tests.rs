@@ -93,13 +93,14 @@ async fn files_that_do_not_serve_are_named() {
     let folder = pair.folder.path();
     let missing = listener(&folder.join("nothing.pem"), &folder.join("key.pem"));
     let error = serve("test", &missing, Router::new(), &shutdown).await.unwrap_err();
-    assert!(matches!(&error, ServeError::Pem { path, .. } if path.ends_with("nothing.pem")), "{error}");
+    let ServeError::Tls { source: TlsError::Pem { path, .. }, .. } = &error else { panic!("{error}") };
+    assert!(path.ends_with("nothing.pem"), "{error}");
 
     let swapped = listener(&folder.join("certificate.pem"), &folder.join("certificate.pem"));
     let error = serve("test", &swapped, Router::new(), &shutdown).await.unwrap_err();
-    assert!(matches!(&error, ServeError::Pem { .. }), "{error}");
+    assert!(matches!(&error, ServeError::Tls { source: TlsError::Pem { .. }, .. }), "{error}");
 
     let foreign = listener(&folder.join("certificate.pem"), &other.folder.path().join("key.pem"));
     let error = serve("test", &foreign, Router::new(), &shutdown).await.unwrap_err();
-    assert!(matches!(&error, ServeError::Tls { .. }), "{error}");
+    assert!(matches!(&error, ServeError::Tls { source: TlsError::Rustls(_), .. }), "{error}");
 }

@@ -1,19 +1,16 @@
 //! Channels to the room servers of a mesh.
 
-use super::RpcChannel;
-use crate::{
-    Config, Token,
-    token::{self, TokenError},
-};
+use super::{Dialer, DialerError, RpcChannel};
+use crate::Config;
 
-/// Channels to the `endpoints` of `[roomserver]`, which show the token of `[rpc]`.
+/// Channels to the `endpoints` of `[roomserver]`.
 pub struct RoomServers {
     /// To any of them, for calls that every instance can answer and that are harmless to repeat.
     pub any: RpcChannel,
     /// To each of them, for what every one has to be told.
     pub each: Vec<RpcChannel>,
-    /// What they are shown.
-    pub token: Token,
+    /// How they are reached.
+    pub dialer: Dialer,
 }
 
 /// Why the room servers cannot be called.
@@ -24,20 +21,15 @@ pub enum RoomServersError {
     Endpoint(#[from] tonic::transport::Error),
     /// There is nothing to show them.
     #[error(transparent)]
-    Token(#[from] TokenError),
+    Dialer(#[from] DialerError),
 }
 
 impl RoomServers {
     /// Makes the channels; they connect when first used.
     pub fn connect(config: &Config) -> Result<Self, RoomServersError> {
-        let token = token::find("rpc", &config.rpc)?;
+        let dialer = Dialer::new("rpc", &config.rpc)?;
         let endpoints = &config.roomserver.endpoints;
-        let with_token = |channel: RpcChannel| channel.with_token(&token);
-        let each = endpoints.iter().map(|endpoint| RpcChannel::connect(endpoint).map(with_token));
-        Ok(Self {
-            any: RpcChannel::connect_any(endpoints).map(with_token)?,
-            each: each.collect::<Result<_, _>>()?,
-            token,
-        })
+        let each = endpoints.iter().map(|endpoint| dialer.connect(endpoint));
+        Ok(Self { any: dialer.connect_any(endpoints)?, each: each.collect::<Result<_, _>>()?, dialer })
     }
 }
