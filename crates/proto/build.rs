@@ -19,11 +19,13 @@ const FILES: [&str; 13] = [
     "plexus/room/v1/summary.proto",
     "plexus/user/v1/user.proto",
 ];
-const OPERATOR: [&str; 4] = [
+const OPERATOR: [&str; 6] = [
     "plexus/operator/v1/database.proto",
     "plexus/operator/v1/explain.proto",
+    "plexus/operator/v1/inspection.proto",
     "plexus/operator/v1/operator.proto",
     "plexus/operator/v1/room_admin.proto",
+    "plexus/operator/v1/user_admin.proto",
 ];
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {

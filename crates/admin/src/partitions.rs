@@ -5,15 +5,14 @@ use plexus_proto::operator::v1::{
     ListDeadLettersRequest, ListPartitionsRequest, ReplayDeadLetterRequest,
     partition_service_client::PartitionServiceClient,
 };
-use plexus_service::RpcChannel;
-use time::{OffsetDateTime, format_description::well_known::Rfc3339};
+use plexus_service::{RpcChannel, outln};
+
+use crate::moment;
 
 pub(crate) async fn list(operator: RpcChannel) -> anyhow::Result<()> {
     let unreachable = unreachable(&operator);
     let answer = PartitionServiceClient::new(operator).list_partitions(ListPartitionsRequest {}).await;
-    println!(
-        "partition  epoch  rooms: offset/seq/published  users: offset/seq/published  bulk: offset  owner"
-    );
+    outln!("partition  epoch  rooms: offset/seq/published  users: offset/seq/published  bulk: offset  owner");
     for row in answer.context(unreachable)?.into_inner().partitions {
         let rooms = format!("{}/{}/{}", row.room_offset, row.room_seq, row.room_published_seq);
         let users = format!("{}/{}/{}", row.user_offset, row.user_seq, row.user_published_seq);
@@ -22,9 +21,11 @@ pub(crate) async fn list(operator: RpcChannel) -> anyhow::Result<()> {
             (owner, true) => format!("{owner} (this one)"),
             (owner, false) => owner.to_owned(),
         };
-        println!(
+        outln!(
             "{:>9}  {:>5}  {rooms:>27}  {users:>27}  {:>12}  {owner}",
-            row.partition, row.epoch, row.bulk_offset
+            row.partition,
+            row.epoch,
+            row.bulk_offset
         );
     }
     Ok(())
@@ -35,7 +36,7 @@ pub(crate) async fn list_dead_letters(operator: RpcChannel, limit: u32) -> anyho
     let answer =
         PartitionServiceClient::new(operator).list_dead_letters(ListDeadLettersRequest { limit }).await;
     for letter in answer.context(unreachable)?.into_inner().dead_letters {
-        println!(
+        outln!(
             "{}  {}  {} partition {} offset {}, {} bytes: {}",
             letter.id,
             moment(letter.created_ts),
@@ -53,17 +54,10 @@ pub(crate) async fn replay(operator: RpcChannel, id: i64) -> anyhow::Result<()> 
     let mut client = PartitionServiceClient::new(operator);
     let answer = client.replay_dead_letter(ReplayDeadLetterRequest { id }).await;
     let offset = answer.with_context(|| format!("cannot replay dead letter {id}"))?.into_inner().offset;
-    println!("written to its input log again, at offset {offset}");
+    outln!("written to its input log again, at offset {offset}");
     Ok(())
 }
 
 fn unreachable(operator: &RpcChannel) -> String {
     format!("the room server at {} does not answer; --operator names another", operator.address())
-}
-
-fn moment(ms: i64) -> String {
-    OffsetDateTime::from_unix_timestamp(ms / 1000)
-        .ok()
-        .and_then(|moment| moment.format(&Rfc3339).ok())
-        .unwrap_or_else(|| ms.to_string())
 }

@@ -4,7 +4,7 @@ use std::io::{BufRead as _, IsTerminal as _};
 
 use anyhow::{Context as _, bail, ensure};
 use hmac::{Hmac, Mac as _};
-use plexus_service::Config;
+use plexus_service::{Config, outln};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use sha1::Sha1;
@@ -53,7 +53,7 @@ pub(crate) async fn create(config: &Config, create: Create) -> anyhow::Result<()
         "mac": mac(secret, &nonce.nonce, &create.name, &password, create.admin)?,
     });
     let made: Value = answer(client.post(&endpoint).json(&request).send().await?).await?;
-    println!("{}", made["user_id"].as_str().unwrap_or(&create.name));
+    outln!("{}", made["user_id"].as_str().unwrap_or(&create.name));
     Ok(())
 }
 
@@ -79,7 +79,8 @@ fn client_api(config: &Config) -> anyhow::Result<String> {
     Ok(format!("http://{}", reachable(listener.address)))
 }
 
-fn password(from_stdin: bool) -> anyhow::Result<String> {
+/// Asks for a password, or reads it.
+pub(crate) fn password(from_stdin: bool) -> anyhow::Result<String> {
     let password = if from_stdin {
         let mut line = String::new();
         std::io::stdin().lock().read_line(&mut line)?;

@@ -89,6 +89,8 @@ pub const ROOM_SERVER_SERVICES: &[&str] = &[
 pub const OPERATOR_SERVICES: &[&str] = &[
     operator::v1::database_service_server::SERVICE_NAME,
     operator::v1::explain_service_server::SERVICE_NAME,
+    operator::v1::inspection_service_server::SERVICE_NAME,
     operator::v1::partition_service_server::SERVICE_NAME,
     operator::v1::room_admin_service_server::SERVICE_NAME,
+    operator::v1::user_admin_service_server::SERVICE_NAME,
 ];

@@ -70,7 +70,7 @@ where
             code
         }
         Err(error) => {
-            eprintln!("{service}: {error:#}");
+            crate::errln!("{service}: {error:#}");
             ExitCode::FAILURE
         }
     }
@@ -81,7 +81,7 @@ type Prepared = (tokio::runtime::Runtime, Arc<Config>, Telemetry);
 fn prepare(service: &'static str, cli: &cli::Cli) -> anyhow::Result<Option<Prepared>> {
     let config = Arc::new(Config::load(&cli.config)?);
     if cli.check_config {
-        println!("{} holds", cli.config.display());
+        crate::outln!("{} holds", cli.config.display());
         return Ok(None);
     }
     let telemetry = telemetry::init(&config.telemetry, service)?;

@@ -14,11 +14,8 @@ use crate::{
 /// Version of this build.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
-/// Commit of this build, if the build was told (`PLEXUS_COMMIT`).
-pub const COMMIT: &str = match option_env!("PLEXUS_COMMIT") {
-    Some(commit) => commit,
-    None => "unknown",
-};
+/// Commit of this build: `PLEXUS_COMMIT` of the build's environment, or what git told a release build.
+pub const COMMIT: &str = env!("PLEXUS_BUILT_FROM");
 
 /// Libraries that tell at `info` what belongs at `debug`, several times for each event.
 const QUIET: &str = "ruma_state_res=warn";

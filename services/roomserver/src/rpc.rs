@@ -1,6 +1,7 @@
 //! gRPC: one file for each service or RPC; decode, one call, encode.
 
 mod check;
+mod commands;
 mod credentials;
 mod database;
 mod directory;
@@ -9,6 +10,7 @@ mod freshness;
 mod graph;
 mod history;
 pub(crate) mod input;
+mod inspection;
 mod operator;
 mod output_range;
 mod reader_cursors;
@@ -17,6 +19,7 @@ pub(crate) mod room_stream;
 pub(crate) mod rooms;
 mod sessions;
 mod summary;
+mod user_admin;
 pub(crate) mod user_stream;
 mod users;
 
@@ -51,6 +54,8 @@ pub(crate) fn operator_routes(app: &App) -> Routes {
     routes.add_service(explain::service(app));
     routes.add_service(operator::service(app));
     routes.add_service(room_admin::service(app));
+    routes.add_service(inspection::service(app));
+    routes.add_service(user_admin::service(app));
     routes.routes()
 }
 

@@ -35,7 +35,7 @@ use tokio::task::AbortHandle;
 
 pub(crate) use self::{
     board::{Board, InputId, Lookup},
-    inputs::{leave, room_input},
+    inputs::{leave, room_input, user_input},
 };
 use self::{engine::Engine, publisher::Publisher};
 use crate::{

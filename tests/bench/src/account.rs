@@ -6,6 +6,7 @@ use anyhow::ensure;
 use clap::Args;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use plexus_bench::usage;
+use plexus_service::{errln, outln};
 use serde::Serialize;
 
 use crate::{
@@ -126,7 +127,7 @@ async fn rest(target: &Target) {
             return;
         }
         if Instant::now() >= end {
-            eprintln!("measuring although {:.0} % of a core are in use", used * 100.0);
+            errln!("measuring although {:.0} % of a core are in use", used * 100.0);
             return;
         }
     }
@@ -135,7 +136,7 @@ async fn rest(target: &Target) {
 pub(crate) async fn run(account: &Account) -> anyhow::Result<()> {
     let target = &account.target;
     ensure!(account.members >= 2, "wants somebody who speaks");
-    eprintln!("making {} rooms of {} members", target.rooms, account.members);
+    errln!("making {} rooms of {} members", target.rooms, account.members);
     let users = setup::users(&target.url, account.members).await?;
     let make = |_| setup::room(&users);
     let rooms: Vec<String> =
@@ -186,17 +187,23 @@ pub(crate) async fn run(account: &Account) -> anyhow::Result<()> {
 
 impl Results {
     fn print(&self) {
-        println!("{}: {}", self.label, self.scenario);
-        println!(
+        outln!("{}: {}", self.label, self.scenario);
+        outln!(
             "  {:<30} {:>8} {:>10} {:>10} {:>10} {:>10} {:>6}",
-            "/sync", "requests", "p50 ms", "p99 ms", "CPU ms", "KiB", "rooms"
+            "/sync",
+            "requests",
+            "p50 ms",
+            "p99 ms",
+            "CPU ms",
+            "KiB",
+            "rooms"
         );
         for cost in &self.costs {
             let Cost { what, requests, p50_ms, p99_ms, cpu_ms, kib, rooms } = cost;
-            println!(
+            outln!(
                 "  {what:<30} {requests:>8} {p50_ms:>10.2} {p99_ms:>10.2} {cpu_ms:>10.3} {kib:>10.1} {rooms:>6}"
             );
         }
-        println!("  memory MiB {:.0}", self.memory_mib);
+        outln!("  memory MiB {:.0}", self.memory_mib);
     }
 }

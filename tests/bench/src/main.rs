@@ -15,6 +15,7 @@ use std::{path::PathBuf, process::ExitCode, time::Duration};
 
 use anyhow::{Context as _, ensure};
 use clap::{Args, Parser, Subcommand};
+use plexus_service::errln;
 
 #[derive(Parser)]
 #[command(name = "plexus-bench", about = "Measures a Matrix homeserver")]
@@ -102,7 +103,7 @@ async fn main() -> ExitCode {
     match run(Cli::parse()).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("plexus-bench: {error:#}");
+            errln!("plexus-bench: {error:#}");
             ExitCode::FAILURE
         }
     }

@@ -4,6 +4,7 @@ use std::{path::PathBuf, time::Duration};
 
 use anyhow::Context as _;
 use hdrhistogram::Histogram;
+use plexus_service::{out, outln};
 use serde::{Deserialize, Serialize};
 
 /// What a run found.
@@ -115,12 +116,12 @@ impl Results {
 
     /// Prints one run.
     pub(crate) fn print(&self) {
-        println!("{}: {} ({:.0} s)", self.label, self.scenario, self.seconds);
+        outln!("{}: {} ({:.0} s)", self.label, self.scenario, self.seconds);
         for (name, value) in self.rows() {
-            println!("  {name:<28} {value:>12.2}");
+            outln!("  {name:<28} {value:>12.2}");
         }
         if let Some(error) = &self.first_error {
-            println!("  the first error: {error}");
+            outln!("  the first error: {error}");
         }
     }
 }
@@ -137,15 +138,15 @@ pub(crate) fn compare(files: &[PathBuf]) -> anyhow::Result<()> {
     scenarios.dedup();
     for scenario in scenarios {
         let runs: Vec<_> = all.iter().filter(|results| results.scenario == scenario).collect();
-        println!("\n{scenario}");
-        print!("  {:<28}", "");
+        outln!("\n{scenario}");
+        out!("  {:<28}", "");
         for run in &runs {
-            print!(" {:>24}", run.label);
+            out!(" {:>24}", run.label);
         }
-        println!();
+        outln!();
         let columns: Vec<_> = runs.iter().map(|run| run.rows()).collect();
         for (index, (name, first)) in columns[0].iter().enumerate() {
-            print!("  {name:<28}");
+            out!("  {name:<28}");
             for (column, rows) in columns.iter().enumerate() {
                 let value = rows[index].1;
                 let ratio = if column == 0 || *first == 0.0 {
@@ -153,9 +154,9 @@ pub(crate) fn compare(files: &[PathBuf]) -> anyhow::Result<()> {
                 } else {
                     format!("(×{:.2})", value / first)
                 };
-                print!(" {:>24}", format!("{value:.2} {ratio:>10}"));
+                out!(" {:>24}", format!("{value:.2} {ratio:>10}"));
             }
-            println!();
+            outln!();
         }
     }
     Ok(())

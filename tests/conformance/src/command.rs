@@ -39,7 +39,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Coverage(options) => coverage::run(&options),
         Command::List(filter) => {
             for test in filter.tests() {
-                println!("{}", test.name);
+                outln!("{}", test.name);
             }
             Ok(true)
         }
@@ -48,7 +48,7 @@ pub(crate) fn main() -> ExitCode {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
-            eprintln!("{error:#}");
+            errln!("{error:#}");
             ExitCode::from(2)
         }
     }

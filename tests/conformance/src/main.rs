@@ -5,6 +5,8 @@
 //! the specification's sections.
 
 #[macro_use]
+mod print;
+#[macro_use]
 mod wire;
 #[macro_use]
 mod harness;

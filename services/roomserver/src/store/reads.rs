@@ -1,5 +1,6 @@
 //! What the query services read. Every statement is one snapshot; what must agree is read by one statement.
 
+pub(crate) mod accounts;
 pub(crate) mod aliases;
 pub(crate) mod dead_letters;
 pub(crate) mod directory;

@@ -1,7 +1,9 @@
 //! Inputs that the room server writes itself: nothing but inputs changes rooms.
 
 use bytes::Bytes;
-use plexus_proto::log::v1::{InputRoomEvent, Intent, input_room_event::Body};
+use plexus_proto::log::v1::{
+    InputRoomEvent, InputUserEvent, Intent, input_room_event::Body, input_user_event::Command,
+};
 
 use super::engine::now_ms;
 
@@ -14,6 +16,18 @@ pub(crate) fn room_input(room_id: String, body: Body) -> InputRoomEvent {
         produced_ts: now_ms(),
         traceparent: String::new(),
         body: Some(body),
+    }
+}
+
+/// A new input for a user.
+pub(crate) fn user_input(user_id: String, command: Command) -> InputUserEvent {
+    InputUserEvent {
+        version: 1,
+        input_id: Bytes::copy_from_slice(uuid::Uuid::now_v7().as_bytes()),
+        user_id,
+        produced_ts: now_ms(),
+        traceparent: String::new(),
+        command: Some(command),
     }
 }
 

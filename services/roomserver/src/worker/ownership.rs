@@ -169,6 +169,7 @@ impl Engine {
             .collect();
         let numbers: Vec<i16> = claim.iter().map(|number| small(*number)).collect();
         let rows = partitions::claim(&mut conn, &numbers, self.app.board.address()).await?;
+        let mut anew = 0;
         for row in &rows {
             let Ok(number) = u32::try_from(row.0.partition) else { continue };
             let known = self.partitions.get(&number);
@@ -187,9 +188,17 @@ impl Engine {
             if same_place {
                 self.keep_reading(number, taken);
             } else {
-                self.start_reading(number, taken).await?;
+                anew += self.start_reading(number, taken).await?;
             }
             self.publish_again(&mut conn, &row.0).await?;
+        }
+        if anew > 0 {
+            // A log inside the process begins anew with each start of it; elsewhere somebody should know.
+            warn!(
+                logs = anew,
+                partitions = rows.len(),
+                "input logs end before our positions: they are other ones now; reading them from their beginnings"
+            );
         }
         if !rows.is_empty() {
             // Whoever had them before may have left deleted rooms half way.
@@ -216,12 +225,15 @@ impl Engine {
         self.partitions.insert(number, taken);
     }
 
-    /// Starts reading a partition where the database says, if the logs are still those it speaks of.
-    async fn start_reading(&mut self, number: u32, mut taken: Partition) -> Result<(), EngineError> {
+    /// Starts reading a partition where the database says, if the logs are still those it speaks of. Returns how many of
+    /// them are not.
+    async fn start_reading(&mut self, number: u32, mut taken: Partition) -> Result<usize, EngineError> {
         self.rooms.drop_partition(number);
         let marks = watermarks(&self.app.log, number).await?;
+        let mut anew = 0;
         for (log, marks) in INPUT_LOGS.into_iter().zip(marks) {
-            let start = place(number, log, taken.lane_mut(log), marks);
+            let start = place(taken.lane_mut(log), marks);
+            anew += usize::from(start == StartAt::Oldest);
             self.intake.assign(log, number, start).await?;
         }
         let board = &self.app.board;
@@ -234,7 +246,7 @@ impl Engine {
         }
         self.app.sessions.hold_partition(number, None);
         self.partitions.insert(number, taken);
-        Ok(())
+        Ok(anew)
     }
 
     /// Looks at a record before it is processed: whether its partition is ours, and whether it only shows that the log
@@ -366,15 +378,8 @@ async fn watermarks(log: &Log, number: u32) -> Result<[Watermarks; 3], LogError>
 
 /// Decides where reading starts. The log may have been made anew since: then its offsets mean something else, and
 /// everything in it is read. Nothing is applied twice, since the verdicts on all inputs are kept.
-fn place(number: u32, log: InputLog, lane: &mut super::partition::Lane, marks: Watermarks) -> StartAt {
+fn place(lane: &mut super::partition::Lane, marks: Watermarks) -> StartAt {
     if lane.read > marks.high {
-        warn!(
-            partition = number,
-            log = log.as_str_name(),
-            position = lane.read,
-            end = marks.high,
-            "the input log ends before our position: it is another one now; reading it from its beginning"
-        );
         lane.read = marks.low;
         return StartAt::Oldest;
     }

@@ -49,11 +49,7 @@ pub(super) async fn hold(
         bob.hears(&since, &room, &event).await.text("/event_id")
     });
     ensure!(served.await.is_ok(), "others are not served while {} connections are silent", held.len());
-    println!(
-        "{} silent connections; others were served in {:.2} s",
-        held.len(),
-        began.elapsed().as_secs_f64()
-    );
+    outln!("{} silent connections; others were served in {:.2} s", held.len(), began.elapsed().as_secs_f64());
     let Some(until) = until else { return Ok(()) };
     let mut open = 0;
     for mut stream in held {

@@ -115,7 +115,7 @@ pub(crate) async fn run(target: &Arc<Target>, plan: Plan) -> Result<Findings> {
     });
     futures::future::try_join_all(attackers).await?;
     let findings = std::mem::take(&mut *shared.findings.lock().await);
-    println!(
+    outln!(
         "{:?} in {:.0} s, {} reads by victims",
         findings.answers,
         began.elapsed().as_secs_f64(),

@@ -54,7 +54,7 @@ pub(crate) fn run(options: &Options) -> Result<bool> {
         silent: options.silent,
         silent_for: options.silent_for.map(Duration::from_secs),
     };
-    println!("{} requests from seed {}", plan.requests, plan.seed);
+    outln!("{} requests from seed {}", plan.requests, plan.seed);
     let mut findings = runtime()?.block_on(attacks::run(&target, plan))?;
     if let Some(log) = &options.log {
         let bytes = fs::read(log).with_context(|| format!("cannot read {}", log.display()))?;
@@ -67,9 +67,9 @@ pub(crate) fn run(options: &Options) -> Result<bool> {
 
 fn summary(findings: &Findings) -> bool {
     for wrong in findings.wrong.iter().take(SHOWN) {
-        println!("--- {wrong}");
+        outln!("--- {wrong}");
     }
     let answers: usize = findings.answers.values().sum();
-    println!("{answers} requests, {} findings", findings.wrong.len());
+    outln!("{answers} requests, {} findings", findings.wrong.len());
     findings.wrong.is_empty()
 }

@@ -51,7 +51,7 @@ pub(crate) fn run(options: &Options) -> Result<bool> {
     }
     let target = Arc::new(Target::new(&options.url, &options.server_name)?);
     let served = runtime()?.block_on(probe(&target));
-    print!("{}", page(&results, &served));
+    out!("{}", page(&results, &served));
     Ok(true)
 }
 

@@ -39,32 +39,33 @@ pub(crate) fn run(options: &Options) -> Result<bool> {
         let reports = harness::run(&target, &tests, options.against.at_once.max(1), |_| {}).await;
         let pairs = tests.into_iter().zip(&reports).filter(|(_, report)| report.passed());
         let baseline: Vec<_> = pairs.map(|(test, report)| Baseline::new(test, report)).collect();
-        println!("{} tests pass on the server as it is", baseline.len());
+        outln!("{} tests pass on the server as it is", baseline.len());
         let verdicts = mutants::judge_all(&target, &baseline, chosen, options.all, print).await?;
         // If the server were gone, every test would fail.
         Server::new(Arc::clone(&target)).user("survivor").await;
         anyhow::Ok(verdicts)
     })?;
     let noticed = verdicts.iter().filter(|verdict| !verdict.noticed.is_empty()).count();
-    println!("{} mutants in {:.1} s", verdicts.len(), began.elapsed().as_secs_f64());
+    outln!("{} mutants in {:.1} s", verdicts.len(), began.elapsed().as_secs_f64());
     for verdict in verdicts.iter().filter(|verdict| verdict.noticed.is_empty()) {
-        println!("nobody noticed: {}", verdict.mutant.name());
+        outln!("nobody noticed: {}", verdict.mutant.name());
     }
-    println!("{noticed} passed, {} failed", verdicts.len() - noticed);
+    outln!("{noticed} passed, {} failed", verdicts.len() - noticed);
     Ok(noticed == verdicts.len())
 }
 
 fn print(verdict: &Verdict) {
     let name = verdict.mutant.name();
     match &verdict.noticed[..] {
-        [] => println!(
+        [] => outln!(
             "{name}: UNNOTICED by {} tests, though {} answers were changed",
-            verdict.run, verdict.changed
+            verdict.run,
+            verdict.changed
         ),
         [first, rest @ ..] => {
-            println!("{name}: noticed by {} of {} tests: {first}", rest.len() + 1, verdict.run);
+            outln!("{name}: noticed by {} of {} tests: {first}", rest.len() + 1, verdict.run);
             for other in rest.iter().take(2) {
-                println!("  and {other}");
+                outln!("  and {other}");
             }
         }
     }

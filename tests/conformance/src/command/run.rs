@@ -110,12 +110,12 @@ fn check_names(expected: &[Expectations]) -> Result<()> {
 fn print(report: &Report, reason: Option<&str>, verbose: bool) {
     match (&report.outcome, reason) {
         (Outcome::Passed, None) if !verbose => {}
-        (Outcome::Passed, None) => println!("{} passed", report.name),
+        (Outcome::Passed, None) => outln!("{} passed", report.name),
         (Outcome::Passed, Some(reason)) => {
-            println!("{} unexpected\n  it passes, but is listed as one that fails: {reason}", report.name);
+            outln!("{} unexpected\n  it passes, but is listed as one that fails: {reason}", report.name);
         }
-        (Outcome::Failed(_), Some(_)) => println!("{} expected", report.name),
-        (Outcome::Failed(_), None) => print!("{} failed\n{report}", report.name),
+        (Outcome::Failed(_), Some(_)) => outln!("{} expected", report.name),
+        (Outcome::Failed(_), None) => out!("{} failed\n{report}", report.name),
     }
 }
 
@@ -125,8 +125,8 @@ fn summary(reports: &[Report], expected: &[Expectations], began: Instant) -> boo
         reports.iter().filter(of).count()
     };
     let (failed, unexpected) = (count(false, false), count(true, true));
-    println!("{} tests in {:.1} s", reports.len(), began.elapsed().as_secs_f64());
-    println!("{} fail as expected, {unexpected} pass though listed as failing", count(false, true));
-    println!("{} passed, {} failed", count(true, false), failed + unexpected);
+    outln!("{} tests in {:.1} s", reports.len(), began.elapsed().as_secs_f64());
+    outln!("{} fail as expected, {unexpected} pass though listed as failing", count(false, true));
+    outln!("{} passed, {} failed", count(true, false), failed + unexpected);
     failed + unexpected == 0
 }

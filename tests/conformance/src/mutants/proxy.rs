@@ -58,7 +58,7 @@ impl Proxy {
         let router = Router::new().fallback(handle).with_state(behind);
         let task = tokio::spawn(async move {
             if let Err(error) = axum::serve(listener, router).await {
-                eprintln!("the proxy ended: {error}");
+                errln!("the proxy ended: {error}");
             }
         });
         Ok(Self { url, changed, task })

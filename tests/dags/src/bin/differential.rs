@@ -5,6 +5,7 @@
 
 use std::{
     collections::BTreeMap,
+    io::Write as _,
     sync::{
         Mutex,
         atomic::{AtomicU64, Ordering},
@@ -19,6 +20,11 @@ use plexus_dags::{
 };
 use plexus_events::RoomRules;
 use rand::{SeedableRng as _, rngs::StdRng};
+
+/// Prints a line, if anybody reads it: `println!` panics when its reader has gone.
+macro_rules! outln {
+    ($($text:tt)*) => { writeln!(std::io::stdout(), $($text)*).ok() };
+}
 
 #[derive(Parser)]
 struct Options {
@@ -69,16 +75,14 @@ fn main() {
                         }
                         Err(why) => {
                             differences.fetch_add(1, Ordering::Relaxed);
-                            println!("seed {seed}, version {}: {why}", version.id);
+                            outln!("seed {seed}, version {}: {why}", version.id);
                         }
                     }
                 }
             });
         }
     });
-    println!(
-        "version   rooms  resolutions    keys  with auth difference  refused  rounds  letter differs in"
-    );
+    outln!("version   rooms  resolutions    keys  with auth difference  refused  rounds  letter differs in");
     let mut all = (0, Counts::default());
     for (version, (rooms, counts)) in totals.into_inner().expect("no thread panics with it") {
         line(&version.to_string(), rooms, counts);
@@ -87,7 +91,7 @@ fn main() {
     }
     line("all", all.0, all.1);
     let differences = differences.into_inner();
-    println!(
+    outln!(
         "{} rooms from seed {}: {differences} differences, {:.0} s",
         options.dags,
         options.seed,
@@ -100,7 +104,7 @@ fn main() {
 
 fn line(name: &str, rooms: u64, counts: Counts) {
     let Counts { resolutions, keys, with_difference, refused, rounds, letter, thorough } = counts;
-    println!(
+    outln!(
         "{name:>7} {rooms:>7} {resolutions:>12} {keys:>7} {with_difference:>21} {refused:>8} {rounds:>7} \
          {letter:>7} of {thorough}"
     );

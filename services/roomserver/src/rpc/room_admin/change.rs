@@ -1,11 +1,7 @@
 //! What operators change of rooms: it goes through the input log, as everything does that changes rooms.
 
-use std::time::Duration;
-
-use plexus_log::InputRoom;
 use plexus_proto::{
     common::v1::ErrorReason,
-    input::v1::{Accepted, verdict::Outcome},
     log::v1::{PurgeRoom, Reprocess, RoomControl, input_room_event::Body, room_control::Action},
     operator::v1::{
         PurgeRoomRequest, PurgeRoomResponse, ReprocessRequest, ReprocessResponse, reprocess_request::Target,
@@ -21,16 +17,12 @@ use crate::{
     rooms::RoomNid,
     rpc::{
         check::{event_id, failed, invalid, not_found, room_id},
-        input::find_verdict,
+        commands::submit_room,
     },
     store::{loads, pool, reads::vertices},
-    worker::{leave, room_input},
+    worker::leave,
 };
 
-/// How long an input may wait for its turn.
-const WAIT: Duration = Duration::from_secs(60);
-/// Pause between two looks for a verdict.
-const PAUSE: Duration = Duration::from_millis(20);
 /// How often users are sent out who have joined in the meantime.
 const ROUNDS: usize = 10_000;
 
@@ -54,7 +46,7 @@ pub(super) async fn reprocess(app: &App, request: ReprocessRequest) -> Result<Re
     };
     let action = Action::Reprocess(Reprocess { event_id: event });
     let control = RoomControl { action: Some(action) };
-    let accepted = put(app, &room, Body::Control(control)).await?;
+    let accepted = submit_room(app, &room, Body::Control(control)).await?;
     let asked_again = u32::try_from(accepted.results.len()).unwrap_or(u32::MAX);
     info!(room.id = %room, asked_again, seq = accepted.seq, "judged again");
     Ok(ReprocessResponse {
@@ -78,7 +70,7 @@ pub(super) async fn purge(app: &App, request: PurgeRoomRequest) -> Result<PurgeR
         drop(conn);
         if joined.is_empty() || !force {
             let control = RoomControl { action: Some(Action::Purge(PurgeRoom {})) };
-            match put(app, &room, Body::Control(control)).await {
+            match submit_room(app, &room, Body::Control(control)).await {
                 // Somebody has joined in the meantime.
                 Err(refused) if force && reason_of(&refused) == Some(ErrorReason::BadState) => continue,
                 Err(refused) => return Err(refused),
@@ -88,7 +80,7 @@ pub(super) async fn purge(app: &App, request: PurgeRoomRequest) -> Result<PurgeR
             return Ok(PurgeRoomResponse { left });
         }
         for user in joined {
-            match put(app, &room, Body::Intent(leave(user.into()))).await {
+            match submit_room(app, &room, Body::Intent(leave(user.into()))).await {
                 Ok(_) => left += 1,
                 // They have left by themselves.
                 Err(refused) if reason_of(&refused) == Some(ErrorReason::Forbidden) => {}
@@ -97,32 +89,4 @@ pub(super) async fn purge(app: &App, request: PurgeRoomRequest) -> Result<PurgeR
         }
     }
     Err(refusal(Code::FailedPrecondition, ErrorReason::BadState, "users go on joining the room"))
-}
-
-/// Writes an input and waits for its verdict, whoever owns its partition: verdicts are in the database.
-async fn put(app: &App, room: &str, body: Body) -> Result<Accepted, Status> {
-    let record = room_input(room.to_owned(), body);
-    let written = app.log.append::<InputRoom>(&record).await;
-    written.map_err(|error| Status::new(Code::Unavailable, error.to_string()))?;
-    let end = tokio::time::Instant::now() + WAIT;
-    loop {
-        let found = find_verdict(app, &record.input_id).await.map_err(|error| failed(&error))?;
-        match found.and_then(|verdict| verdict.outcome) {
-            Some(Outcome::Accepted(accepted)) => return Ok(accepted),
-            Some(Outcome::Rejected(rejected)) => {
-                let code = match rejected.reason() {
-                    ErrorReason::RoomUnknown | ErrorReason::NotFound => Code::NotFound,
-                    ErrorReason::Forbidden => Code::PermissionDenied,
-                    _ => Code::FailedPrecondition,
-                };
-                return Err(refusal(code, rejected.reason(), rejected.message));
-            }
-            Some(Outcome::Parked(_) | Outcome::Unknown(_)) | None => {}
-        }
-        if tokio::time::Instant::now() > end {
-            let message = "the input has not been processed yet; it may yet be";
-            return Err(refusal(Code::DeadlineExceeded, ErrorReason::TimedOut, message));
-        }
-        tokio::time::sleep(PAUSE).await;
-    }
 }

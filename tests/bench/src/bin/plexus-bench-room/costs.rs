@@ -10,6 +10,7 @@ use plexus_proto::{
     log::v1::{Intent, input_room_event::Body},
     room::v1::StreamStateRequest,
 };
+use plexus_service::outln;
 use serde_json::json;
 
 use crate::{
@@ -39,12 +40,17 @@ const BATCH: usize = 256;
 
 pub(crate) async fn run(costs: Costs) -> anyhow::Result<()> {
     let stage = Stage::start(&costs.postgres).await?;
-    println!(
+    outln!(
         "CPU time of the room server in µs for each; in brackets wall time with the commit, 256 inputs at a time"
     );
-    println!(
+    outln!(
         "{:>8} {:>18} {:>18} {:>18} {:>16} {:>12}",
-        "members", "message", "topic", "own name", "full state ms", "join s"
+        "members",
+        "message",
+        "topic",
+        "own name",
+        "full state ms",
+        "join s"
     );
     for members in costs.members {
         let mut room = Room::build(None, members)?;
@@ -69,7 +75,7 @@ pub(crate) async fn run(costs: Costs) -> anyhow::Result<()> {
             stage.state(StreamStateRequest { room_id: room.id().to_owned(), ..Default::default() }).await?;
         let state = began.elapsed();
         anyhow::ensure!(entries > members, "the state has {entries} entries");
-        println!(
+        outln!(
             "{members:>8} {:>18} {:>18} {:>18} {:>16.1} {:>12.1}",
             shown(message),
             shown(topic),

@@ -10,6 +10,7 @@ use plexus_proto::{
     log::v1::{PduBatch, input_room_event::Body, pdu::Kind},
     operator::v1::{VerifyRoomRequest, room_admin_service_client::RoomAdminServiceClient},
 };
+use plexus_service::outln;
 use rand::{Rng as _, SeedableRng as _, rngs::StdRng};
 
 use crate::{
@@ -82,7 +83,7 @@ pub(crate) async fn run(load: Load) -> anyhow::Result<()> {
             written += count;
             if written % 50_000 == 0 {
                 let (now, most) = usage::own_memory_mib();
-                println!(
+                outln!(
                     "{written:>9} events, {:>6.0} s, {now} MiB, most {most} MiB",
                     began.elapsed().as_secs_f64()
                 );
@@ -97,17 +98,17 @@ pub(crate) async fn run(load: Load) -> anyhow::Result<()> {
     let (now, most) = usage::own_memory_mib();
     #[expect(clippy::cast_precision_loss, reason = "a rate")]
     let rate = load.events as f64 / elapsed.as_secs_f64();
-    println!(
+    outln!(
         "{} events in {:.0} s: {rate:.0} events/s, with building and signing them",
         load.events,
         elapsed.as_secs_f64()
     );
-    println!("members joined: {} here, {} by the generator", joined().await?, far.joined() + 1);
-    println!("memory of the process: {idle} MiB idle, {now} MiB now, {most} MiB at most");
+    outln!("members joined: {} here, {} by the generator", joined().await?, far.joined() + 1);
+    outln!("memory of the process: {idle} MiB idle, {now} MiB now, {most} MiB at most");
     sizes(load.events).await?;
     verify(&stage, &room).await?;
     let (now, most) = usage::own_memory_mib();
-    println!("memory after verifying: {now} MiB now, {most} MiB at most");
+    outln!("memory after verifying: {now} MiB now, {most} MiB at most");
     stage.stop().await
 }
 
@@ -133,17 +134,17 @@ async fn sizes(events: usize) -> anyhow::Result<()> {
     database::query("CHECKPOINT").await?;
     let tables = database::sizes().await?;
     let mib = |bytes: i64| bytes as f64 / 1_048_576.0;
-    println!("{:<24} {:>10} {:>10} {:>12}", "table", "MiB", "indexes", "bytes/event");
+    outln!("{:<24} {:>10} {:>10} {:>12}", "table", "MiB", "indexes", "bytes/event");
     let mut all = 0;
     for (name, table, indexes) in &tables {
         all += table + indexes;
         if table + indexes > 1_048_576 {
             let each = (table + indexes) as f64 / events as f64;
-            println!("{name:<24} {:>10.1} {:>10.1} {each:>12.0}", mib(*table), mib(*indexes));
+            outln!("{name:<24} {:>10.1} {:>10.1} {each:>12.0}", mib(*table), mib(*indexes));
         }
     }
-    println!("{:<24} {:>10.1} {:>10} {:>12.0}", "all", mib(all), "", all as f64 / events as f64);
-    println!(
+    outln!("{:<24} {:>10.1} {:>10} {:>12.0}", "all", mib(all), "", all as f64 / events as f64);
+    outln!(
         "JSON of events: {:.1} MiB; all tables with their indexes: {:.2} times that",
         mib(json),
         all as f64 / json as f64
@@ -155,7 +156,7 @@ async fn verify(stage: &Stage, room: &str) -> anyhow::Result<()> {
     let mut client = RoomAdminServiceClient::new(stage.operators());
     let request = VerifyRoomRequest { room_id: room.to_owned() };
     let found = client.verify_room(request).await?.into_inner();
-    println!(
+    outln!(
         "verified {} events with {} resolutions in {:.0} s: {}",
         found.events,
         found.resolutions,

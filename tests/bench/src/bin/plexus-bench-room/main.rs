@@ -14,6 +14,7 @@ mod stage;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use plexus_service::errln;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -45,7 +46,7 @@ async fn main() -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("plexus-bench-room: {error:#}");
+            errln!("plexus-bench-room: {error:#}");
             ExitCode::FAILURE
         }
     }

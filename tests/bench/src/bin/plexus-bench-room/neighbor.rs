@@ -13,6 +13,7 @@ use plexus_proto::{
     input::v1::{InputLog, verdict::Outcome},
     log::v1::{input_room_event::Body, pdu::Kind},
 };
+use plexus_service::outln;
 use serde_json::json;
 
 use crate::{
@@ -52,7 +53,7 @@ pub(crate) async fn run(neighbor: Neighbor) -> anyhow::Result<()> {
     let (room, batch) = far::local_room("measured")?;
     stage.put(InputLog::Room, &stage::record(&room, Body::Batch(batch))).await?;
     let partition = partition_of(&room);
-    println!("building the room that is joined");
+    outln!("building the room that is joined");
     let mut joining = Room::build(Some(partition), neighbor.members)?;
     let length = Duration::from_secs(neighbor.seconds);
     paced::<1>(&stage, &room, neighbor.rate, until(length / 4)).await?;
@@ -78,11 +79,11 @@ pub(crate) async fn run(neighbor: Neighbor) -> anyhow::Result<()> {
     let joined = joining.join_in_turns(&stage, neighbor.chunk, turn, rest).await;
     turns.send_replace(None);
     joined?;
-    println!("the join took {:.1} s, in turns of {} s", took.as_secs_f64(), neighbor.turn);
+    outln!("the join took {:.1} s, in turns of {} s", took.as_secs_f64(), neighbor.turn);
     let [join, rest] = measured.await??;
     print("with parked events and the join", &join);
     print("with parked events, between turns", &rest);
-    println!("p99 moved by {:+.0} %", (p99(&join) / p99(&rest) - 1.0) * 100.0);
+    outln!("p99 moved by {:+.0} %", (p99(&join) / p99(&rest) - 1.0) * 100.0);
     Arc::into_inner(stage).context("something is still under way")?.stop().await
 }
 
@@ -141,7 +142,7 @@ fn p99(latencies: &Histogram<u64>) -> f64 {
 #[expect(clippy::cast_precision_loss, reason = "milliseconds")]
 fn print(what: &str, latencies: &Histogram<u64>) {
     let at = |quantile| latencies.value_at_quantile(quantile) as f64 / 1000.0;
-    println!(
+    outln!(
         "{what:<34} {:>6} messages, p50 {:.1} ms, p90 {:.1} ms, p99 {:.1} ms, most {:.1} ms",
         latencies.len(),
         at(0.5),
