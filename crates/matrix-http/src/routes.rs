@@ -79,7 +79,6 @@ impl<S: Clone + Send + Sync + 'static> Routes<S> {
     }
 
     /// The router of them all.
-    #[must_use]
     pub fn with_state<T>(self, state: S) -> Router<T> {
         self.router.with_state(state)
     }

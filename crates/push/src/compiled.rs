@@ -144,7 +144,7 @@ impl Condition {
         Some(match condition {
             PushCondition::EventMatch(condition) => Self::text(&condition.key, &condition.pattern),
             PushCondition::ContainsDisplayName => Self::DisplayName,
-            PushCondition::RoomMemberCount(condition) => Self::Members(condition.is.clone()),
+            PushCondition::RoomMemberCount(condition) => Self::Members(condition.is),
             PushCondition::SenderNotificationPermission(condition) => Self::Notifies(condition.key.clone()),
             PushCondition::EventPropertyIs(condition) => {
                 Self::Is { path: path(&condition.key), value: condition.value.clone() }

@@ -124,7 +124,7 @@ impl HttpBody for Answer {
                     }
                     return Poll::Pending;
                 }
-                end => return end,
+                end @ Poll::Ready(_) => return end,
             }
         }
         if let Some(progress) = &this.progress {

@@ -1,7 +1,7 @@
 use super::*;
 
 fn config(token: &str, token_file: &Path) -> CallConfig {
-    CallConfig { token: token.to_owned(), token_file: token_file.to_owned() }
+    CallConfig { token: token.to_owned(), token_file: token_file.to_owned(), ..CallConfig::default() }
 }
 
 #[test]

@@ -197,7 +197,8 @@ impl World {
             *self.counters.entry(input.partition).or_insert_with(|| Counters::first(input.partition));
         let id = RoomId::parse(&input.record.room_id).ok();
         let room = id.and_then(|id| self.room(&id));
-        let mut source = Source { told_receipts: self.told_receipts.clone(), ..Source::default() };
+        let mut source = Source::default();
+        source.told_receipts.clone_from(&self.told_receipts);
         for _ in 0..256 {
             match apply(room.as_ref(), &input, &source, counters, &self.env) {
                 Outcome::Applied(applied) => {

@@ -79,7 +79,7 @@ impl RoomStreamService for Service {
 fn event(row: EventRow) -> RoomEvent {
     let prev_content = row.prev_json.as_deref().and_then(content_of).unwrap_or_default();
     let prev_sender = row.prev_json.is_some().then_some(row.prev_sender).flatten().unwrap_or_default();
-    let erased_sender = row.erased_ts.is_some().then(|| row.sender.clone()).unwrap_or_default();
+    let erased_sender = if row.erased_ts.is_some() { row.sender.clone() } else { String::new() };
     RoomEvent {
         erased_sender,
         event_id: row.event_id,

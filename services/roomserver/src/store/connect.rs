@@ -27,9 +27,10 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const PORT: u16 = 5432;
 
 /// What a connection runs over.
-trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
-
-impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
+enum Stream {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+}
 
 /// Opens a connection to the first host of the URL that takes it.
 pub(super) async fn connect(url: &str) -> ConnectionResult<AsyncPgConnection> {
@@ -73,22 +74,27 @@ async fn connect_to(
     let patience = config.get_connect_timeout().copied().unwrap_or(CONNECT_TIMEOUT);
     let stream = tokio::time::timeout(patience, open(config, index)).await;
     let stream = stream.map_err(|_elapsed| "connecting took too long".to_owned())?;
-    let stream = stream.map_err(|error| error.to_string())?;
-    let client = match tls {
-        None => {
+    let client = match (stream.map_err(|error| error.to_string())?, tls) {
+        (Stream::Tcp(stream), None) => {
             let connected = config.connect_raw(Telling::new(stream), NoTls).await;
             run(connected.map_err(|error| chain(&error))?)
         }
-        Some(tls) => {
+        (Stream::Unix(stream), None) => {
+            let connected = config.connect_raw(Telling::new(stream), NoTls).await;
+            run(connected.map_err(|error| chain(&error))?)
+        }
+        (Stream::Tcp(stream), Some(tls)) => {
             let host = match config.get_hosts().get(index) {
                 Some(Host::Tcp(name)) => name.clone(),
-                Some(Host::Unix(_)) => return Err("there is no TLS by a Unix socket".to_owned()),
-                None => config.get_hostaddrs().get(index).map(ToString::to_string).unwrap_or_default(),
+                Some(Host::Unix(_)) | None => {
+                    config.get_hostaddrs().get(index).map(ToString::to_string).unwrap_or_default()
+                }
             };
             let handshake = tls.handshake(&host).map_err(|error| error.to_string())?;
             let connected = config.connect_raw(stream, handshake).await;
             run(connected.map_err(|error| chain(&error))?)
         }
+        (Stream::Unix(_), Some(_)) => return Err("there is no TLS by a Unix socket".to_owned()),
     };
     AsyncPgConnection::try_from(client).await.map_err(|error| error.to_string())
 }
@@ -107,23 +113,23 @@ where
 }
 
 /// Opens the stream to one of the hosts.
-async fn open(config: &Config, index: usize) -> io::Result<Box<dyn Stream>> {
+async fn open(config: &Config, index: usize) -> io::Result<Stream> {
     let ports = config.get_ports();
     let port = ports.get(index).or(ports.first()).copied().unwrap_or(PORT);
     match (config.get_hostaddrs().get(index), config.get_hosts().get(index)) {
-        (Some(address), _) => Ok(Box::new(open_tcp(config, SocketAddr::new(*address, port)).await?)),
+        (Some(address), _) => open_tcp(config, SocketAddr::new(*address, port)).await.map(Stream::Tcp),
         (None, Some(Host::Tcp(name))) => {
             let mut refused = io::Error::new(io::ErrorKind::NotFound, "the host has no address");
             for address in tokio::net::lookup_host((name.as_str(), port)).await? {
                 match open_tcp(config, address).await {
-                    Ok(stream) => return Ok(Box::new(stream)),
+                    Ok(stream) => return Ok(Stream::Tcp(stream)),
                     Err(error) => refused = error,
                 }
             }
             Err(refused)
         }
         (None, Some(Host::Unix(folder))) => {
-            Ok(Box::new(UnixStream::connect(folder.join(format!(".s.PGSQL.{port}"))).await?))
+            UnixStream::connect(folder.join(format!(".s.PGSQL.{port}"))).await.map(Stream::Unix)
         }
         (None, None) => Err(io::Error::new(io::ErrorKind::NotFound, "the URL names no host")),
     }

@@ -36,8 +36,7 @@ use crate::{
 
 /// Answers a request.
 pub(crate) async fn answer(service: &SyncService, request: &Request) -> Result<Response, MatrixError> {
-    let came = Instant::now();
-    let deadline = came + request.timeout;
+    let deadline = Instant::now() + request.timeout;
     let device = request
         .filter
         .lazy_members()
@@ -54,7 +53,7 @@ pub(crate) async fn answer(service: &SyncService, request: &Request) -> Result<R
         let is_final = request.since.is_none() || request.full_state || !answer.is_empty();
         // Whoever has lost the session while waiting loses the answer, which may tell what came after that; and what woke
         // the request may be the end of its session. Who did not wait has just shown the session.
-        if waited || came.elapsed() > limits::MOMENT {
+        if waited || request.came.elapsed() > limits::MOMENT {
             service.edge.confirm(&request.user).await?;
         }
         if !is_final && wait(&mut news, deadline, &service.shutdown).await {

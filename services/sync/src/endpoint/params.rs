@@ -5,6 +5,7 @@ use std::{sync::Arc, time::Duration};
 use http::StatusCode;
 use plexus_matrix_http::{AuthedUser, MatrixError, token::SyncToken};
 use serde::Deserialize;
+use tokio::time::Instant;
 
 use super::filter::Filter;
 use crate::{SyncService, limits, positions::Vector};
@@ -79,6 +80,8 @@ async fn is_beyond_heads(service: &SyncService, token: &SyncToken) -> bool {
 /// A request that makes sense.
 #[derive(Debug)]
 pub(crate) struct Request {
+    /// When it came: reading its token may take a while.
+    pub(crate) came: Instant,
     pub(crate) user: AuthedUser,
     pub(crate) since: Option<SyncToken>,
     pub(crate) full_state: bool,
@@ -104,6 +107,7 @@ impl Request {
         user: &AuthedUser,
         query: Query,
     ) -> Result<Self, MatrixError> {
+        let came = Instant::now();
         let (since, full_state) = match Since::read(service, query.since.as_deref()).await? {
             Since::Nothing => (None, query.full_state),
             Since::Position(token) => (Some(*token), query.full_state),
@@ -123,6 +127,6 @@ impl Request {
         };
         // A client that begins, or that wants everything, does not wait for more.
         let timeout = if since.is_none() || full_state { Duration::ZERO } else { timeout };
-        Ok(Self { user: user.clone(), since, full_state, timeout, state_after, filter })
+        Ok(Self { came, user: user.clone(), since, full_state, timeout, state_after, filter })
     }
 }

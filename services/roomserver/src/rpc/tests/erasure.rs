@@ -88,7 +88,7 @@ async fn world() -> World {
 fn text<'e>(events: impl IntoIterator<Item = &'e RoomEvent>) -> String {
     let one = |event: &RoomEvent| {
         let json = String::from_utf8(event.json.to_vec()).unwrap();
-        json + &String::from_utf8(event.prev_content.to_vec()).unwrap()
+        json + std::str::from_utf8(&event.prev_content).unwrap()
     };
     events.into_iter().map(one).collect()
 }

@@ -57,7 +57,11 @@ async fn slow_searches_keep_nobody_from_logging_in_or_reading() {
         Code::ResourceExhausted
     );
     for _ in 0..10 {
-        let token = AuthenticateRequest { access_token_hash: vec![7; 32].into(), fresh: true };
+        let token = AuthenticateRequest {
+            access_token_hash: vec![7; 32].into(),
+            fresh: true,
+            ..AuthenticateRequest::default()
+        };
         let session = fixture.users().authenticate(token).await.expect("the token is known").into_inner();
         assert_eq!(session.user_id, ALICE);
         let account = GetAccountRequest { user_id: ALICE.to_owned() };

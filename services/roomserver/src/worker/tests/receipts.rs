@@ -90,6 +90,7 @@ async fn account_data_of_one_batch_is_one_record() {
             room_id: room_id.clone(),
             r#type: "m.fully_read".to_owned(),
             content,
+            ..SetAccountData::default()
         })
     };
     let written = in_one_batch(&world, &room_id, async {

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::{
-    actor::{Room, User},
+    actor::User,
     server::Server,
     wire::{Answer, Json as _},
 };
@@ -75,7 +75,7 @@ async fn a_guest_who_has_registered_is_none_any_more(server: Server) {
     let user = as_user(&server, &guest, &answer);
     let who = user.asks_who_they_are().await.ok();
     assert!(who["is_guest"] != true, "{who}");
-    Room(user.post("/createRoom", json!({})).await.ok().text("/room_id"));
+    user.post("/createRoom", json!({})).await.ok().text("/room_id");
     let again = user.logs_in().await;
     again.asks_who_they_are().await.ok();
     // The guest is gone, so nobody can do it again.
