@@ -70,8 +70,8 @@ diesel::table! {
 }
 
 diesel::table! {
-    db_generation (only) {
-        only -> Bool,
+    db_generation (is_here) {
+        is_here -> Bool,
         generation -> Int8,
         raised_ts -> Int8,
     }

@@ -202,11 +202,11 @@ async fn dead_letters_and_alarms_are_bounded() {
     let server = world.start_with("http://a", json!({"output_log_s": 0})).await;
     world
         .sql(
-            "INSERT INTO dead_letters (topic, partition, log_offset, error, payload, created_ts) \
-             SELECT 'InputRoomEvent', 9, n, 'nonsense', '\\xff', \
+            "INSERT INTO dead_letters (topic, partition, log_offset, key, error, payload, created_ts) \
+             SELECT 'InputRoomEvent', 9, n, 'room ' || n, 'nonsense', '\\xff', \
              CASE WHEN n = 12000 THEN 0 ELSE 4000000000000 END FROM generate_series(1, 12000) AS n; \
              INSERT INTO state_resets (room_nid, event_nid, lost_nid, latest_nids, detected_ts) \
-             SELECT 1, n, n, '{}', 4000000000000 FROM generate_series(1, 12000) AS n",
+             SELECT n, n, n, '{}', 4000000000000 FROM generate_series(1, 12000) AS n",
         )
         .await;
     world.until("SELECT count(*) FROM dead_letters", 9_999).await;
