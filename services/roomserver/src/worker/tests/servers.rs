@@ -127,7 +127,7 @@ async fn counts_of_servers_are_those_of_the_members_whatever_happens() {
     world.start().await.stop().await;
     let mut runner = TestRunner::deterministic();
     let mut conn = world.connect().await;
-    for _ in 0..40 {
+    for _ in 0..10 {
         let steps = steps().new_tree(&mut runner).expect("steps are made").current();
         world.sql(ROOMS).await;
         let mut joined = false;
