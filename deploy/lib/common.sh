@@ -196,11 +196,13 @@ pg_bin() {
 }
 
 # Postgres refuses to run as root; then it runs as the user `postgres` of its package.
+# What the environment says of another cluster does not count.
 pg_as() {
+  local clean=(env -u PGUSER -u PGDATABASE -u PGHOST -u PGPORT)
   if ((EUID == 0)); then
-    setpriv --reuid=postgres --regid=postgres --init-groups -- env HOME=/var/lib/postgresql "$@"
+    setpriv --reuid=postgres --regid=postgres --init-groups -- "${clean[@]}" HOME=/var/lib/postgresql "$@"
   else
-    "$@"
+    "${clean[@]}" "$@"
   fi
 }
 
