@@ -22,7 +22,7 @@ pub(crate) struct AccountRow {
 query! {
     /// Finds an account.
     fn find<'a>(user_id: str as Text) -> AccountRow as (Text, Bool, Bool, Bool, Bool, Bool, Int8) =
-        "SELECT user_id, password_hash IS NOT NULL, guest, admin, deactivated, erased, created_ts \
+        "SELECT user_id, password_hash IS NOT NULL, guest, admin, deactivated, erased_ts IS NOT NULL, created_ts \
          FROM accounts WHERE user_id = ?";
 }
 
@@ -30,6 +30,6 @@ query! {
     /// Lists accounts after one, by user ID.
     fn list<'a>(after: str as Text, count: i64 as Int8)
         -> AccountRow as (Text, Bool, Bool, Bool, Bool, Bool, Int8) =
-        "SELECT user_id, password_hash IS NOT NULL, guest, admin, deactivated, erased, created_ts \
+        "SELECT user_id, password_hash IS NOT NULL, guest, admin, deactivated, erased_ts IS NOT NULL, created_ts \
          FROM accounts WHERE user_id > ? ORDER BY user_id LIMIT ?";
 }
