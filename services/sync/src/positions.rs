@@ -8,6 +8,9 @@ use std::{
 use plexus_matrix_http::token::{PARTITION_COUNT, SyncToken};
 use tokio::sync::watch;
 
+/// In the place of a generation that is not known yet.
+const UNKNOWN: u64 = 0;
+
 /// Positions, one for each partition.
 pub(crate) type Vector = [u64; PARTITION_COUNT];
 
@@ -31,7 +34,7 @@ pub(crate) struct Track {
 
 impl Positions {
     pub(crate) fn new() -> Self {
-        let generation = AtomicU64::new(0);
+        let generation = AtomicU64::new(UNKNOWN);
         Self { rooms: Track::new(), users: Track::new(), live: Track::new(), generation }
     }
 
@@ -40,15 +43,21 @@ impl Positions {
         self.generation.store(generation, Ordering::Release);
     }
 
-    /// Whether a token tells of positions of the database as it is. One that names no generation is taken to.
+    /// The generation, once it is known.
+    fn generation(&self) -> Option<u64> {
+        Some(self.generation.load(Ordering::Acquire)).filter(|generation| *generation != UNKNOWN)
+    }
+
+    /// Whether a token tells of positions of the database as it is. One that names no generation is taken to, and so is any
+    /// while the generation is not known: a process that begins has not asked yet.
     pub(crate) fn is_of_generation(&self, token: &SyncToken) -> bool {
-        token.generation.is_none_or(|generation| generation == self.generation.load(Ordering::Acquire))
+        token.generation.is_none_or(|named| self.generation().is_none_or(|generation| named == generation))
     }
 
     /// Takes the positions as they are: what an answer reflects that tells how it was at this time.
     pub(crate) fn cut(&self, at: u64) -> SyncToken {
         SyncToken {
-            generation: Some(self.generation.load(Ordering::Acquire)),
+            generation: self.generation(),
             inbox: 0,
             rooms: self.rooms.vector(),
             users: self.users.vector(),

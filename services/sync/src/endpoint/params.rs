@@ -60,8 +60,10 @@ impl Since {
             return Ok(Self::Elsewhere);
         }
         // Another process gave the token out and had read further. What it has told is not told again in any case.
-        if service.positions.reach(&token, limits::CATCH_UP).await || !is_beyond_heads(service, &token).await
-        {
+        let is_here = service.positions.reach(&token, limits::CATCH_UP).await
+            || !is_beyond_heads(service, &token).await;
+        // Whoever is that far knows the generation.
+        if is_here && service.positions.is_of_generation(&token) {
             return Ok(Self::Position(Box::new(token)));
         }
         Ok(Self::Elsewhere)
