@@ -4,18 +4,18 @@ use anyhow::Context as _;
 use plexus_proto::operator::v1::{
     GetGenerationRequest, RaiseGenerationRequest, database_service_client::DatabaseServiceClient,
 };
-use plexus_service::RpcChannel;
+use plexus_service::{RpcChannel, outln};
 
 /// Tells the generation of the database.
 pub(crate) async fn generation(channel: RpcChannel) -> anyhow::Result<()> {
     let answer = DatabaseServiceClient::new(channel).get_generation(GetGenerationRequest {}).await;
-    println!("generation {}", answer.context("the generation is not told")?.into_inner().generation);
+    outln!("generation {}", answer.context("the generation is not told")?.into_inner().generation);
     Ok(())
 }
 
 /// Raises the generation of the database.
 pub(crate) async fn raise_generation(channel: RpcChannel) -> anyhow::Result<()> {
     let answer = DatabaseServiceClient::new(channel).raise_generation(RaiseGenerationRequest {}).await;
-    println!("generation {}", answer.context("the generation is not raised")?.into_inner().generation);
+    outln!("generation {}", answer.context("the generation is not raised")?.into_inner().generation);
     Ok(())
 }

@@ -1,6 +1,6 @@
 //! Prints for people, who may stop reading at any time: `plexus-conformance list | head` is no failure.
 //!
-//! `println!` panics when its reader has gone; [`out!`], [`outln!`] and [`errln!`] do not.
+//! `println!` panics when its reader has gone; the macros `out!`, `outln!` and `errln!` do not.
 
 use std::{
     fmt,

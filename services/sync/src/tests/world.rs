@@ -109,7 +109,8 @@ pub(super) struct Send<'a> {
 
 impl World {
     pub(super) fn new() -> Self {
-        Self { facts: Arc::default(), log: memory::open(memory::MemoryConfig::default()) }
+        let facts = Arc::new(Mutex::new(Facts { generation: 1, ..Facts::default() }));
+        Self { facts, log: memory::open(memory::MemoryConfig::default()) }
     }
 
     /// Starts a replica and waits until it is ready.
