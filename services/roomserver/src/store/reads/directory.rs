@@ -24,8 +24,8 @@ pub(crate) struct CandidateRow {
 query! {
     /// Lists users who have a word in a range, by word and user, after one of them.
     ///
-    /// A user may be found by those who share a room with them, and by all if they are in a room that everybody can join
-    /// or read.
+    /// A user may be found by others who share a room with them, and by all, the viewer included, if they are in a room
+    /// that everybody can join or read.
     fn list_candidates<'a>(
         viewer: str as Text,
         words: [String] as Array<Text>,
@@ -41,7 +41,7 @@ query! {
            CASE WHEN EXISTS (SELECT FROM unnest(q.words) w WHERE position(' ' || w IN d.words) = 0) THEN false \
              ELSE EXISTS ( \
                SELECT FROM current_members m WHERE m.user_id = c.user_id AND m.membership = 'join' \
-                 AND (m.room_nid IN (SELECT s.room_nid FROM shared s) OR EXISTS ( \
+                 AND (c.user_id <> q.viewer AND m.room_nid IN (SELECT s.room_nid FROM shared s) OR EXISTS ( \
                    SELECT FROM current_facts f WHERE f.room_nid = m.room_nid AND f.state_key = '' \
                      AND (f.type = 'm.room.join_rules' AND f.value = 'public' \
                        OR f.type = 'm.room.history_visibility' AND f.value = 'world_readable')))) END \
@@ -60,7 +60,7 @@ pub(crate) struct NeighborRow {
 }
 
 query! {
-    /// Lists those of the first users sharing a room with the viewer who have all the words.
+    /// Lists those of the first others sharing a room with the viewer who have all the words.
     fn list_neighbors<'a>(
         viewer: str as Text,
         words: [String] as Array<Text>,
@@ -70,7 +70,8 @@ query! {
         "WITH q AS MATERIALIZED (SELECT ?::text AS viewer, ?::text[] AS words) \
          SELECT DISTINCT d.user_id, d.display_name, d.avatar_url FROM q CROSS JOIN LATERAL ( \
            SELECT m.user_id FROM current_members own JOIN current_members m ON m.room_nid = own.room_nid \
-           WHERE own.user_id = q.viewer AND own.membership = 'join' AND m.membership = 'join' LIMIT ? \
+           WHERE own.user_id = q.viewer AND own.membership = 'join' AND m.membership = 'join' \
+             AND m.user_id <> q.viewer LIMIT ? \
          ) m JOIN user_directory d ON d.user_id = m.user_id \
          WHERE NOT EXISTS (SELECT FROM unnest(q.words) w WHERE position(' ' || w IN d.words) = 0) \
          ORDER BY d.user_id LIMIT ?";

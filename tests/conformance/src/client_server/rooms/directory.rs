@@ -23,6 +23,7 @@ tests![
     users_who_share_a_room_are_found,
     users_in_public_rooms_are_found,
     users_who_cannot_be_met_are_not_found,
+    one_is_found_by_oneself_as_by_everybody,
     a_search_needs_its_term,
     mutual_rooms_are_those_both_are_in,
     mutual_rooms_with_nobody_are_none,
@@ -208,6 +209,16 @@ async fn users_who_cannot_be_met_are_not_found(server: Server) {
     assert!(users(&found_users(&carol, &bob.localpart).await).is_empty());
     // A name that is only for one room is not for the directory.
     assert!(users(&found_users(&carol, &secret).await).is_empty());
+}
+
+async fn one_is_found_by_oneself_as_by_everybody(server: Server) {
+    let (alice, bob) = server.pair().await;
+    alice.creates_room().member(&bob).await;
+    let by = async |viewer: &User| found_users(viewer, &bob.localpart).await;
+    eventually("alice finds him", || by(&alice), |answer| users(answer).contains(&bob.id)).await;
+    assert!(!users(&by(&bob).await).contains(&bob.id), "he does not share his rooms with himself");
+    bob.creates_room().public().await;
+    eventually("all find him", || by(&bob), |answer| users(answer).contains(&bob.id)).await;
 }
 
 async fn a_search_needs_its_term(server: Server) {
