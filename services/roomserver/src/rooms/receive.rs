@@ -526,6 +526,7 @@ fn accepted(id: &OwnedEventId, seq: i64, soft_failed: bool) -> Verdict {
         soft_failed,
         duplicate: false,
         results: Vec::new(),
+        ..Accepted::default()
     };
     Verdict { outcome: Some(verdict::Outcome::Accepted(accepted)) }
 }
@@ -541,6 +542,7 @@ fn repeated(known: &StoredEvent) -> Verdict {
         soft_failed: !known.lacks(flags::SOFT_FAILED),
         duplicate: true,
         results: Vec::new(),
+        ..Accepted::default()
     };
     Verdict { outcome: Some(verdict::Outcome::Accepted(accepted)) }
 }

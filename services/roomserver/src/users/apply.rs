@@ -16,6 +16,8 @@ use super::{
 
 /// Most bytes of an ID, a name of a device, or a type.
 pub(super) const MAX_NAME_BYTES: usize = 255;
+/// Most bytes of what a command answers.
+const MAX_PAYLOAD_BYTES: usize = 64 * 1024;
 
 /// Where the command stands.
 #[derive(Debug, Clone, Copy)]
@@ -78,12 +80,24 @@ pub(super) struct Work<'a> {
     pub(super) changes: Vec<Change>,
     outputs: Vec<OutputUserEvent>,
     amended: Vec<(u64, Bytes)>,
+    payload: Bytes,
 }
 
 /// Decides what becomes of a command. Repeats of an input are not recognized here: the caller knows the verdicts.
 pub(crate) fn apply(user: User, record: &InputUserEvent, at: At, server_name: &ServerName) -> Outcome {
-    let mut work = Work { user, record, at, changes: Vec::new(), outputs: Vec::new(), amended: Vec::new() };
+    let mut work = Work {
+        user,
+        record,
+        at,
+        changes: Vec::new(),
+        outputs: Vec::new(),
+        amended: Vec::new(),
+        payload: Bytes::new(),
+    };
     match work.run(server_name) {
+        Ok(()) if work.payload.len() > MAX_PAYLOAD_BYTES => {
+            Outcome::Poison(format!("its answer exceeds {MAX_PAYLOAD_BYTES} bytes"))
+        }
         Ok(()) => work.finish(),
         Err(Stop::Refuse(reason, message)) => {
             let rejected = Rejected { reason: reason.into(), message };
@@ -129,7 +143,7 @@ impl Work<'_> {
     fn finish(self) -> Outcome {
         let amended = self.amended.iter().map(|(seq, _)| *seq);
         let last = self.outputs.iter().map(|output| output.seq).chain(amended).max().unwrap_or(0);
-        let accepted = Accepted { seq: last, ..Accepted::default() };
+        let accepted = Accepted { seq: last, payload: self.payload, ..Accepted::default() };
         Outcome::Applied(Box::new(Applied {
             user: self.user,
             changes: self.changes,
@@ -165,6 +179,12 @@ impl Work<'_> {
     /// Has something done in all rooms of the user.
     pub(super) fn begin_job(&mut self, job: MemberJob) {
         self.changes.push(Change::MemberJob(job, self.at.next_seq, self.record.produced_ts));
+    }
+
+    /// Sets what the command answers. It is kept with the verdict.
+    #[expect(dead_code, reason = "the commands that answer come next")]
+    pub(super) fn answer(&mut self, payload: Bytes) {
+        self.payload = payload;
     }
 
     /// The `seq` that the next fact will get.

@@ -8,7 +8,7 @@ use std::{
 
 use parking_lot::Mutex;
 use plexus_log::{Offset, PARTITIONS};
-use plexus_proto::input::v1::{InputLog, Verdict};
+use plexus_proto::input::v1::{InputLog, Verdict, verdict::Outcome};
 use tokio::sync::{Notify, oneshot};
 
 use super::work::small;
@@ -20,6 +20,8 @@ pub(crate) type InputId = [u8; 16];
 const REMEMBER: Duration = Duration::from_secs(30);
 /// Verdicts remembered for each partition of each log.
 const REMEMBERED: usize = 1024;
+/// Bytes of answers in them.
+const REMEMBERED_BYTES: usize = 256 * 1024;
 /// Waiters of one partition after which those who have gone away are swept out.
 const SWEEP_WAITERS: usize = 4096;
 
@@ -48,6 +50,8 @@ struct Lane {
     /// Next offset to process; `None` until it is known.
     position: Option<Offset>,
     recent: VecDeque<Recent>,
+    /// Bytes of answers in `recent`.
+    recent_bytes: usize,
     waiters: HashMap<Offset, Vec<Waiter>>,
 }
 
@@ -185,6 +189,7 @@ impl Board {
         lane.position = Some(position);
         // Offsets of another log may lie ahead; what is remembered of them is void.
         lane.recent.retain(|recent| recent.offset < position);
+        lane.recent_bytes = lane.recent.iter().map(|recent| payload_bytes(&recent.verdict)).sum();
         lane.release_before(position);
     }
 
@@ -244,12 +249,15 @@ impl Lane {
                 // Whoever waited may have gone away.
                 drop(waiter.answer.send(answer));
             }
+            self.recent_bytes += payload_bytes(&verdict);
             self.recent.push_back(Recent { offset, input_id, verdict, at: now });
         }
         while self.recent.len() > REMEMBERED
+            || self.recent_bytes > REMEMBERED_BYTES
             || self.recent.front().is_some_and(|oldest| now.duration_since(oldest.at) > REMEMBER)
         {
-            self.recent.pop_front();
+            let Some(oldest) = self.recent.pop_front() else { break };
+            self.recent_bytes = self.recent_bytes.saturating_sub(payload_bytes(&oldest.verdict));
         }
         self.position = Some(position);
     }
@@ -261,5 +269,12 @@ impl Lane {
                 drop(waiter.answer.send(None));
             }
         }
+    }
+}
+
+fn payload_bytes(verdict: &Verdict) -> usize {
+    match &verdict.outcome {
+        Some(Outcome::Accepted(accepted)) => accepted.payload.len(),
+        Some(Outcome::Rejected(_) | Outcome::Parked(_) | Outcome::Unknown(_)) | None => 0,
     }
 }
