@@ -164,15 +164,25 @@ mod tests {
         assert!(known <= SHARDS * CHECKS_BETWEEN_PRUNES as usize, "{known}");
     }
 
-    #[test]
-    fn odd_limits_do_not_panic() {
-        for per_second in [0.0, -1.0, f64::NAN, f64::INFINITY, f64::MIN_POSITIVE, 1e300] {
-            for burst in [0, 1, u32::MAX] {
+    /// A rate that makes no sense is the slowest there is, one without end is the fastest; a burst is at least one.
+    #[tokio::test(start_paused = true)]
+    async fn odd_limits_are_the_nearest_that_make_sense() {
+        let day = Duration::from_secs(24 * 60 * 60);
+        let slow = [0.0, -1.0, f64::NAN, f64::NEG_INFINITY, f64::MIN_POSITIVE].map(|rate| (rate, day));
+        let fast = [f64::INFINITY, 1e300].map(|rate| (rate, Duration::from_nanos(1)));
+        for (per_second, period) in slow.into_iter().chain(fast) {
+            for burst in [0, 1] {
                 let buckets = Buckets::new(RateLimit { per_second, burst });
-                buckets.take("key", u32::MAX).ok();
+                buckets.take("key", 1).unwrap();
+                assert_eq!(buckets.take("key", 1).unwrap_err(), period, "{per_second} {burst}");
                 buckets.force("key");
-                buckets.peek("key").ok();
+                assert_eq!(buckets.peek("key").unwrap_err(), period, "{per_second} {burst}");
             }
+            let limit = RateLimit { per_second, burst: u32::MAX };
+            let buckets = Buckets::new(limit);
+            buckets.take("key", u32::MAX).unwrap();
+            assert_eq!(buckets.take("key", 1).unwrap_err(), refill_period(limit), "{per_second}");
+            assert!(refill_period(limit) <= Duration::from_millis(10));
         }
     }
 }

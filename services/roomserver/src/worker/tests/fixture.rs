@@ -129,9 +129,28 @@ impl World {
 
     /// Waits until somebody waits for a lock.
     pub(super) async fn until_held_up(&self) {
-        let waiting = format!("SELECT count(*) {HELD_UP}");
-        while self.number(&waiting).await == 0 {
-            tokio::time::sleep(Duration::from_millis(20)).await;
+        self.until_reached(&format!("SELECT count(*) {HELD_UP}"), 1).await;
+    }
+
+    /// Waits until a query returns a number.
+    pub(super) async fn until(&self, sql: &str, wanted: i64) {
+        self.until_it_holds(sql, |number| number == wanted).await;
+    }
+
+    /// Waits until a query returns a number that is large enough.
+    pub(super) async fn until_reached(&self, sql: &str, least: i64) {
+        self.until_it_holds(sql, |number| number >= least).await;
+    }
+
+    async fn until_it_holds(&self, sql: &str, holds: impl Fn(i64) -> bool) {
+        let give_up = std::time::Instant::now() + Duration::from_secs(60);
+        loop {
+            let seen = self.number(sql).await;
+            if holds(seen) {
+                return;
+            }
+            assert!(std::time::Instant::now() < give_up, "{sql} is still {seen}");
+            tokio::time::sleep(Duration::from_millis(5)).await;
         }
     }
 

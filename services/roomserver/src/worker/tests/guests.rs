@@ -1,7 +1,5 @@
 //! Guests leave rooms that no longer let them in.
 
-use std::time::Duration;
-
 use plexus_proto::log::v1::{Register, input_room_event::Body, input_user_event::Command};
 use serde_json::json;
 
@@ -38,20 +36,22 @@ async fn send(
     server.accepted(&world.write_room(&room_record(room, body)).await).await;
 }
 
-/// Users who are joined to a room, once there are so many.
-async fn members(world: &World, room: &str, count: i64) -> i64 {
-    let sql = format!(
-        "(SELECT count(*) FROM current_members m JOIN rooms r USING (room_nid) \
-         WHERE r.room_id = '{room}' AND m.membership = 'join')"
-    );
-    for _ in 0..500 {
-        if world.number(&sql).await == count {
-            break;
-        }
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    world.number(&sql).await
+/// Waits until so many users are joined to a room.
+async fn until_joined(world: &World, room: &str, count: i64) {
+    world.until(&members(room), count).await;
 }
+
+/// Counts the users who are joined to a room.
+fn members(room: &str) -> String {
+    format!(
+        "SELECT count(*) FROM current_members m JOIN rooms r USING (room_nid) \
+         WHERE r.room_id = '{room}' AND m.membership = 'join'"
+    )
+}
+
+/// Member events of the guest, in whatever room.
+const OF_GUEST: &str =
+    "SELECT count(*) FROM events WHERE type = 'm.room.member' AND state_key = '@guest:example.org'";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn guests_leave_when_the_room_closes() {
@@ -60,8 +60,33 @@ async fn guests_leave_when_the_room_closes() {
     let [closed, open] = rooms(&world, &server).await;
     send(&world, &server, &closed, ALICE, "m.room.guest_access", "", json!({ "guest_access": "forbidden" }))
         .await;
-    assert_eq!(members(&world, &closed, 2).await, 2, "only the guest leaves");
-    assert_eq!(members(&world, &open, 3).await, 3, "the other room keeps its guest");
+    until_joined(&world, &closed, 2).await;
+    // The other room is looked at, too, and after it a third one: when that has lost its guest, the second has kept it.
+    send(
+        &world,
+        &server,
+        &open,
+        ALICE,
+        "m.room.guest_access",
+        "",
+        json!({ "guest_access": "can_join", "n": 1 }),
+    )
+    .await;
+    close_another(&world, &server).await;
+    assert_eq!(world.number(&members(&open)).await, 3, "the other room keeps its guest");
+    assert_eq!(world.number(&members(&closed)).await, 2, "only the guest leaves");
+    assert_eq!(world.number(OF_GUEST).await, 5, "three joins, two leaves");
+}
+
+/// Makes one more room with the guest, closes it, and waits until the guest has left.
+async fn close_another(world: &World, server: &Server) {
+    let (room, record) = public_room("c");
+    server.accepted(&world.write_room(&record).await).await;
+    let set = |content| send(world, server, &room, ALICE, "m.room.guest_access", "", content);
+    set(json!({ "guest_access": "can_join" })).await;
+    send(world, server, &room, GUEST, "m.room.member", GUEST, json!({ "membership": "join" })).await;
+    set(json!({ "guest_access": "forbidden" })).await;
+    until_joined(world, &room, 1).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -71,10 +96,13 @@ async fn guests_who_were_left_over_leave_after_a_restart() {
     let [closed, open] = rooms(&world, &server).await;
     // A guest who joins just then is in a room that does not let them in any more.
     send(&world, &server, &closed, ALICE, "m.room.guest_access", "", json!({ "guest_access": 1 })).await;
-    assert_eq!(members(&world, &closed, 2).await, 2);
+    until_joined(&world, &closed, 2).await;
     send(&world, &server, &closed, GUEST, "m.room.member", GUEST, json!({ "membership": "join" })).await;
     server.stop().await;
-    let _server = world.start().await;
-    assert_eq!(members(&world, &closed, 2).await, 2, "only the guest leaves");
-    assert_eq!(members(&world, &open, 3).await, 3, "the other room keeps its guest");
+    let server = world.start().await;
+    until_joined(&world, &closed, 2).await;
+    close_another(&world, &server).await;
+    assert_eq!(world.number(&members(&open)).await, 3, "the other room keeps its guest");
+    assert_eq!(world.number(&members(&closed)).await, 2, "only the guest leaves");
+    assert_eq!(world.number(OF_GUEST).await, 7, "four joins, three leaves");
 }

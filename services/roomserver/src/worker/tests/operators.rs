@@ -412,9 +412,7 @@ async fn room_is_deleted_with_everything_of_it() {
 
 /// Waits until nothing is left of rooms that were deleted.
 async fn all_gone(world: &World) {
-    while world.number("SELECT count(*) FROM purged_rooms").await > 0 {
-        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-    }
+    world.until("SELECT count(*) FROM purged_rooms", 0).await;
 }
 
 /// Whatever is left when a process dies in the middle, the next one deletes.
