@@ -31,7 +31,7 @@ mod order;
 mod subgraph;
 
 use std::{
-    cell::RefCell,
+    cell::{Cell, RefCell},
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     fmt::Debug,
     hash::Hash,
@@ -90,6 +90,12 @@ pub trait Lookup {
 
     /// The state events that cite an event. Only asked for events that are in doubt; that is rare.
     fn citing(&self, nid: Self::Nid) -> Option<Citing<Self::Nid>>;
+
+    /// Called for each thing that the resolution looks at. `false`: it has cost enough, and ends with
+    /// [`Unresolved::Exhausted`].
+    fn may_go_on(&self) -> bool {
+        true
+    }
 }
 
 /// What is to be resolved.
@@ -145,6 +151,9 @@ pub enum Unresolved<N: Nid> {
     /// that of an auth event, states of different counts.
     #[error("the room's data is damaged: {0}")]
     Damaged(String),
+    /// The lookup has put an end to it.
+    #[error("it has cost too much")]
+    Exhausted,
 }
 
 /// The result.
@@ -245,14 +254,32 @@ struct Reader<'a, L: Lookup> {
     lookup: &'a L,
     lacking: RefCell<Lacking<L::Nid>>,
     events: RefCell<HashMap<L::Nid, Arc<Pdu>>>,
+    exhausted: Cell<bool>,
 }
 
 impl<'a, L: Lookup> Reader<'a, L> {
     fn new(conflict: &'a Conflict<'a, L::Nid>, lookup: &'a L) -> Self {
-        Self { conflict, lookup, lacking: RefCell::default(), events: RefCell::default() }
+        Self {
+            conflict,
+            lookup,
+            lacking: RefCell::default(),
+            events: RefCell::default(),
+            exhausted: Cell::new(false),
+        }
+    }
+
+    /// Counts a step. Once the end is reached nothing is found any more, so that all searches end soon.
+    fn is_exhausted(&self) -> bool {
+        if !self.exhausted.get() && !self.lookup.may_go_on() {
+            self.exhausted.set(true);
+        }
+        self.exhausted.get()
     }
 
     fn links(&self, nid: L::Nid) -> Option<Links<L::Nid>> {
+        if self.is_exhausted() {
+            return None;
+        }
         let links = self.lookup.links(nid);
         if links.is_none() {
             self.lacking.borrow_mut().links.insert(nid);
@@ -261,6 +288,9 @@ impl<'a, L: Lookup> Reader<'a, L> {
     }
 
     fn event(&self, nid: L::Nid) -> Option<Arc<Pdu>> {
+        if self.is_exhausted() {
+            return None;
+        }
         if let Some(event) = self.events.borrow().get(&nid) {
             return Some(Arc::clone(event));
         }
@@ -277,6 +307,9 @@ impl<'a, L: Lookup> Reader<'a, L> {
     }
 
     fn state(&self, key: &StateKey) -> Option<Option<L::Nid>> {
+        if self.is_exhausted() {
+            return None;
+        }
         let entry = self.lookup.state(&key.0, &key.1);
         if entry.is_none() {
             self.lacking.borrow_mut().state.insert(key.clone());
@@ -285,6 +318,9 @@ impl<'a, L: Lookup> Reader<'a, L> {
     }
 
     fn citing(&self, nid: L::Nid) -> Option<Citing<L::Nid>> {
+        if self.is_exhausted() {
+            return None;
+        }
         let citing = self.lookup.citing(nid);
         if citing.is_none() {
             self.lacking.borrow_mut().citing.insert(nid);
@@ -298,12 +334,15 @@ impl<'a, L: Lookup> Reader<'a, L> {
     }
 
     fn stop(&self) -> Unresolved<L::Nid> {
+        if self.exhausted.get() {
+            return Unresolved::Exhausted;
+        }
         Unresolved::Lacking(self.lacking.borrow().clone())
     }
 
     /// Stops if anything is lacking.
     fn settle(&self) -> Result<(), Unresolved<L::Nid>> {
-        if self.lacking.borrow().is_empty() { Ok(()) } else { Err(self.stop()) }
+        if self.lacking.borrow().is_empty() && !self.exhausted.get() { Ok(()) } else { Err(self.stop()) }
     }
 }
 

@@ -237,6 +237,9 @@ impl<'a> Reader<'a> {
         let resolved = match resolve(&conflict, &lookup) {
             Ok(resolved) => resolved,
             Err(Unresolved::Damaged(what)) => return Err(Attempt::Damaged(what)),
+            Err(Unresolved::Exhausted) => {
+                return Err(Attempt::Damaged(Unresolved::<EventNid>::Exhausted.to_string()));
+            }
             Err(Unresolved::Lacking(lacking)) => {
                 return Err(Attempt::Lacking(Lacking {
                     nodes: lookup.lacking.into_inner().unwrap_or_default(),

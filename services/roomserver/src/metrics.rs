@@ -14,6 +14,9 @@ pub(crate) const INPUT_LAG: &str = "plexus_roomserver_input_lag_seconds";
 pub(crate) const INPUTS: &str = "plexus_roomserver_inputs_total";
 /// Records that went to `dead_letters`.
 pub(crate) const DEAD_LETTERS: &str = "plexus_roomserver_dead_letters_total";
+/// Records that have cost more than their budget, by lane: those of live traffic are deferred, those of the low-priority
+/// lane go to `dead_letters`.
+pub(crate) const OVERRUNS: &str = "plexus_roomserver_overruns_total";
 /// Partitions owned by this instance.
 pub(crate) const OWNED_PARTITIONS: &str = "plexus_roomserver_owned_partitions";
 /// Output records that wait to be published.
@@ -42,6 +45,7 @@ pub(crate) fn describe() {
     describe_histogram!(INPUT_LAG, Unit::Seconds, "Time from writing an input to its commit");
     describe_counter!(INPUTS, Unit::Count, "Inputs by outcome");
     describe_counter!(DEAD_LETTERS, Unit::Count, "Records set aside because they can never be processed");
+    describe_counter!(OVERRUNS, Unit::Count, "Records that have cost more than their budget");
     describe_gauge!(OWNED_PARTITIONS, Unit::Count, "Partitions owned by this instance");
     describe_gauge!(PUBLISH_QUEUE, Unit::Count, "Output records that wait to be published");
     describe_counter!(PUBLISHED, Unit::Count, "Output records published");

@@ -8,7 +8,8 @@ mod apply;
 mod auth;
 mod control;
 mod create;
-pub(crate) mod event;
+mod effort;
+mod event;
 mod facts;
 mod foresight;
 mod front;
@@ -32,6 +33,8 @@ mod resets;
 mod resolution;
 mod restricted;
 pub(crate) mod room;
+#[cfg(test)]
+pub(crate) mod slow;
 mod snapshot;
 pub(crate) mod source;
 mod state;
@@ -51,6 +54,7 @@ mod work;
 )]
 pub(crate) use self::{
     apply::{Env, RoomInput, apply, parts},
+    effort::{Budget, Effort},
     event::{StoredEvent, flags, visibility_from_str},
     facts::is_fact,
     foresight::{Foresight, foresee},

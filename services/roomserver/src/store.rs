@@ -4,6 +4,7 @@ mod backfill;
 pub(crate) mod batch;
 pub(crate) mod bounds;
 mod connect;
+pub(crate) mod deferred;
 pub(crate) mod generation;
 pub(crate) mod loads;
 pub(crate) mod member_jobs;

@@ -1,7 +1,8 @@
 //! The worker: reads the input logs of the partitions this instance owns, applies their records, commits, publishes.
 //!
 //! One task does all of it, one batch after the other; while a batch is committed the next one gathers in the logs. Only
-//! chunks of rooms where nobody is yet go [aside].
+//! chunks of rooms where nobody is yet go [aside], and records that cost much are left to the [low-priority
+//! lane](low_lane).
 //! What keeps it honest is `partition_state`: a batch commits only if its partitions are still owned under the same
 //! epoch and stand where the batch found them. After any failure the worker reconnects, claims its partitions again
 //! under a new epoch, reads from the database where they stand, and goes on from there; so it does not matter whether
@@ -10,13 +11,16 @@
 mod aside;
 mod board;
 mod cache;
+mod deferred;
 mod engine;
 mod guests;
 mod inputs;
 mod intake;
 mod janitor;
+mod low_lane;
 mod member_jobs;
 mod ownership;
+mod pace;
 mod partition;
 mod publisher;
 mod retention;

@@ -101,7 +101,7 @@ pub fn resolve_gradually(
         match resolve(conflict, &gradual) {
             Ok(resolved) => return Ok((resolved, rounds, gradual.loaded.into_inner())),
             Err(Unresolved::Lacking(lacking)) => gradual.load(lacking),
-            Err(damaged @ Unresolved::Damaged(_)) => return Err(damaged),
+            Err(failed @ (Unresolved::Damaged(_) | Unresolved::Exhausted)) => return Err(failed),
         }
         rounds += 1;
     }

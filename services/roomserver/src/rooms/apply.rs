@@ -70,6 +70,7 @@ pub(crate) fn apply(
         Err(Stop::Need(needs)) => Outcome::Need(needs),
         Err(Stop::Refuse(reason, message)) => Outcome::Refused(rejected(reason, message)),
         Err(Stop::Poison(why)) => Outcome::Poison(why),
+        Err(Stop::Overrun) => Outcome::Overrun,
     }
 }
 

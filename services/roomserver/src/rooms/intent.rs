@@ -39,6 +39,8 @@ impl From<&Arc<StateEvent>> for Sent {
 
 /// Applies an intent.
 pub(super) fn apply(mut work: Work<'_>, intent: &Intent) -> Result<Outcome, Stop> {
+    #[cfg(test)]
+    super::slow::decide(&work, intent)?;
     let sent = send(&mut work, intent)?;
     Ok(work.applied(accepted(Some(&sent.event_id), sent.seq)))
 }

@@ -29,8 +29,10 @@ pub(crate) enum Outcome {
     Refused(Verdict),
     /// Something has to be loaded first.
     Need(Box<Needs>),
-    /// It can never be processed: it belongs into `dead_letters`.
+    /// It can never be processed: it goes to `dead_letters`.
     Poison(String),
+    /// It has cost more than its budget.
+    Overrun,
 }
 
 /// The effects of an input.

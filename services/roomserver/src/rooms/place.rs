@@ -300,6 +300,7 @@ fn change_current(
     let differences = work.differences(&before, &current);
     work.settle()?;
     let differences = differences.unwrap_or_default();
+    work.charge(differences.len())?;
     let entries = load_entries(work, event, &differences)?;
     if !rewritten {
         work.detect_resets(event, [&current, after], &entries)?;

@@ -45,7 +45,13 @@ impl Work<'_> {
         if distinct.len() == 1 {
             return Ok(first);
         }
+        let fingerprints: Option<Vec<_>> =
+            distinct.iter().map(|state| state.fingerprint(self.source)).collect();
+        if let Some(changes) = fingerprints.as_ref().and_then(|states| self.source.effort.resolved(states)) {
+            return self.with_changes(&first, &changes);
+        }
         let keys = self.conflicting(&distinct)?;
+        self.charge(keys.len())?;
         let (events, made) = (Made::of(self), self.source);
         let lookup = Projection {
             state: &first,
@@ -74,8 +80,13 @@ impl Work<'_> {
                     let list = if event_type == MEMBER { &mut changes.members } else { &mut changes.other };
                     list.insert(key_of(&event_type, &state_key), nid);
                 }
+                let changes = Arc::new(changes);
+                if let Some(states) = fingerprints {
+                    self.source.effort.remember(states, Arc::clone(&changes));
+                }
                 self.with_changes(&first, &changes)
             }
+            Err(Unresolved::Exhausted) => Err(Stop::Overrun),
             Err(Unresolved::Lacking(lacking)) => {
                 self.needs.links.extend(lacking.links);
                 self.needs.events.extend(lacking.events);
@@ -191,6 +202,10 @@ impl Lookup for Projection<'_> {
                 None
             }
         }
+    }
+
+    fn may_go_on(&self) -> bool {
+        self.source.effort.charge(1)
     }
 
     fn citing(&self, nid: EventNid) -> Option<Citing<EventNid>> {

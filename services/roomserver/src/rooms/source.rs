@@ -13,6 +13,7 @@ use plexus_events::resolve::{Citing, Links};
 use ruma::{EventId, OwnedEventId, OwnedRoomAliasId, OwnedRoomId, OwnedUserId, RoomId, UserId};
 
 use super::{
+    effort::Effort,
     event::StoredEvent,
     ids::{EventNid, NodeNid, ParkedNid, RoomNid},
     outcome::Applied,
@@ -70,8 +71,10 @@ pub(crate) struct AnnotationKey {
 }
 
 /// Things loaded for a batch. A value of `None` is known to be absent from the database.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub(crate) struct Source {
+    /// What it costs to decide with it.
+    pub(crate) effort: Arc<Effort>,
     /// Nodes of state tries. (Their NIDs are unique, so rooms share the map.)
     pub(crate) nodes: HashMap<NodeNid, Arc<Node>>,
     /// Events by numeric ID.
@@ -182,14 +185,15 @@ impl Source {
         for (key, nid) in &applied.rows.annotations {
             self.annotations.entry(key.clone()).or_default().push(*nid);
         }
-        for alias in &applied.rows.aliases_moved {
-            let target = AliasTarget { room_id: alias.room_id.clone(), creator: alias.creator.clone() };
-            self.aliases.insert(alias.alias.clone(), Some(target));
-        }
-        for (key, nid) in &applied.rows.annotations {
-            self.annotations.entry(key.clone()).or_default().push(*nid);
-        }
         self.absorb_received(applied);
+    }
+
+    /// Forgets what commits of other rooms and users change: it is loaded again.
+    pub(crate) fn forget_others(&mut self) {
+        self.aliases.clear();
+        self.alias_counts.clear();
+        self.memberships.clear();
+        self.profiles.clear();
     }
 
     fn absorb_received(&mut self, applied: &Applied) {
@@ -322,6 +326,11 @@ impl Needs {
 
     /// Tells whether nothing is lacking.
     pub(crate) fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// How many things are lacking.
+    pub(crate) fn len(&self) -> usize {
         let Self {
             nodes,
             events,
@@ -340,21 +349,22 @@ impl Needs {
             links,
             citing,
         } = self;
-        nodes.is_empty()
-            && events.is_empty()
-            && event_ids.is_empty()
-            && aliases.is_empty()
-            && alias_counts.is_empty()
-            && memberships.is_empty()
-            && joined_local.is_empty()
-            && receipts.is_empty()
-            && profiles.is_empty()
-            && annotations.is_empty()
-            && parked.is_empty()
-            && parked_records.is_empty()
-            && snapshots.is_empty()
-            && arrivals.is_empty()
-            && links.is_empty()
-            && citing.is_empty()
+        let nodes: usize = nodes.values().map(HashSet::len).sum();
+        nodes
+            + events.len()
+            + event_ids.len()
+            + aliases.len()
+            + alias_counts.len()
+            + memberships.len()
+            + joined_local.len()
+            + receipts.len()
+            + profiles.len()
+            + annotations.len()
+            + parked.len()
+            + parked_records.len()
+            + snapshots.len()
+            + arrivals.len()
+            + links.len()
+            + citing.len()
     }
 }

@@ -208,6 +208,7 @@ impl World {
                 }
                 Outcome::Refused(verdict) => return answer(&verdict),
                 Outcome::Poison(why) => return Answer::Poison(why),
+                Outcome::Overrun => panic!("it costs too much"),
                 Outcome::Need(needs) => self.load(&needs, &mut source),
             }
         }

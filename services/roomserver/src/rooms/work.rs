@@ -35,6 +35,8 @@ pub(super) enum Stop {
     Refuse(ErrorReason, String),
     /// It can never be processed.
     Poison(String),
+    /// It has cost more than its budget.
+    Overrun,
 }
 
 impl Stop {
@@ -103,6 +105,12 @@ impl<'a> Work<'a> {
         } else {
             Err(Stop::Need(Box::new(std::mem::take(&mut self.needs))))
         }
+    }
+
+    /// Counts steps, and stops here if the record has cost too much.
+    pub(super) fn charge(&self, steps: usize) -> Result<(), Stop> {
+        let steps = u64::try_from(steps).unwrap_or(u64::MAX);
+        if self.source.effort.charge(steps) { Ok(()) } else { Err(Stop::Overrun) }
     }
 
     /// Notes nodes of the room's state tries as lacking.

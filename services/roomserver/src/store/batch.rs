@@ -3,6 +3,7 @@
 //! The rows of many inputs are gathered here, later ones over earlier ones of the same key, and written with a constant
 //! number of statements, pipelined: one round trip for all of them, one for the commit.
 
+mod deferred;
 mod directory;
 mod facts;
 mod member_jobs;
@@ -24,6 +25,7 @@ use diesel_async::{AsyncPgConnection, RunQueryDsl as _, SimpleAsyncConnection as
 use futures::future::{BoxFuture, FutureExt as _, maybe_done, poll_fn};
 
 pub(crate) use self::{
+    deferred::DeferredRow,
     facts::Facts,
     rooms::RoomRows,
     shared::{BulkFence, DeadLetter, Fence, OutputRow, VerdictRow},
@@ -52,6 +54,10 @@ pub(crate) struct Batch {
     pub(crate) verdicts: Vec<VerdictRow>,
     /// Inputs that can never be processed.
     pub(crate) dead_letters: Vec<DeadLetter>,
+    /// Inputs that are left to the low-priority lane.
+    pub(crate) deferred: Vec<DeferredRow>,
+    /// Those of them that were worked off.
+    pub(crate) deferred_done: Vec<i64>,
     /// Whether the commit need not be on disk at once: then a crash of the database may undo it as a whole, with the
     /// position in the input log, and the same inputs are processed again. Whatever is committed later and is on disk
     /// has all before it on disk, too.
@@ -67,9 +73,12 @@ pub(crate) enum CommitError {
     /// Somebody has joined a room meanwhile that was only being joined.
     #[error("a room of the batch is not only being joined any more")]
     Joined,
-    /// The database failed; whether the batch was committed is not known unless the error is deterministic.
+    /// The database failed before the commit: nothing was written.
     #[error("failed to write the batch")]
     Store(#[from] StoreError),
+    /// The database failed at the commit: whether it has happened is not known.
+    #[error("failed to commit the batch")]
+    InDoubt(#[source] StoreError),
 }
 
 /// Statements of one batch, under way at once.
@@ -140,6 +149,7 @@ impl Batch {
         shared::write_output(&mut pipeline, &self.room_output, &self.user_output);
         shared::write_verdicts(&mut pipeline, &self.verdicts);
         shared::write_dead_letters(&mut pipeline, &self.dead_letters);
+        deferred::write(&mut pipeline, &self.deferred, &self.deferred_done);
         let counts = pipeline.finish().await?;
         // The first is BEGIN, then come the fences.
         let fences = [self.fences.len(), self.bulk_fences.len()].into_iter().filter(|rows| *rows > 0);
@@ -153,7 +163,7 @@ impl Batch {
         }
         let mut commit = Pipeline::new(conn);
         commit.command("commit", "COMMIT");
-        commit.finish().await?;
+        commit.finish().await.map_err(CommitError::InDoubt)?;
         Ok(())
     }
 }

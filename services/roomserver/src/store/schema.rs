@@ -102,6 +102,19 @@ diesel::table! {
 }
 
 diesel::table! {
+    deferred_inputs (id) {
+        id -> Int8,
+        partition -> Int2,
+        room_id -> Text,
+        log -> Int2,
+        log_offset -> Int8,
+        input_id -> Bytea,
+        payload -> Bytea,
+        deferred_ts -> Int8,
+    }
+}
+
+diesel::table! {
     devices (user_id, device_id) {
         user_id -> Text,
         device_id -> Text,
@@ -470,6 +483,7 @@ diesel::allow_tables_to_appear_in_same_query!(
     db_generation,
     dead_letters,
     decisions,
+    deferred_inputs,
     devices,
     event_json,
     event_relations,

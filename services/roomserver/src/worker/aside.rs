@@ -26,10 +26,12 @@ use tracing::{debug, warn};
 
 use super::{
     cache::RoomCache,
-    engine::{BATCH_TIMEOUT, Engine, EngineError, batch_count, connect, is_refused, measure},
+    deferred::Deferred,
+    engine::{Engine, EngineError, batch_count, connect, is_refused, measure},
     intake::Input,
+    pace::Pace,
     partition::Partition,
-    work::{Done, Way, Work},
+    work::{Done, Failure, Known, Way, Work},
 };
 use crate::{
     app::App,
@@ -58,6 +60,7 @@ const NICE: i32 = 10;
 pub(super) struct Aside {
     conn: Option<AsyncPgConnection>,
     under_way: Option<JoinHandle<Run>>,
+    pace: Pace,
     /// When the next batch may begin.
     not_before: Option<Instant>,
     /// See [`PAUSE`]; for as many processors as there are.
@@ -75,6 +78,8 @@ pub(super) struct Run {
     inputs: Vec<Input>,
     took: Duration,
     ended: Ended,
+    /// Whether it was not finished in time.
+    too_slow: bool,
 }
 
 enum Ended {
@@ -91,15 +96,11 @@ impl Aside {
     /// Starts the thread for batches.
     pub(super) fn new() -> std::io::Result<Self> {
         let processors = u32::try_from(available_parallelism().map_or(1, NonZero::get)).unwrap_or(u32::MAX);
-        let runtime = Builder::new_multi_thread()
-            .worker_threads(1)
-            .thread_name("bulk-lane")
-            .on_thread_start(give_way)
-            .enable_all()
-            .build()?;
+        let runtime = low_priority("bulk-lane", NICE)?;
         Ok(Self {
             conn: None,
             under_way: None,
+            pace: Pace::default(),
             not_before: None,
             pauses: (PAUSE / processors).max(1),
             thread: runtime.handle().clone(),
@@ -134,13 +135,21 @@ impl Drop for Aside {
     }
 }
 
-/// Lowers the priority of this thread; elsewhere than on Linux it would be that of the process.
-fn give_way() {
-    if cfg!(target_os = "linux")
-        && let Err(error) = rustix::process::setpriority_process(None, NICE)
-    {
-        debug!(%error, "the priority of the bulk lane stays as it is");
-    }
+/// Makes a thread that gives way to others; elsewhere than on Linux its priority would be that of the process.
+pub(super) fn low_priority(name: &str, nice: i32) -> std::io::Result<Runtime> {
+    let give_way = move || {
+        if cfg!(target_os = "linux")
+            && let Err(error) = rustix::process::setpriority_process(None, nice)
+        {
+            debug!(%error, "the priority of a thread stays as it is");
+        }
+    };
+    Builder::new_multi_thread()
+        .worker_threads(1)
+        .thread_name(name)
+        .on_thread_start(give_way)
+        .enable_all()
+        .build()
 }
 
 impl Engine {
@@ -150,7 +159,17 @@ impl Engine {
             return;
         }
         let most = if self.last_live.elapsed() > LIVELY { EVENTS.0 } else { EVENTS.1 };
-        let waiting = self.intake.pending_bulk.iter().take(RECORDS).take_while(|input| input.aside);
+        if let Some(first) = self.intake.pending_bulk.front_mut()
+            && first.room_id().is_some_and(|room_id| self.deferred.has(room_id))
+        {
+            // It goes behind what is deferred of its room.
+            first.aside = false;
+        }
+        let most_records = RECORDS.min(self.aside.pace.records());
+        let deferred = &self.deferred;
+        let may_begin =
+            |input: &&Input| input.aside && !input.room_id().is_some_and(|room_id| deferred.has(room_id));
+        let waiting = self.intake.pending_bulk.iter().take(most_records).take_while(may_begin);
         let count = batch_count(waiting, most);
         if count == 0 {
             return;
@@ -161,7 +180,9 @@ impl Engine {
             .filter_map(|input| Some((input.partition, self.partitions.get(&input.partition)?.clone())));
         let partitions = partitions.collect();
         let (app, env, conn) = (self.app.clone(), Arc::clone(&self.env), self.aside.conn.take());
-        self.aside.under_way = Some(self.aside.thread.spawn(run(app, env, conn, partitions, inputs)));
+        let patience = self.aside.pace.patience();
+        self.aside.under_way =
+            Some(self.aside.thread.spawn(run(app, env, conn, (partitions, inputs), patience)));
     }
 
     /// Takes over what a batch has come to.
@@ -183,7 +204,7 @@ impl Engine {
 
     /// Returns what is still to be seen to: the partitions have to be looked at, or claimed again.
     fn merge_aside(&mut self, run: Option<Run>) -> Option<Ended> {
-        let Some(Run { conn, mut inputs, took, ended }) = run else {
+        let Some(Run { conn, mut inputs, took, ended, too_slow }) = run else {
             // Its inputs are gone with it: begin everything again from the database.
             self.intake.clear();
             self.partitions.clear();
@@ -191,6 +212,11 @@ impl Engine {
             return Some(Ended::Failed(StoreError::Connect { source }));
         };
         self.aside.conn = conn;
+        if too_slow {
+            self.aside.pace.was_too_slow(inputs.len());
+        } else {
+            self.aside.pace.went_well();
+        }
         let lively = self.last_live.elapsed() <= LIVELY;
         self.aside.not_before = lively.then(|| Instant::now() + took * self.aside.pauses);
         let done = match ended {
@@ -228,16 +254,17 @@ async fn run(
     app: App,
     env: Arc<Env>,
     conn: Option<AsyncPgConnection>,
-    partitions: BTreeMap<u32, Partition>,
-    inputs: Vec<Input>,
+    (partitions, inputs): (BTreeMap<u32, Partition>, Vec<Input>),
+    patience: Duration,
 ) -> Run {
     let began = Instant::now();
-    let tried = tokio::time::timeout(BATCH_TIMEOUT, attempt(&app, &env, conn, &partitions, &inputs)).await;
+    let tried = tokio::time::timeout(patience, attempt(&app, &env, conn, &partitions, &inputs)).await;
+    let too_slow = tried.is_err();
     let (conn, ended) = tried.unwrap_or_else(|_elapsed| {
         let source = "the database did not finish a batch of the bulk lane in time".into();
         (None, Ended::Failed(StoreError::Connect { source }))
     });
-    Run { conn, inputs, took: began.elapsed(), ended }
+    Run { conn, inputs, took: began.elapsed(), ended, too_slow }
 }
 
 async fn attempt(
@@ -257,7 +284,9 @@ async fn attempt(
     let applied = match apply(&conn, env, partitions, inputs).await {
         Ok(Some(done)) => Batch::commit(&done.batch, &conn).await.map(|()| done),
         Ok(None) => return (Some(conn), Ended::InTurn),
-        Err(failure) => Err(failure.into()),
+        // It is deferred in turn.
+        Err(Failure::Overrun) => return (Some(conn), Ended::InTurn),
+        Err(Failure::Store(failure)) => Err(failure.into()),
     };
     match applied {
         Ok(done) => (Some(conn), Ended::Committed(Box::new(done))),
@@ -271,7 +300,7 @@ async fn attempt(
                 Err(_) => (None, Ended::Failed(failure)),
             }
         }
-        Err(CommitError::Store(failure)) => (None, Ended::Failed(failure)),
+        Err(CommitError::Store(failure) | CommitError::InDoubt(failure)) => (None, Ended::Failed(failure)),
     }
 }
 
@@ -281,10 +310,11 @@ async fn apply(
     env: &Env,
     partitions: &BTreeMap<u32, Partition>,
     inputs: &[Input],
-) -> Result<Option<Done>, StoreError> {
+) -> Result<Option<Done>, Failure> {
     // Rooms are read from the database each time: those in memory are live traffic's.
-    let cached = RoomCache::default();
-    let mut work = Work::begin(conn, env, partitions, &cached, (Way::Aside, inputs)).await?;
+    let (rooms, none) = (RoomCache::default(), Deferred::default());
+    let known = Known { partitions, rooms: &rooms, deferred: &none };
+    let mut work = Work::begin(conn, env, known, (Way::Aside, inputs)).await?;
     if !work.are_rooms_incipient() {
         return Ok(None);
     }

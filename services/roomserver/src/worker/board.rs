@@ -1,7 +1,7 @@
 //! What this instance owns, how far it is in the input logs, what became of recent inputs, and who waits for verdicts.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{HashMap, HashSet, VecDeque},
     sync::atomic::{AtomicBool, Ordering},
     time::{Duration, Instant},
 };
@@ -42,6 +42,8 @@ struct Partition {
     bulk: Lane,
     /// Last committed `seq` of `OutputRoomEvent`.
     room_seq: u64,
+    /// Inputs that wait for the low-priority lane, wherever the logs are by now.
+    deferred: HashSet<InputId>,
 }
 
 /// One input log of a partition.
@@ -142,7 +144,8 @@ impl Board {
         if slot.epoch.is_none() {
             return Lookup::NotOwner;
         }
-        slot.lane(log).look_up(offset, input_id)
+        let deferred = slot.deferred.contains(&input_id);
+        slot.lane(log).look_up(offset, input_id, deferred)
     }
 
     fn slot(&self, partition: u32) -> Option<&Mutex<Partition>> {
@@ -185,12 +188,17 @@ impl Board {
     pub(super) fn set_position(&self, log: InputLog, partition: u32, position: Offset) {
         let Some(slot) = self.slot(partition) else { return };
         let mut slot = slot.lock();
-        let lane = slot.lane(log);
+        let Partition { room, user, bulk, deferred, .. } = &mut *slot;
+        let lane = match log {
+            InputLog::User => user,
+            InputLog::RoomBulk => bulk,
+            InputLog::Room | InputLog::Unspecified => room,
+        };
         lane.position = Some(position);
         // Offsets of another log may lie ahead; what is remembered of them is void.
         lane.recent.retain(|recent| recent.offset < position);
         lane.recent_bytes = lane.recent.iter().map(|recent| payload_bytes(&recent.verdict)).sum();
-        lane.release_before(position);
+        lane.release_before(position, deferred);
     }
 
     /// Makes verdicts known that were committed, in order of offset, and that everything before `position` is done.
@@ -198,6 +206,30 @@ impl Board {
         let Some(slot) = self.slot(partition) else { return };
         let mut slot = slot.lock();
         slot.lane(log).publish(decided, position);
+    }
+
+    /// Notes which inputs of a partition wait for the low-priority lane, in place of what was known.
+    pub(super) fn set_deferred(&self, partition: u32, inputs: impl Iterator<Item = InputId>) {
+        if let Some(slot) = self.slot(partition) {
+            slot.lock().deferred = inputs.collect();
+        }
+    }
+
+    /// Notes that inputs wait for the low-priority lane. To be called before the log moves behind them.
+    pub(super) fn defer(&self, partition: u32, inputs: &[InputId]) {
+        if let Some(slot) = self.slot(partition) {
+            slot.lock().deferred.extend(inputs);
+        }
+    }
+
+    /// Makes verdicts known on inputs that were deferred. Whoever asks late finds them in the database.
+    pub(super) fn publish_deferred(&self, log: InputLog, partition: u32, decided: Vec<Decided>) {
+        let Some(slot) = self.slot(partition) else { return };
+        let mut slot = slot.lock();
+        for Decided { offset, input_id, verdict } in decided {
+            slot.deferred.remove(&input_id);
+            slot.lane(log).answer(offset, input_id, &verdict);
+        }
     }
 
     /// Notes how far the partition's output log of rooms is, and wakes those who wait for it.
@@ -221,8 +253,8 @@ impl Partition {
 }
 
 impl Lane {
-    fn look_up(&mut self, offset: Offset, input_id: InputId) -> Lookup {
-        if self.position.is_some_and(|position| offset < position) {
+    fn look_up(&mut self, offset: Offset, input_id: InputId, deferred: bool) -> Lookup {
+        if !deferred && self.position.is_some_and(|position| offset < position) {
             let found = self.recent.binary_search_by_key(&offset, |recent| recent.offset);
             let found = found.ok().and_then(|index| self.recent.get(index));
             return match found.filter(|recent| recent.input_id == input_id) {
@@ -244,11 +276,7 @@ impl Lane {
     fn publish(&mut self, decided: Vec<Decided>, position: Offset) {
         let now = Instant::now();
         for Decided { offset, input_id, verdict } in decided {
-            for waiter in self.waiters.remove(&offset).unwrap_or_default() {
-                let answer = (waiter.input_id == input_id).then(|| verdict.clone());
-                // Whoever waited may have gone away.
-                drop(waiter.answer.send(answer));
-            }
+            self.answer(offset, input_id, &verdict);
             self.recent_bytes += payload_bytes(&verdict);
             self.recent.push_back(Recent { offset, input_id, verdict, at: now });
         }
@@ -262,11 +290,28 @@ impl Lane {
         self.position = Some(position);
     }
 
-    fn release_before(&mut self, position: Offset) {
+    fn answer(&mut self, offset: Offset, input_id: InputId, verdict: &Verdict) {
+        for waiter in self.waiters.remove(&offset).unwrap_or_default() {
+            let answer = (waiter.input_id == input_id).then(|| verdict.clone());
+            // Whoever waited may have gone away.
+            drop(waiter.answer.send(answer));
+        }
+    }
+
+    fn release_before(&mut self, position: Offset, deferred: &HashSet<InputId>) {
         let past: Vec<Offset> = self.waiters.keys().copied().filter(|offset| *offset < position).collect();
         for offset in past {
-            for waiter in self.waiters.remove(&offset).unwrap_or_default() {
+            let (waiting, released): (Vec<_>, Vec<_>) = self
+                .waiters
+                .remove(&offset)
+                .unwrap_or_default()
+                .into_iter()
+                .partition(|waiter| deferred.contains(&waiter.input_id));
+            for waiter in released {
                 drop(waiter.answer.send(None));
+            }
+            if !waiting.is_empty() {
+                self.waiters.insert(offset, waiting);
             }
         }
     }

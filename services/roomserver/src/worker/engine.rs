@@ -17,11 +17,14 @@ use tracing::{debug, error, info, warn};
 use super::{
     aside::Aside,
     cache::RoomCache,
+    deferred::Deferred,
     guests,
     intake::{BATCH_RECORDS, Input, Intake},
+    low_lane::{LowLane, Prepared},
+    pace::Pace,
     partition::{INPUT_LOGS, Partition},
     publisher::{Lane, Publisher},
-    work::{Way, Work},
+    work::{Failure, Known, Way, Work},
 };
 use crate::{
     app::{App, StartError},
@@ -39,9 +42,7 @@ use crate::{
 const LIVE_EVENTS: usize = 512;
 const BULK_EVENTS: usize = 32;
 /// How often a record may fail on its own before it is set aside.
-const MAX_ATTEMPTS: u8 = 3;
-/// How long one batch may take in the database before the connection counts as lost.
-pub(super) const BATCH_TIMEOUT: Duration = Duration::from_secs(30);
+pub(super) const MAX_ATTEMPTS: u8 = 3;
 /// Pauses between tries to get on, from the first to the longest.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
 /// How long a partition is left to another instance that has taken it over, although the group says it is ours.
@@ -80,6 +81,12 @@ pub(super) struct Engine {
     /// Partitions that another instance has taken although the group says they are ours, and when to claim them again.
     pub(super) contested: BTreeMap<u32, Instant>,
     pub(super) rooms: RoomCache,
+    /// Whether it is not known if a commit has happened.
+    in_doubt: bool,
+    /// Rooms that are left to the low-priority lane.
+    pub(super) deferred: Deferred,
+    pub(super) low: LowLane,
+    pub(super) pace: Pace,
     /// Whether the group has said anything yet.
     pub(super) heard: bool,
     started: Instant,
@@ -114,9 +121,11 @@ pub(super) enum Checked {
 }
 
 /// What a batch came to.
-enum Step {
+pub(super) enum Step {
     /// So many of its records are committed; the others are still to be processed.
     Committed(usize),
+    /// This one of its records has cost more than its budget.
+    Overran(usize),
     /// A partition of it is not ours any more, or stands elsewhere than we believed.
     Stale,
     /// A record of it is at fault.
@@ -149,6 +158,10 @@ impl Engine {
             partitions: BTreeMap::new(),
             contested: BTreeMap::new(),
             rooms: RoomCache::default(),
+            in_doubt: false,
+            deferred: Deferred::default(),
+            low: LowLane::new().map_err(StartError::BulkLane)?,
+            pace: Pace::default(),
             heard: false,
             started: Instant::now(),
             pause: PAUSES.0,
@@ -196,6 +209,7 @@ impl Engine {
             self.app.board.set_joined();
         }
         self.begin_aside();
+        self.begin_low();
         if self.has_work() {
             self.work_off().await?;
             return Ok(true);
@@ -205,6 +219,7 @@ impl Engine {
             return Ok(false);
         }
         let full = self.publisher.is_full();
+        let low = self.low.is_busy();
         let (busy, pause) = (self.aside.is_busy(), self.aside.pause());
         let paused = !busy && !self.intake.pending_bulk.is_empty();
         tokio::select! {
@@ -215,6 +230,7 @@ impl Engine {
             },
             () = self.publisher.has_room(), if full => {}
             run = self.aside.ended(), if busy => self.take_aside(run).await?,
+            run = self.low.ended(), if low && !full => self.take_low(run).await?,
             () = tokio::time::sleep(pause), if paused => {}
             inputs = self.intake.next(), if !full => {
                 let inputs = inputs?;
@@ -279,8 +295,9 @@ impl Engine {
             } else {
                 batch_count(queue.iter(), LIVE_EVENTS)
             };
+            let count = count.min(self.pace.records());
             let started = Instant::now();
-            let step = self.process(count, None).await?;
+            let step = self.process_first(count, None).await?;
             if bulk {
                 self.bulk_owes = started.elapsed() * 3;
             } else {
@@ -295,6 +312,7 @@ impl Engine {
                     self.reconcile().await?;
                     return Ok(());
                 }
+                Step::Overran(index) => self.leave_to_low_lane(index),
                 Step::AtFault(failure) => {
                     debug!(reason = %chain(&failure), records = count, "a batch was refused; trying its records one by one");
                     if !self.one_by_one(count).await? {
@@ -316,8 +334,9 @@ impl Engine {
         for _ in 0..count {
             let mut poison = None;
             loop {
-                match self.process(1, poison.as_deref()).await? {
+                match self.process_first(1, poison.as_deref()).await? {
                     Step::Committed(_) => break,
+                    Step::Overran(index) => self.leave_to_low_lane(index),
                     Step::Stale => {
                         self.reconcile().await?;
                         return Ok(false);
@@ -346,47 +365,102 @@ impl Engine {
         Ok(true)
     }
 
+    /// A record has cost more than the budget of live traffic: it is deferred when its batch is begun again.
+    fn leave_to_low_lane(&mut self, index: usize) {
+        let Some(input) = self.intake.queue(self.at_work).get_mut(index) else { return };
+        input.overran = true;
+        warn!(
+            partition = input.partition,
+            offset = input.offset,
+            room.id = input.room_id().unwrap_or_default(),
+            "a record costs much; its room is left to the low-priority lane"
+        );
+        metrics::counter!(names::OVERRUNS, "lane" => "live").increment(1);
+    }
+
     /// Applies and commits the first `count` records that wait. `poison`: the only one has failed for this reason so
     /// often that it goes to `dead_letters`.
-    async fn process(&mut self, count: usize, poison: Option<&str>) -> Result<Step, EngineError> {
-        let done = tokio::time::timeout(BATCH_TIMEOUT, self.try_process(count, poison)).await;
-        match done {
-            Ok(step) => step,
+    async fn process_first(&mut self, count: usize, poison: Option<&str>) -> Result<Step, EngineError> {
+        let mut queue = std::mem::take(self.intake.queue(self.at_work));
+        let inputs = queue.make_contiguous();
+        let step = self.process(&inputs[..count.min(inputs.len())], poison, None).await;
+        *self.intake.queue(self.at_work) = queue;
+        step
+    }
+
+    /// Applies and commits records. `prepared`: what the low-priority lane has found out about them.
+    pub(super) async fn process(
+        &mut self,
+        inputs: &[Input],
+        poison: Option<&str>,
+        prepared: Option<Prepared>,
+    ) -> Result<Step, EngineError> {
+        let patience = self.pace.patience();
+        match tokio::time::timeout(patience, self.try_process(inputs, poison, prepared)).await {
+            Ok(step) => {
+                if let Ok(Step::Committed(_)) = &step {
+                    self.pace.went_well();
+                }
+                step
+            }
             Err(_elapsed) => {
                 self.conn = None;
+                self.pace.was_too_slow(inputs.len());
+                warn!(
+                    records = inputs.len(),
+                    next_records = self.pace.records(),
+                    next_seconds = self.pace.patience().as_secs(),
+                    "a batch takes too long"
+                );
                 let source = "the database did not finish a batch in time".into();
                 Err(StoreError::Connect { source }.into())
             }
         }
     }
 
-    async fn try_process(&mut self, count: usize, poison: Option<&str>) -> Result<Step, EngineError> {
+    async fn try_process(
+        &mut self,
+        inputs: &[Input],
+        poison: Option<&str>,
+        prepared: Option<Prepared>,
+    ) -> Result<Step, EngineError> {
         let Some(conn) = self.conn.take() else {
             return Err(StoreError::Connect { source: "not connected".into() }.into());
         };
         let started = Instant::now();
-        let inputs = self.intake.queue(self.at_work).make_contiguous();
-        let inputs = &inputs[..count.min(inputs.len())];
+        let mut count = 0;
         let applied = async {
-            let mut work =
-                Work::begin(&conn, &self.env, &self.partitions, &self.rooms, (Way::Main, inputs)).await?;
-            if poison.is_none() {
-                work.foresee(inputs).await?;
+            let known = Known { partitions: &self.partitions, rooms: &self.rooms, deferred: &self.deferred };
+            let mut work = Work::begin(&conn, &self.env, known, (Way::Main, inputs)).await?;
+            let block = prepared.is_some().then(|| inputs.first().map(|input| input.partition)).flatten();
+            match (prepared, block) {
+                (Some(prepared), Some(partition)) => work.go_on_with(prepared, partition),
+                _ if poison.is_none() => work.foresee(inputs).await?,
+                _ => {}
             }
-            let mut count = 0;
             for input in inputs {
                 work.apply(input, poison).await?;
                 count += 1;
-                // What parked events have added to the batch is bounded; the rest of the inputs waits for the next.
-                if work.is_full() {
+                // What a batch costs, and what parked events have added to it, is bounded; the rest of the inputs waits for
+                // the next. What was prepared is of no use to another batch.
+                if work.is_full() && block.is_none() {
                     break;
                 }
             }
-            Ok::<_, StoreError>((work.finish(|lane| self.publisher.published(lane)), count))
+            if let Some(partition) = block {
+                work.end_prepared(partition);
+            }
+            Ok::<_, Failure>(work.finish(|lane| self.publisher.published(lane)))
         };
-        let (done, count) = match applied.await {
+        let applied = applied.await;
+        let done = match applied {
             Ok(done) => done,
-            Err(failure) => return self.after_failure(conn, failure).await,
+            // Nothing was written: the connection is as it was.
+            Err(Failure::Overrun) => {
+                self.conn = Some(conn);
+                return Ok(Step::Overran(count));
+            }
+            Err(Failure::Store(failure)) => return self.after_failure(conn, failure).await,
         };
         if done.batch.fences.is_empty() {
             // All of it was of partitions that are not ours any more.
@@ -395,7 +469,10 @@ impl Engine {
         }
         metrics::histogram!(names::APPLY_DURATION).record(started.elapsed());
         let committing = Instant::now();
-        match Batch::commit(&done.batch, &conn).await {
+        self.in_doubt = true;
+        let committed = Batch::commit(&done.batch, &conn).await;
+        self.in_doubt = matches!(committed, Err(CommitError::InDoubt(_)));
+        match committed {
             Ok(()) => self.conn = Some(conn),
             // The connection is inside of a transaction: it is dropped, which ends it.
             Err(CommitError::Stale) => return Ok(Step::Stale),
@@ -405,6 +482,7 @@ impl Engine {
                 return self.after_failure(conn, StoreError::Corrupt { what }).await;
             }
             Err(CommitError::Store(failure)) => return self.after_failure(conn, failure).await,
+            Err(CommitError::InDoubt(failure)) => return Err(failure.into()),
         }
         metrics::histogram!(names::COMMIT_DURATION).record(committing.elapsed());
         measure(&inputs[..count], &done.decided);
@@ -428,6 +506,16 @@ impl Engine {
         }
         for ((log, partition), records) in done.outputs {
             self.publisher.push(Lane { log, partition }, records);
+        }
+        for (room_id, (partition, inputs)) in &done.deferring {
+            self.deferred.add(*partition, room_id, inputs.len());
+            self.app.board.defer(*partition, inputs);
+        }
+        for (room_id, count) in &done.worked_off {
+            self.deferred.remove(room_id, *count);
+        }
+        for (log, partition, decided) in done.decided_late {
+            self.app.board.publish_deferred(log, partition, vec![decided]);
         }
         let mut decided = done.decided;
         for (number, after) in done.touched {
@@ -460,11 +548,14 @@ impl Engine {
         Ok(Step::AtFault(failure))
     }
 
-    /// Forgets whatever the database may have changed under us.
+    /// Forgets whatever may have changed under us. Rooms change by commits alone: without one in doubt they stay, and where
+    /// somebody else had a partition meanwhile they go when it is claimed again.
     fn drop_connection(&mut self) {
         self.conn = None;
-        self.rooms.clear();
-        // Whether the last commit happened is not known.
+        if std::mem::take(&mut self.in_doubt) {
+            self.rooms.clear();
+        }
+        // Another instance may end sessions before we are back.
         for partition in self.partitions.keys() {
             self.app.sessions.evict_partition(*partition);
         }

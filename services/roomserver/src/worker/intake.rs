@@ -11,6 +11,7 @@ use plexus_proto::{
     input::v1::InputLog,
     log::v1::{InputRoomEvent, InputUserEvent, input_room_event},
 };
+use prost::Message as _;
 use sha2::{Digest as _, Sha256};
 
 use super::InputId;
@@ -37,6 +38,10 @@ pub(super) struct Input {
     pub(super) attempts: u8,
     /// Whether it may be processed aside of live traffic.
     pub(super) aside: bool,
+    /// Whether it has cost more than the budget of live traffic.
+    pub(super) overran: bool,
+    /// Its number in `deferred_inputs`, if it comes from there.
+    pub(super) deferred: Option<i64>,
 }
 
 /// What a record holds.
@@ -69,6 +74,21 @@ impl Input {
 }
 
 impl Input {
+    /// A record of a room that was deferred.
+    pub(super) fn deferred(log: InputLog, partition: u32, offset: Offset, payload: Bytes, id: i64) -> Self {
+        let record = InputRoomEvent::decode(payload.clone());
+        let body = |record| Body::Room(Box::new(RoomInput::new(partition, record)));
+        Self { aside: false, deferred: Some(id), ..read(log, (partition, offset, payload), record, body) }
+    }
+
+    /// The room that it is for.
+    pub(super) fn room_id(&self) -> Option<&str> {
+        match &self.body {
+            Body::Room(input) => Some(&input.record.room_id),
+            Body::User(_) | Body::Poison(_) => None,
+        }
+    }
+
     /// Roughly how many events it holds.
     pub(super) fn events(&self) -> usize {
         match &self.body {
@@ -229,6 +249,15 @@ fn user_input(entry: Entry<InputUserEvent>) -> Input {
 
 fn input<R: Envelope>(log: InputLog, entry: Entry<R>, body: impl FnOnce(R) -> Body) -> Input {
     let Entry { partition, offset, payload, record, .. } = entry;
+    read(log, (partition, offset, payload), record, body)
+}
+
+fn read<R: Envelope>(
+    log: InputLog,
+    (partition, offset, payload): (u32, Offset, Bytes),
+    record: Result<R, prost::DecodeError>,
+    body: impl FnOnce(R) -> Body,
+) -> Input {
     let poisoned = |error: String, produced_ts| Input {
         log,
         partition,
@@ -239,6 +268,8 @@ fn input<R: Envelope>(log: InputLog, entry: Entry<R>, body: impl FnOnce(R) -> Bo
         body: Body::Poison(error),
         attempts: 0,
         aside: false,
+        overran: false,
+        deferred: None,
     };
     let record = match record {
         Ok(record) => record,
@@ -265,7 +296,19 @@ fn input<R: Envelope>(log: InputLog, entry: Entry<R>, body: impl FnOnce(R) -> Bo
         None => body(record),
     };
     let aside = log == InputLog::RoomBulk && is_chunk(&body);
-    Input { log, partition, offset, input_id, produced_ts, payload, body, attempts: 0, aside }
+    Input {
+        log,
+        partition,
+        offset,
+        input_id,
+        produced_ts,
+        payload,
+        body,
+        attempts: 0,
+        aside,
+        overran: false,
+        deferred: None,
+    }
 }
 
 fn is_chunk(body: &Body) -> bool {

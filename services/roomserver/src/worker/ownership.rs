@@ -7,6 +7,7 @@ use plexus_proto::input::v1::InputLog;
 use tracing::{info, warn};
 
 use super::{
+    InputId,
     engine::{CONTEST_PAUSE, Checked, Engine, EngineError, connect, report_corrupt},
     intake::Input,
     partition::{Check, INPUT_LOGS, Partition},
@@ -16,7 +17,7 @@ use super::{
 use crate::{
     metrics as names,
     store::{
-        output,
+        deferred, output,
         partitions::{self, PartitionState},
     },
 };
@@ -143,6 +144,8 @@ impl Engine {
         self.app.holders.end_all([number]);
         self.app.board.lose(number);
         self.publisher.forget(number);
+        self.deferred.forget(number);
+        self.low.cancel(number);
         self.rooms.drop_partition(number);
         self.intake.unassign(number).await?;
         Ok(())
@@ -170,6 +173,8 @@ impl Engine {
         let numbers: Vec<i16> = claim.iter().map(|number| small(*number)).collect();
         let rows = partitions::claim(&mut conn, &numbers, self.app.board.address()).await?;
         let mut anew = 0;
+        let waiting = deferred::list_waiting(&mut conn, &numbers).await?;
+        self.deferred.take(&claim, &waiting);
         for row in &rows {
             let Ok(number) = u32::try_from(row.0.partition) else { continue };
             let known = self.partitions.get(&number);
@@ -185,6 +190,16 @@ impl Engine {
             let same_place = known.is_some_and(|known| {
                 INPUT_LOGS.iter().all(|log| known.lane(*log).stored == taken.lane(*log).stored)
             });
+            // Where nothing but our own claim has happened, what is in memory of rooms is what the database holds.
+            let untouched = known.is_some_and(|known| {
+                taken.epoch == known.epoch + 1 && taken.counters.next_seq == known.counters.next_seq
+            });
+            if !untouched {
+                self.rooms.drop_partition(number);
+            }
+            let of_partition = waiting.iter().filter(|input| input.partition == row.0.partition);
+            let ids = of_partition.filter_map(|input| InputId::try_from(input.input_id.as_slice()).ok());
+            self.app.board.set_deferred(number, ids);
             if same_place {
                 self.keep_reading(number, taken);
             } else {

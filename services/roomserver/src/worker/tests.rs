@@ -3,6 +3,7 @@
 mod abandoned;
 mod aside;
 mod chains;
+mod deferred;
 mod dump;
 mod fixture;
 mod guests;

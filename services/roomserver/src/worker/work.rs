@@ -2,6 +2,9 @@
 //!
 //! Nothing here takes effect by itself: rooms, counters and verdicts are copies until the batch is committed.
 
+mod deferral;
+mod load;
+
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     panic::AssertUnwindSafe,
@@ -9,7 +12,6 @@ use std::{
 
 use bytes::Bytes;
 use diesel_async::AsyncPgConnection;
-use futures::{TryFutureExt as _, future::try_join_all};
 use plexus_log::Offset;
 use plexus_proto::{
     common::v1::ErrorReason,
@@ -23,16 +25,14 @@ use super::{
     InputId,
     board::Decided,
     cache::RoomCache,
+    deferred::Deferred,
     engine::now_ms,
     intake::{Body, Input},
     partition::Partition,
     publisher::{Lane, Record},
 };
 use crate::{
-    rooms::{
-        self, Applied, Env, MemberProfile, Needs, NodeNid, Outcome, ParkedNid, Room, RoomInput, RoomNid,
-        Source,
-    },
+    rooms::{self, Applied, Budget, Env, Needs, Outcome, ParkedNid, Room, RoomInput, Source},
     store::{
         StoreError,
         batch::{Batch, BulkFence, DeadLetter, Fence, OutputRow, VerdictRow},
@@ -48,8 +48,6 @@ use crate::{
 const MAX_UNPARKED: usize = 256;
 /// Rounds in which is loaded what inputs are going to ask for: a level of the state tries each.
 const MAX_FORESIGHT: usize = 8;
-/// How often an input may ask for more before it counts as broken.
-const MAX_LOADS: usize = 1024;
 
 /// What a batch comes to, before its commit.
 pub(super) struct Done {
@@ -65,8 +63,43 @@ pub(super) struct Done {
     pub(super) outputs: BTreeMap<(InputLog, u32), Vec<Record>>,
     /// What to answer, by partition and in order.
     pub(super) decided: HashMap<(InputLog, u32), Vec<Decided>>,
+    /// What to answer to inputs that were deferred before.
+    pub(super) decided_late: Vec<(InputLog, u32, Decided)>,
+    /// Inputs that are deferred, by room.
+    pub(super) deferring: HashMap<String, (u32, Vec<InputId>)>,
+    /// Inputs of rooms that were deferred before and are worked off.
+    pub(super) worked_off: HashMap<String, usize>,
     /// How many inputs were set aside.
     pub(super) dead_letters: u64,
+}
+
+/// Why a batch goes no further.
+#[derive(Debug)]
+pub(super) enum Failure {
+    /// The database failed.
+    Store(StoreError),
+    /// The input has cost more than its budget.
+    Overrun,
+}
+
+impl From<StoreError> for Failure {
+    fn from(failure: StoreError) -> Self {
+        Self::Store(failure)
+    }
+}
+
+/// What is known before a batch begins.
+#[derive(Clone, Copy)]
+pub(super) struct Known<'a> {
+    pub(super) partitions: &'a BTreeMap<u32, Partition>,
+    pub(super) rooms: &'a RoomCache,
+    pub(super) deferred: &'a Deferred,
+}
+
+/// What became of an input of a room.
+enum Settled {
+    Applied(Box<Applied>),
+    Refused(Verdict),
 }
 
 /// How a batch is processed.
@@ -76,6 +109,8 @@ pub(super) enum Way {
     Main,
     /// Aside of them, by a row of its own: see [`super::aside`].
     Aside,
+    /// Only to find out what it comes to: see [`super::low_lane`].
+    LowPriority,
 }
 
 /// A batch at work.
@@ -83,8 +118,7 @@ pub(super) struct Work<'a> {
     way: Way,
     conn: &'a AsyncPgConnection,
     env: &'a Env,
-    partitions: &'a BTreeMap<u32, Partition>,
-    cached: &'a RoomCache,
+    known: Known<'a>,
     touched: BTreeMap<u32, Partition>,
     rooms: HashMap<OwnedRoomId, Option<Room>>,
     /// Rooms that were deleted and are not all gone yet.
@@ -92,10 +126,15 @@ pub(super) struct Work<'a> {
     users: HashMap<String, User>,
     signed_out: HashSet<String>,
     source: Source,
+    /// What was loaded without what the batch has changed, where somebody wants it.
+    pristine: Option<Source>,
     verdicts: HashMap<Key, Verdict>,
     batch: Batch,
     outputs: BTreeMap<(InputLog, u32), Vec<Record>>,
     decided: HashMap<(InputLog, u32), Vec<Decided>>,
+    decided_late: Vec<(InputLog, u32, Decided)>,
+    deferring: HashMap<String, (u32, Vec<InputId>)>,
+    worked_off: HashMap<String, usize>,
     dead_letters: u64,
     /// Parked events that were applied.
     unparked: usize,
@@ -106,8 +145,7 @@ impl<'a> Work<'a> {
     pub(super) async fn begin(
         conn: &'a AsyncPgConnection,
         env: &'a Env,
-        partitions: &'a BTreeMap<u32, Partition>,
-        cached: &'a RoomCache,
+        known: Known<'a>,
         (way, inputs): (Way, &[Input]),
     ) -> Result<Self, StoreError> {
         let mut keys: Vec<Key> = Vec::with_capacity(inputs.len() * 2);
@@ -125,7 +163,7 @@ impl<'a> Work<'a> {
                         continue;
                     }
                     if let Ok(id) = <&RoomId>::try_from(id)
-                        && !cached.contains(id)
+                        && !known.rooms.contains(id)
                     {
                         unknown_rooms.push(id);
                     }
@@ -161,18 +199,21 @@ impl<'a> Work<'a> {
             way,
             conn,
             env,
-            partitions,
-            cached,
+            known,
             touched: BTreeMap::new(),
             rooms,
             purging: purging.into_iter().collect(),
             users,
             signed_out: HashSet::new(),
             source: Source::default(),
+            pristine: None,
             verdicts,
             batch: Batch::default(),
             outputs: BTreeMap::new(),
             decided: HashMap::new(),
+            decided_late: Vec::new(),
+            deferring: HashMap::new(),
+            worked_off: HashMap::new(),
             dead_letters: 0,
             unparked: 0,
         })
@@ -180,8 +221,8 @@ impl<'a> Work<'a> {
 
     /// Applies one input, over what the inputs before it have changed. `poison`: it has failed for this reason so often
     /// that it is set aside.
-    pub(super) async fn apply(&mut self, input: &Input, poison: Option<&str>) -> Result<(), StoreError> {
-        let Some(partition) = self.partitions.get(&input.partition) else {
+    pub(super) async fn apply(&mut self, input: &Input, poison: Option<&str>) -> Result<(), Failure> {
+        let Some(partition) = self.known.partitions.get(&input.partition) else {
             // Lost meanwhile; whoever owns it now reads the record.
             return Ok(());
         };
@@ -192,16 +233,43 @@ impl<'a> Work<'a> {
             }
             partition
         });
+        self.source.effort.begin_record();
+        if poison.is_none()
+            && let Some(room_id) = self.deferred_room(input)
+        {
+            let verdict = self.defer(input, room_id);
+            self.advance(input);
+            if let Some(verdict) = verdict {
+                self.answer(input, verdict);
+            }
+            return Ok(());
+        }
         let verdict = match (&input.body, poison) {
             (_, Some(error)) => self.set_aside(input, error),
             (Body::Poison(error), None) => self.set_aside(input, error),
             (Body::Room(room_input), None) => self.apply_room(input, room_input).await?,
             (Body::User(record), None) => self.apply_user(input, record),
         };
-        self.advance(input);
+        match input.deferred {
+            Some(id) => {
+                self.batch.deferred_done.push(id);
+                if let Some(room_id) = input.room_id() {
+                    *self.worked_off.entry(room_id.to_owned()).or_default() += 1;
+                }
+                let decided = Decided { offset: input.offset, input_id: input.input_id, verdict };
+                self.decided_late.push((input.log, input.partition, decided));
+            }
+            None => {
+                self.advance(input);
+                self.answer(input, verdict);
+            }
+        }
+        Ok(())
+    }
+
+    fn answer(&mut self, input: &Input, verdict: Verdict) {
         let decided = Decided { offset: input.offset, input_id: input.input_id, verdict };
         self.decided.entry((input.log, input.partition)).or_default().push(decided);
-        Ok(())
     }
 
     /// Whether all rooms that were loaded are unknown, or only being joined.
@@ -218,7 +286,7 @@ impl<'a> Work<'a> {
         }
     }
 
-    async fn apply_room(&mut self, input: &Input, room_input: &RoomInput) -> Result<Verdict, StoreError> {
+    async fn apply_room(&mut self, input: &Input, room_input: &RoomInput) -> Result<Verdict, Failure> {
         if let Some(known) = self.verdicts.get(&input.input_id) {
             return Ok(repeated(known));
         }
@@ -244,7 +312,7 @@ impl<'a> Work<'a> {
     }
 
     /// Applies one event of another server after the other. One that can never be processed has no part in the rest.
-    async fn apply_parts(&mut self, input: &Input, parts: &[RoomInput]) -> Result<Verdict, StoreError> {
+    async fn apply_parts(&mut self, input: &Input, parts: &[RoomInput]) -> Result<Verdict, Failure> {
         let mut results = Vec::with_capacity(parts.len());
         for part in parts {
             let verdict = match self.apply_one(input.partition, part).await? {
@@ -269,35 +337,30 @@ impl<'a> Work<'a> {
         &mut self,
         partition: u32,
         room_input: &RoomInput,
-    ) -> Result<Result<Verdict, String>, StoreError> {
+    ) -> Result<Result<Verdict, String>, Failure> {
         let mut free: BTreeSet<ParkedNid> = BTreeSet::new();
         let verdict = match self.decide(partition, room_input).await? {
-            Ok(Outcome::Applied(applied)) => {
+            Ok(Settled::Applied(applied)) => {
                 free.extend(&applied.unparked);
                 self.take(partition, room_input, *applied)
             }
-            Ok(Outcome::Refused(verdict)) => verdict,
-            Ok(Outcome::Poison(error)) => return Ok(Err(error)),
-            Ok(Outcome::Need(_)) => return Ok(Err("it never had all it asked for".to_owned())),
-            Err(panicked) => return Ok(Err(panicked)),
+            Ok(Settled::Refused(verdict)) => verdict,
+            Err(error) => return Ok(Err(error)),
         };
         while let Some(nid) = free.pop_first() {
             self.unparked += 1;
             let Some(parked) = self.parked_input(partition, nid).await? else { continue };
             match self.decide(partition, &parked).await? {
-                Ok(Outcome::Applied(applied)) => {
+                Ok(Settled::Applied(applied)) => {
                     free.extend(&applied.unparked);
                     self.take(partition, &parked, *applied);
                 }
                 // It stays parked, and is given up when its time has come.
-                Ok(Outcome::Refused(verdict)) => {
+                Ok(Settled::Refused(verdict)) => {
                     tracing::warn!(parked = nid.0, ?verdict, "a parked event was refused");
                 }
-                Ok(Outcome::Poison(error)) | Err(error) => {
+                Err(error) => {
                     tracing::warn!(parked = nid.0, error, "a parked event cannot be applied");
-                }
-                Ok(Outcome::Need(_)) => {
-                    tracing::warn!(parked = nid.0, "a parked event never had all it asked for");
                 }
             }
         }
@@ -320,9 +383,9 @@ impl<'a> Work<'a> {
         Ok(Some(RoomInput { parked: Some(nid), ..RoomInput::new(partition, record) }))
     }
 
-    /// Whether parked events have made the batch as large as it may get.
+    /// Whether the batch is as large as it may get: parked events have made it so, or what its records have cost.
     pub(super) fn is_full(&self) -> bool {
-        self.unparked >= MAX_UNPARKED
+        self.unparked >= MAX_UNPARKED || self.source.effort.total() >= Budget::LIVE.steps
     }
 
     /// Loads ahead what the inputs are going to ask for, in a few rounds for all of them.
@@ -358,7 +421,7 @@ impl<'a> Work<'a> {
         &mut self,
         partition: u32,
         input: &RoomInput,
-    ) -> Result<Result<Outcome, String>, StoreError> {
+    ) -> Result<Result<Settled, String>, Failure> {
         let Some(counters) = self.touched.get(&partition).map(|partition| partition.counters) else {
             return Ok(Err("its partition is not owned".to_owned()));
         };
@@ -367,149 +430,37 @@ impl<'a> Work<'a> {
             let reason = if begins(input) { ErrorReason::BadState } else { ErrorReason::RoomUnknown };
             let message = "the room was deleted, and is not all gone yet".to_owned();
             let rejected = Rejected { reason: reason.into(), message };
-            return Ok(Ok(Outcome::Refused(Verdict { outcome: Some(Decision::Rejected(rejected)) })));
+            return Ok(Ok(Settled::Refused(Verdict { outcome: Some(Decision::Rejected(rejected)) })));
         }
-        for _ in 0..MAX_LOADS {
-            let outcome = guard(|| rooms::apply(room.as_ref(), input, &self.source, counters, self.env));
-            match outcome {
-                Ok(Outcome::Need(needs)) => self.load(*needs).await?,
-                other => return Ok(other),
+        self.source.effort.begin_decision();
+        loop {
+            match guard(|| rooms::apply(room.as_ref(), input, &self.source, counters, self.env)) {
+                Ok(Outcome::Need(needs)) => {
+                    if !self.source.effort.charge_load(needs.len()) {
+                        return Err(Failure::Overrun);
+                    }
+                    self.load(*needs).await?;
+                }
+                Ok(Outcome::Overrun) => return Err(Failure::Overrun),
+                Ok(Outcome::Applied(applied)) => return Ok(Ok(Settled::Applied(applied))),
+                Ok(Outcome::Refused(verdict)) => return Ok(Ok(Settled::Refused(verdict))),
+                Ok(Outcome::Poison(error)) | Err(error) => return Ok(Err(error)),
             }
         }
-        Ok(Ok(Outcome::Need(Box::default())))
     }
 
     fn room(&self, id: &RoomId) -> Option<Room> {
         match self.rooms.get(id) {
             Some(room) => room.clone(),
-            None => self.cached.find(id),
+            None => self.known.rooms.find(id),
         }
-    }
-
-    /// Loads what the pure half asked for.
-    async fn load(&mut self, needs: Needs) -> Result<(), StoreError> {
-        let conn = self.conn;
-        let Needs {
-            nodes,
-            events,
-            event_ids,
-            aliases,
-            alias_counts,
-            memberships,
-            joined_local,
-            receipts,
-            profiles,
-            annotations,
-            parked,
-            parked_records,
-            snapshots,
-            arrivals,
-            links,
-            citing,
-        } = needs;
-        let wanted_profiles: Vec<&str> = profiles.iter().map(|user| user.as_str()).collect();
-        let annotations: Vec<_> = annotations.into_iter().collect();
-        let links: Vec<_> = links.into_iter().collect();
-        let citing: Vec<_> = citing.into_iter().collect();
-        let parked_records: Vec<_> = parked_records.into_iter().collect();
-        let arrivals: Vec<_> = arrivals.iter().map(AsRef::as_ref).collect();
-        let nodes: Vec<(RoomNid, Vec<NodeNid>)> =
-            nodes.into_iter().map(|(room, nids)| (room, nids.into_iter().collect())).collect();
-        let events: Vec<_> = events.into_iter().collect();
-        let ids: Vec<_> = event_ids.iter().map(AsRef::as_ref).collect();
-        let wanted_aliases: Vec<_> = aliases.iter().collect();
-        let wanted_counts: Vec<_> = alias_counts.into_iter().collect();
-        let receipts: Vec<_> = receipts.into_iter().collect();
-        let wanted_receipts: Vec<_> = receipts.iter().collect();
-        let pairs: Vec<_> = memberships.iter().map(|(room, user)| (room.as_ref(), user.as_ref())).collect();
-        let found_nodes = nodes.iter().map(|(room, nids)| loads::find_nodes(conn, *room, nids));
-        let server_name = self.env.server_name.as_str();
-        let joined = joined_local
-            .iter()
-            .map(|room| loads::find_joined_local(conn, *room, server_name).map_ok(|users| (*room, users)));
-        let parked = parked
-            .iter()
-            .map(|room| loads::find_parked(conn, *room).map_ok(|entries| (*room, entries.into())));
-        let snapshots =
-            snapshots.iter().map(|name| loads::find_snapshot(conn, *name).map_ok(|chunks| (*name, chunks)));
-        // All statements go out before the first answer comes.
-        let (
-            found,
-            found_profiles,
-            found_annotations,
-            found_joined,
-            found_parked,
-            found_snapshots,
-            found_counts,
-        ) = futures::try_join!(
-            async {
-                futures::try_join!(
-                    try_join_all(found_nodes),
-                    loads::find_events(conn, &events),
-                    loads::find_events_by_id(conn, &ids),
-                    loads::find_aliases(conn, &wanted_aliases),
-                    loads::find_memberships(conn, &pairs),
-                    loads::find_receipts(conn, &wanted_receipts),
-                    loads::find_parked_records(conn, &parked_records),
-                    loads::find_arrivals(conn, &arrivals),
-                    loads::find_chains(conn, &links),
-                    loads::find_citing(conn, &citing),
-                )
-            },
-            loads::find_profiles(conn, &wanted_profiles),
-            loads::find_annotations(conn, &annotations),
-            try_join_all(joined),
-            try_join_all(parked),
-            try_join_all(snapshots),
-            loads::count_aliases(conn, &wanted_counts),
-        )?;
-        let (
-            found_nodes,
-            found_events,
-            by_id,
-            found_aliases,
-            found_memberships,
-            found_receipts,
-            found_records,
-            found_arrivals,
-            found_links,
-            found_citing,
-        ) = found;
-        if found_nodes.iter().zip(&nodes).any(|(found, (_, wanted))| found.len() != wanted.len()) {
-            return Err(StoreError::Corrupt { what: "state trie: a node is missing".to_owned() });
-        }
-        if found_events.len() != events.len() {
-            return Err(StoreError::Corrupt { what: "room: an event is missing".to_owned() });
-        }
-        let source = &mut self.source;
-        source.nodes.extend(found_nodes.into_iter().flatten());
-        source.events_by_id.extend(event_ids.into_iter().map(|id| (id, None)));
-        for event in found_events.into_iter().chain(by_id) {
-            source.add_event(event);
-        }
-        source.aliases.extend(aliases.into_iter().map(|alias| (alias, None)));
-        source.aliases.extend(found_aliases.into_iter().map(|(alias, target)| (alias, Some(target))));
-        source.alias_counts.extend(found_counts);
-        source.memberships.extend(memberships.into_iter().map(|pair| (pair, None)));
-        source.memberships.extend(found_memberships.into_iter().map(|(pair, value)| (pair, Some(value))));
-        source.joined_local.extend(found_joined);
-        source.receipts.extend(receipts.into_iter().zip(found_receipts));
-        source.profiles.extend(profiles.into_iter().map(|user| (user, MemberProfile::default())));
-        source.profiles.extend(found_profiles);
-        source.annotations.extend(annotations.into_iter().zip(found_annotations));
-        source.parked.extend(found_parked);
-        source.parked_records.extend(found_records);
-        source.arrivals.extend(found_arrivals);
-        source.links.extend(found_links);
-        source.citing.extend(found_citing);
-        for (name, chunks) in found_snapshots {
-            source.add_snapshot(name, chunks);
-        }
-        Ok(())
     }
 
     /// Takes over what an input has changed.
     fn take(&mut self, partition: u32, input: &RoomInput, applied: Applied) -> Verdict {
+        if self.way == Way::LowPriority && self.pristine.is_none() {
+            self.pristine = Some(self.source.clone());
+        }
         self.source.absorb(&applied);
         let Applied { room, mut rows, outputs, amended, verdict, counters, unparked: _ } = applied;
         for output in &outputs {
@@ -659,7 +610,7 @@ impl<'a> Work<'a> {
     /// Closes the batch: compares what was with what will be. `published` tells how far the output logs are.
     pub(super) fn finish(mut self, published: impl Fn(Lane) -> i64) -> Done {
         for (number, after) in &mut self.touched {
-            let Some(before) = self.partitions.get(number) else { continue };
+            let Some(before) = self.known.partitions.get(number) else { continue };
             if self.way == Way::Aside || after.bulk.stored != before.bulk.stored {
                 if self.way == Way::Aside {
                     after.aside_nid = after.counters.next_nid;
@@ -696,8 +647,20 @@ impl<'a> Work<'a> {
                 user_published_seq: after.user_published,
             });
         }
-        let Self { batch, touched, rooms, signed_out, outputs, decided, dead_letters, .. } = self;
-        Done { batch, touched, rooms, signed_out, outputs, decided, dead_letters }
+        let Self { batch, touched, rooms, signed_out, outputs, decided, decided_late, .. } = self;
+        let Self { deferring, worked_off, dead_letters, .. } = self;
+        Done {
+            batch,
+            touched,
+            rooms,
+            signed_out,
+            outputs,
+            decided,
+            decided_late,
+            deferring,
+            worked_off,
+            dead_letters,
+        }
     }
 }
 

@@ -154,19 +154,6 @@ impl World {
         }
     }
 
-    /// Waits until a query returns a number.
-    pub(super) async fn until(&self, sql: &str, wanted: i64) {
-        let mut found = self.number(sql).await;
-        for _ in 0..1_000 {
-            if found == wanted {
-                return;
-            }
-            tokio::time::sleep(Duration::from_millis(20)).await;
-            found = self.number(sql).await;
-        }
-        panic!("{sql} is {found}, not {wanted}");
-    }
-
     /// The only number that a query returns.
     pub(super) async fn number(&self, sql: &str) -> i64 {
         let sql = diesel::dsl::sql::<diesel::sql_types::BigInt>(sql);

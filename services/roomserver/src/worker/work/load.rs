@@ -1,0 +1,199 @@
+//! Loads what inputs ask for: one round.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
+
+use bytes::Bytes;
+use futures::{TryFutureExt as _, future::try_join_all};
+use plexus_events::resolve::{Citing, Links};
+use ruma::{OwnedEventId, OwnedRoomAliasId, OwnedRoomId, OwnedUserId};
+
+use super::Work;
+use crate::{
+    rooms::{
+        AliasCounts, AliasTarget, AnnotationKey, Arrival, EventNid, MemberProfile, Needs, Node, NodeNid,
+        ParkedEntries, ParkedNid, ReceiptKey, RoomNid, Source, StoredEvent, Token,
+    },
+    store::{StoreError, loads},
+};
+
+impl Work<'_> {
+    /// Loads what the pure half asked for.
+    pub(super) async fn load(&mut self, needs: Needs) -> Result<(), StoreError> {
+        let conn = self.conn;
+        let Needs {
+            nodes,
+            events,
+            event_ids,
+            aliases,
+            alias_counts,
+            memberships,
+            joined_local,
+            receipts,
+            profiles,
+            annotations,
+            parked,
+            parked_records,
+            snapshots,
+            arrivals,
+            links,
+            citing,
+        } = needs;
+        let wanted_profiles: Vec<&str> = profiles.iter().map(|user| user.as_str()).collect();
+        let annotations: Vec<_> = annotations.into_iter().collect();
+        let links: Vec<_> = links.into_iter().collect();
+        let citing: Vec<_> = citing.into_iter().collect();
+        let parked_records: Vec<_> = parked_records.into_iter().collect();
+        let arrivals: Vec<_> = arrivals.iter().map(AsRef::as_ref).collect();
+        let nodes: Vec<(RoomNid, Vec<NodeNid>)> =
+            nodes.into_iter().map(|(room, nids)| (room, nids.into_iter().collect())).collect();
+        let events: Vec<_> = events.into_iter().collect();
+        let ids: Vec<_> = event_ids.iter().map(AsRef::as_ref).collect();
+        let wanted_aliases: Vec<_> = aliases.iter().collect();
+        let wanted_counts: Vec<_> = alias_counts.into_iter().collect();
+        let receipts: Vec<_> = receipts.into_iter().collect();
+        let wanted_receipts: Vec<_> = receipts.iter().collect();
+        let pairs: Vec<_> = memberships.iter().map(|(room, user)| (room.as_ref(), user.as_ref())).collect();
+        let found_nodes = nodes.iter().map(|(room, nids)| loads::find_nodes(conn, *room, nids));
+        let server_name = self.env.server_name.as_str();
+        let joined = joined_local
+            .iter()
+            .map(|room| loads::find_joined_local(conn, *room, server_name).map_ok(|users| (*room, users)));
+        let parked = parked
+            .iter()
+            .map(|room| loads::find_parked(conn, *room).map_ok(|entries| (*room, entries.into())));
+        let snapshots =
+            snapshots.iter().map(|name| loads::find_snapshot(conn, *name).map_ok(|chunks| (*name, chunks)));
+        // All statements go out before the first answer comes.
+        let (
+            found,
+            found_profiles,
+            found_annotations,
+            found_joined,
+            found_parked,
+            found_snapshots,
+            found_counts,
+        ) = futures::try_join!(
+            async {
+                futures::try_join!(
+                    try_join_all(found_nodes),
+                    loads::find_events(conn, &events),
+                    loads::find_events_by_id(conn, &ids),
+                    loads::find_aliases(conn, &wanted_aliases),
+                    loads::find_memberships(conn, &pairs),
+                    loads::find_receipts(conn, &wanted_receipts),
+                    loads::find_parked_records(conn, &parked_records),
+                    loads::find_arrivals(conn, &arrivals),
+                    loads::find_chains(conn, &links),
+                    loads::find_citing(conn, &citing),
+                )
+            },
+            loads::find_profiles(conn, &wanted_profiles),
+            loads::find_annotations(conn, &annotations),
+            try_join_all(joined),
+            try_join_all(parked),
+            try_join_all(snapshots),
+            loads::count_aliases(conn, &wanted_counts),
+        )?;
+        let (
+            found_nodes,
+            found_events,
+            by_id,
+            found_aliases,
+            found_memberships,
+            found_receipts,
+            found_records,
+            found_arrivals,
+            found_links,
+            found_citing,
+        ) = found;
+        if found_nodes.iter().zip(&nodes).any(|(found, (_, wanted))| found.len() != wanted.len()) {
+            return Err(StoreError::Corrupt { what: "state trie: a node is missing".to_owned() });
+        }
+        if found_events.len() != events.len() {
+            return Err(StoreError::Corrupt { what: "room: an event is missing".to_owned() });
+        }
+        let loaded = Loaded {
+            nodes: found_nodes.into_iter().flatten().collect(),
+            event_ids: event_ids.into_iter().collect(),
+            events: found_events.into_iter().chain(by_id).collect(),
+            aliases: aliases.into_iter().map(|alias| (alias, None)).collect(),
+            found_aliases,
+            alias_counts: found_counts,
+            memberships: memberships.into_iter().map(|pair| (pair, None)).collect(),
+            found_memberships,
+            joined_local: found_joined,
+            receipts: receipts.into_iter().zip(found_receipts).collect(),
+            profiles: profiles.into_iter().map(|user| (user, MemberProfile::default())).collect(),
+            found_profiles,
+            annotations: annotations.into_iter().zip(found_annotations).collect(),
+            parked: found_parked,
+            parked_records: found_records,
+            arrivals: found_arrivals,
+            links: found_links,
+            citing: found_citing,
+            snapshots: found_snapshots,
+        };
+        if let Some(pristine) = &mut self.pristine {
+            loaded.clone().add_to(pristine);
+        }
+        loaded.add_to(&mut self.source);
+        Ok(())
+    }
+}
+
+/// What was loaded, and that the rest of what was asked for is not there.
+#[derive(Clone)]
+struct Loaded {
+    nodes: Vec<(NodeNid, Arc<Node>)>,
+    event_ids: Vec<OwnedEventId>,
+    events: Vec<Arc<StoredEvent>>,
+    aliases: Vec<(OwnedRoomAliasId, Option<AliasTarget>)>,
+    found_aliases: Vec<(OwnedRoomAliasId, AliasTarget)>,
+    alias_counts: Vec<((OwnedRoomId, OwnedUserId), AliasCounts)>,
+    memberships: Vec<((OwnedRoomId, OwnedUserId), Option<String>)>,
+    found_memberships: Vec<((OwnedRoomId, OwnedUserId), String)>,
+    joined_local: Vec<(RoomNid, Vec<OwnedUserId>)>,
+    receipts: Vec<(ReceiptKey, Option<i64>)>,
+    profiles: Vec<(OwnedUserId, MemberProfile)>,
+    found_profiles: Vec<(OwnedUserId, MemberProfile)>,
+    annotations: Vec<(AnnotationKey, Vec<EventNid>)>,
+    parked: Vec<(RoomNid, Arc<ParkedEntries>)>,
+    parked_records: Vec<(ParkedNid, Bytes)>,
+    arrivals: HashMap<OwnedEventId, Arrival>,
+    links: Vec<(EventNid, Links<EventNid>)>,
+    citing: Vec<(EventNid, Citing<EventNid>)>,
+    snapshots: Vec<((RoomNid, Token), BTreeMap<i32, Bytes>)>,
+}
+
+impl Loaded {
+    /// Adds it to what was loaded before.
+    fn add_to(self, source: &mut Source) {
+        source.nodes.extend(self.nodes);
+        source.events_by_id.extend(self.event_ids.into_iter().map(|id| (id, None)));
+        for event in self.events {
+            source.add_event(event);
+        }
+        source.aliases.extend(self.aliases);
+        source.aliases.extend(self.found_aliases.into_iter().map(|(alias, target)| (alias, Some(target))));
+        source.alias_counts.extend(self.alias_counts);
+        source.memberships.extend(self.memberships);
+        let found = self.found_memberships.into_iter().map(|(pair, membership)| (pair, Some(membership)));
+        source.memberships.extend(found);
+        source.joined_local.extend(self.joined_local);
+        source.receipts.extend(self.receipts);
+        source.profiles.extend(self.profiles);
+        source.profiles.extend(self.found_profiles);
+        source.annotations.extend(self.annotations);
+        source.parked.extend(self.parked);
+        source.parked_records.extend(self.parked_records);
+        source.arrivals.extend(self.arrivals);
+        source.links.extend(self.links);
+        source.citing.extend(self.citing);
+        for (name, chunks) in self.snapshots {
+            source.add_snapshot(name, chunks);
+        }
+    }
+}
