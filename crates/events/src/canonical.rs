@@ -46,6 +46,21 @@ pub fn parse_object(text: &[u8]) -> Result<Object, CanonicalError> {
     }
 }
 
+/// Returns the canonical form of the text of an object that may hold numbers without one, as events of room versions 3 to
+/// 5 do: these are written as servers sign them. For requests between servers, which are signed whole.
+///
+/// # Errors
+///
+/// Fails on anything else than an object, and on nesting deeper than [`MAX_DEPTH`].
+pub fn lenient(text: &[u8]) -> Result<Vec<u8>, CanonicalError> {
+    if let Ok(object) = parse_object(text) {
+        return Ok(object_to_vec(&object));
+    }
+    let mut out = Vec::with_capacity(text.len());
+    lax::write_object(&lax::parse_object(text)?, &mut out);
+    Ok(out)
+}
+
 /// Appends the canonical form of an object.
 pub fn write_object(object: &Object, out: &mut Vec<u8>) {
     out.push(b'{');

@@ -136,6 +136,19 @@ pub enum Integrity {
     HashMismatch,
 }
 
+/// True if a signature, in base64, is one of the bytes by the key.
+#[must_use]
+pub fn is_signed(message: &[u8], signature: &str, key: &[u8; 32]) -> bool {
+    let Ok(signature) = SIGNATURE.decode(signature) else { return false };
+    verify_canonical_json_bytes(&SigningKeyAlgorithm::Ed25519, key, &signature, message).is_ok()
+}
+
+/// Reads a public key in base64.
+#[must_use]
+pub fn public_key(text: &str) -> Option<[u8; 32]> {
+    SIGNATURE.decode(text).ok()?.try_into().ok()
+}
+
 /// Checks the signatures of an event against the keys of the servers that must have signed it.
 ///
 /// # Errors
