@@ -4,7 +4,7 @@ use std::{env, fs, path::PathBuf};
 
 use prost::Message as _;
 
-const FILES: [&str; 13] = [
+const FILES: [&str; 14] = [
     "plexus/common/v1/common.proto",
     "plexus/log/v1/input_room.proto",
     "plexus/log/v1/output_room.proto",
@@ -14,6 +14,7 @@ const FILES: [&str; 13] = [
     "plexus/reader/v1/cursor.proto",
     "plexus/room/v1/graph.proto",
     "plexus/room/v1/history.proto",
+    "plexus/room/v1/key_store.proto",
     "plexus/room/v1/query.proto",
     "plexus/room/v1/stream.proto",
     "plexus/room/v1/summary.proto",

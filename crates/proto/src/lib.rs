@@ -73,6 +73,7 @@ pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "
 pub const ROOM_SERVER_SERVICES: &[&str] = &[
     input::v1::input_service_server::SERVICE_NAME,
     reader::v1::reader_cursor_service_server::SERVICE_NAME,
+    room::v1::key_store_service_server::SERVICE_NAME,
     room::v1::room_directory_service_server::SERVICE_NAME,
     room::v1::room_graph_service_server::SERVICE_NAME,
     room::v1::room_history_service_server::SERVICE_NAME,

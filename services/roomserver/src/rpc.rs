@@ -11,6 +11,7 @@ mod graph;
 mod history;
 pub(crate) mod input;
 mod inspection;
+mod key_store;
 mod operator;
 mod output_range;
 mod reader_cursors;
@@ -44,6 +45,7 @@ pub(crate) fn routes(app: &App) -> Routes {
     routes.add_service(credentials::service(app));
     routes.add_service(sessions::service(app));
     routes.add_service(reader_cursors::service(app));
+    routes.add_service(key_store::service(app));
     routes.routes()
 }
 

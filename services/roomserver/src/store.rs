@@ -18,6 +18,7 @@ pub(crate) mod purge;
 pub(crate) mod reader_cursors;
 pub(crate) mod reads;
 pub(crate) mod schema;
+pub(crate) mod server_keys;
 pub(crate) mod snapshots;
 pub(crate) mod statement;
 mod tls;

@@ -4,6 +4,7 @@ mod erasure;
 mod fixture;
 mod graph;
 mod history;
+mod key_store;
 mod operator;
 mod pools;
 mod rooms;

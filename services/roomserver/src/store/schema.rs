@@ -397,6 +397,27 @@ diesel::table! {
 }
 
 diesel::table! {
+    server_key_responses (server_name) {
+        server_name -> Text,
+        response -> Bytea,
+        valid_until_ts -> Int8,
+        fetched_ts -> Int8,
+    }
+}
+
+diesel::table! {
+    server_keys (server_name, key_id) {
+        server_name -> Text,
+        key_id -> Text,
+        public_key -> Bytea,
+        valid_until_ts -> Int8,
+        expired_ts -> Nullable<Int8>,
+        fetched_ts -> Int8,
+        direct -> Bool,
+    }
+}
+
+diesel::table! {
     snapshot_chunks (room_nid, token, chunk) {
         room_nid -> Int8,
         token -> Bytea,
@@ -508,6 +529,8 @@ diesel::allow_tables_to_appear_in_same_query!(
     room_states,
     room_upgrades,
     rooms,
+    server_key_responses,
+    server_keys,
     snapshot_chunks,
     state_node,
     threads,
