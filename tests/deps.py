@@ -27,7 +27,7 @@ wrong = [
 ]
 
 # Calls point one way: the room server calls nobody, and services do not contain each other but in standalone.
-services = {"plexus-roomserver", "plexus-clientapi", "plexus-sync"}
+services = {"plexus-roomserver", "plexus-clientapi", "plexus-sync", "plexus-federation"}
 for package in metadata["packages"]:
     if package["name"] in services:
         wrong += [
@@ -39,8 +39,16 @@ for package in metadata["packages"]:
             wrong += [
                 f"plexus-roomserver depends on {dependency['name']}: it calls nobody"
                 for dependency in package["dependencies"]
-                if dependency["name"] in {"plexus-input", "reqwest"} and dependency["kind"] != "dev"
+                if dependency["name"] in {"plexus-input", "plexus-outbound", "plexus-s2s", "reqwest"} and dependency["kind"] != "dev"
             ]
+
+    # Connections to strangers are made in one place, which refuses private addresses: no service brings a client of its own.
+    if package["name"] in services | {"plexus-s2s", "plexus-matrix-http"}:
+        wrong += [
+            f"{package['name']} depends on {dependency['name']}: plexus-outbound connects to strangers"
+            for dependency in package["dependencies"]
+            if dependency["name"] in {"reqwest", "hickory-resolver"} and dependency["kind"] != "dev"
+        ]
 
     # What judges servers from outside must not know them from inside.
     if package["name"] == "plexus-tests-conformance":

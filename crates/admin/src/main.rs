@@ -5,6 +5,7 @@
 
 mod accounts;
 mod database;
+mod federation;
 mod find;
 mod inspect;
 mod partitions;
@@ -47,6 +48,9 @@ enum Command {
     /// Rooms.
     #[command(subcommand)]
     Room(RoomCommand),
+    /// Other servers.
+    #[command(subcommand)]
+    Federation(federation::FederationCommand),
     /// Prints an event.
     Event {
         /// Event ID.
@@ -164,6 +168,7 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
         Command::User(UserCommand::Deactivate(deactivate)) => {
             accounts::deactivate(operator()?, &config, deactivate).await
         }
+        Command::Federation(command) => federation::run(&config, command).await,
         Command::Partitions => partitions::list(operator()?).await,
         Command::DeadLetters(DeadLetterCommand::List { limit }) => {
             partitions::list_dead_letters(operator()?, limit).await

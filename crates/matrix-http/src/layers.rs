@@ -28,13 +28,17 @@ use crate::{MatrixError, metrics as names};
 /// What a route lets in is said by its [`Policy`](crate::Policy).
 /// What is not routed is answered with 404 `M_UNRECOGNIZED`, a method that a path does not know with 405.
 pub fn apply_layers(router: Router) -> Router {
+    apply_server_layers(router).layer(cors())
+}
+
+/// The same for a listener of other servers, whose requests no browser makes: without CORS.
+pub fn apply_server_layers(router: Router) -> Router {
     names::describe();
     router
         .fallback(async || MatrixError::unrecognized())
         .method_not_allowed_fallback(async || MatrixError::wrong_method())
         .layer(CatchPanicLayer::custom(answer_panic))
         .layer(from_fn(observe))
-        .layer(cors())
 }
 
 /// The headers that the specification demands on every response.

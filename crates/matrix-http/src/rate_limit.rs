@@ -13,9 +13,9 @@ use plexus_service::config::RateLimitsConfig;
 use ruma::UserId;
 
 use crate::{MatrixError, UserLimit};
-use buckets::Buckets;
 use failures::Failures;
 
+pub use buckets::Buckets;
 pub use failures::LoginSource;
 
 /// The limits of the configuration, each with a bucket per user or address. Cheap to clone.
@@ -144,7 +144,7 @@ impl RateLimiter {
 }
 
 /// What stands for an address: whoever has one of IPv6 has a /64 of them.
-pub(crate) fn network(address: IpAddr) -> IpAddr {
+pub fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) => {
             let [a, b, c, d, ..] = address.segments();

@@ -15,7 +15,10 @@ use figment::{
 };
 use serde::{Deserialize, Serialize};
 
-pub use self::retention::RetentionConfig;
+pub use self::{
+    federation::{DENIED, FederationConfig, OldSigningKey, OutboundConfig},
+    retention::RetentionConfig,
+};
 
 /// The whole configuration.
 #[derive(Debug, Clone, Deserialize, Serialize)]
@@ -47,6 +50,12 @@ pub struct Config {
     /// Client sync.
     #[serde(default)]
     pub sync: SyncConfig,
+    /// Connections to addresses that strangers choose.
+    #[serde(default)]
+    pub outbound: OutboundConfig,
+    /// Other homeservers.
+    #[serde(default)]
+    pub federation: FederationConfig,
     /// `standalone`: everything in one process.
     #[serde(default)]
     pub standalone: StandaloneConfig,
@@ -568,6 +577,7 @@ impl Config {
             *path = folder.join(&*path);
         }
         self.server.signing_key = folder.join(&self.server.signing_key);
+        federation::resolve_paths(&mut self.outbound, &mut self.federation, folder);
         for (secret, name) in [(&mut self.rpc, "rpc.token"), (&mut self.operator, "operator.token")] {
             let named = secret.token_file.as_os_str().is_empty();
             secret.token_file = folder.join(if named { Path::new(name) } else { &secret.token_file });
@@ -578,7 +588,7 @@ impl Config {
         }
     }
 
-    fn listeners_mut(&mut self) -> [&mut Listener; 9] {
+    fn listeners_mut(&mut self) -> [&mut Listener; 11] {
         [
             &mut self.roomserver.listen,
             &mut self.roomserver.operator_listen,
@@ -587,6 +597,8 @@ impl Config {
             &mut self.clientapi.admin_http,
             &mut self.sync.listen,
             &mut self.sync.admin_http,
+            &mut self.federation.listen,
+            &mut self.federation.admin_http,
             &mut self.standalone.listen,
             &mut self.standalone.admin_http,
         ]
@@ -594,6 +606,7 @@ impl Config {
 }
 
 mod check;
+mod federation;
 #[cfg(test)]
 mod limits_tests;
 mod retention;

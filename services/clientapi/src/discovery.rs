@@ -1,5 +1,6 @@
 //! What this server is and can do.
 
 pub(crate) mod discover_homeserver;
+pub(crate) mod discover_server;
 pub(crate) mod get_capabilities;
 pub(crate) mod get_supported_versions;

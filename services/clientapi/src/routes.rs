@@ -57,6 +57,7 @@ fn account_routes(routes: Routes<App>) -> Routes<App> {
         // What this server is.
         .route("/_matrix/client/versions", get(OPEN, discovery::get_supported_versions::handler))
         .route("/.well-known/matrix/client", get(OPEN, discovery::discover_homeserver::handler))
+        .route("/.well-known/matrix/server", get(OPEN, discovery::discover_server::handler))
         .client("/capabilities", get(READ, discovery::get_capabilities::handler))
         // Accounts.
         .client("/register", post(Policy::login(), account::register::handler))

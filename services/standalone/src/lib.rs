@@ -8,6 +8,7 @@ use std::{sync::Arc, time::Duration};
 use anyhow::Context as _;
 use axum::Router;
 use plexus_clientapi::{App, AppDeps};
+use plexus_federation::Federation;
 use plexus_input::Connect;
 use plexus_log::{
     Log,
@@ -45,6 +46,16 @@ pub async fn start(context: Context) -> anyhow::Result<impl Future<Output = ()>>
         context.readiness.part("sync"),
         context.shutdown.clone(),
     );
+    let federation = if config.federation.enabled {
+        let deps = plexus_federation::Deps {
+            config: Arc::clone(config),
+            rooms: channel.clone(),
+            edge: edge.clone(),
+        };
+        Some(Federation::new(deps)?)
+    } else {
+        None
+    };
     let app = App::new(AppDeps {
         config: Arc::clone(config),
         log: log.clone(),
@@ -54,6 +65,11 @@ pub async fn start(context: Context) -> anyhow::Result<impl Future<Output = ()>>
         connect: connect(config)?,
     })?;
     let routes = Router::new().merge(plexus_clientapi::routes(app)).merge(plexus_sync::router(sync));
+    // Versions and keys are told at the clients' listener, too: some reverse proxies send everything there.
+    let routes = match &federation {
+        Some(federation) => routes.merge(federation.open_routes()),
+        None => routes,
+    };
     let router = plexus_matrix_http::apply_layers(routes);
 
     // Whoever gets an answer from the listener finds everything at work.
@@ -63,6 +79,9 @@ pub async fn start(context: Context) -> anyhow::Result<impl Future<Output = ()>>
     }
     let (http, shutdown) = (&config.http, &context.shutdown);
     serve_clients("client", &config.standalone.listen, http, router, shutdown).await?;
+    if let Some(federation) = federation {
+        federation.serve(shutdown).await?;
+    }
     Ok(async move {
         if !back.finish(FINISH).await {
             tracing::warn!("the room server did not stop in time");

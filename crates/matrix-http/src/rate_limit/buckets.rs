@@ -20,7 +20,7 @@ const CHECKS_BETWEEN_PRUNES: u32 = 512;
 
 /// The buckets of one limit.
 #[derive(Debug)]
-pub(super) struct Buckets {
+pub struct Buckets {
     /// Nanoseconds in which a bucket gains one token.
     period: u64,
     burst: u64,
@@ -37,7 +37,9 @@ struct Shard {
 }
 
 impl Buckets {
-    pub(super) fn new(limit: RateLimit) -> Self {
+    /// Makes them, all full.
+    #[must_use]
+    pub fn new(limit: RateLimit) -> Self {
         Self {
             period: nanos(refill_period(limit)),
             burst: u64::from(limit.burst.max(1)),
@@ -48,7 +50,7 @@ impl Buckets {
     }
 
     /// Takes tokens; otherwise returns after which time there would be enough.
-    pub(super) fn take(&self, key: impl Hash, tokens: u32) -> Result<(), Duration> {
+    pub fn take(&self, key: impl Hash, tokens: u32) -> Result<(), Duration> {
         let (hash, now) = (self.hasher.hash_one(key), self.now());
         let mut shard = self.shard(hash, now);
         let full_at = shard.full_at.get(&hash).copied().unwrap_or(0).max(now);
@@ -59,14 +61,14 @@ impl Buckets {
     }
 
     /// Refuses as [`Buckets::take`] of one token would, and takes none.
-    pub(super) fn peek(&self, key: impl Hash) -> Result<(), Duration> {
+    pub fn peek(&self, key: impl Hash) -> Result<(), Duration> {
         let (hash, now) = (self.hasher.hash_one(key), self.now());
         let full_at = self.shard(hash, now).full_at.get(&hash).copied().unwrap_or(0).max(now);
         self.fits(full_at, now, 1)
     }
 
     /// Takes a token whether or not there is one. Nobody gets deeper into debt by it.
-    pub(super) fn force(&self, key: impl Hash) {
+    pub fn force(&self, key: impl Hash) {
         let (hash, now) = (self.hasher.hash_one(key), self.now());
         let mut shard = self.shard(hash, now);
         let full_at = shard.full_at.get(&hash).copied().unwrap_or(0).max(now);

@@ -28,6 +28,7 @@ pub(super) fn check(config: &Config) -> Result<(), String> {
         return Err("`max_connections` in [postgres] must be at least 1".to_owned());
     }
     config.retention.check()?;
+    super::federation::check(&config.federation)?;
     if config.clientapi.max_body_bytes < 128 * 1024 {
         return Err(
             "`max_body_bytes` in [clientapi] must be at least 131072, or legal events do not fit".to_owned()
@@ -116,7 +117,7 @@ fn server_name(name: &str) -> Result<(), String> {
     Ok(())
 }
 
-fn listeners(config: &Config) -> [(&'static str, &Listener); 9] {
+fn listeners(config: &Config) -> [(&'static str, &Listener); 11] {
     [
         ("roomserver.listen", &config.roomserver.listen),
         ("roomserver.operator_listen", &config.roomserver.operator_listen),
@@ -125,6 +126,8 @@ fn listeners(config: &Config) -> [(&'static str, &Listener); 9] {
         ("clientapi.admin_http", &config.clientapi.admin_http),
         ("sync.listen", &config.sync.listen),
         ("sync.admin_http", &config.sync.admin_http),
+        ("federation.listen", &config.federation.listen),
+        ("federation.admin_http", &config.federation.admin_http),
         ("standalone.listen", &config.standalone.listen),
         ("standalone.admin_http", &config.standalone.admin_http),
     ]

@@ -1,0 +1,109 @@
+//! Everything is constructed here, once, in the order in which it depends on each other.
+
+use std::sync::Arc;
+
+use ::http::HeaderValue;
+use anyhow::Context as _;
+use axum::Router;
+use plexus_events::key_file;
+use plexus_matrix_http::Edge;
+use plexus_outbound::{AddressPolicy, Dialer, Dns, Fetcher, tls};
+use plexus_s2s::{
+    Discovery, Health, KeyRing, Peers,
+    keys::{BannedKeys, KeyRingDeps},
+    name::parse_server_name,
+    now_ms,
+    request::Identity,
+};
+use plexus_service::{Config, RpcChannel, Shutdown, http, telemetry::VERSION};
+use ruma::{OwnedServerName, ServerName};
+
+use crate::{key_store::RpcKeyStore, metrics, own_keys::OwnKeys, receiver::Quotas, routes};
+
+/// What the service is made of.
+pub struct Deps {
+    /// The configuration.
+    pub config: Arc<Config>,
+    /// The room server.
+    pub rooms: RpcChannel,
+    /// What stands before the handlers.
+    pub edge: Edge,
+}
+
+/// The service. Cheap to clone.
+#[derive(Clone)]
+pub struct Federation {
+    pub(crate) config: Arc<Config>,
+    pub(crate) rooms: RpcChannel,
+    pub(crate) edge: Edge,
+    pub(crate) name: OwnedServerName,
+    pub(crate) own_keys: Arc<OwnKeys>,
+    pub(crate) keys: KeyRing,
+    pub(crate) peers: Peers,
+    pub(crate) quotas: Arc<Quotas>,
+}
+
+impl Federation {
+    /// Makes the service. It asks nobody anything until somebody asks it.
+    pub fn new(deps: Deps) -> anyhow::Result<Self> {
+        metrics::describe();
+        let Deps { config, rooms, edge } = deps;
+        let (outbound, federation) = (&config.outbound, &config.federation);
+        let name = parse_server_name(&config.server.name).context("`name` in [server]")?;
+        let key =
+            key_file::load_or_create(&config.server.signing_key).context("`signing_key` in [server]")?;
+        let own_keys = OwnKeys::new(name.clone(), key.clone(), federation)?;
+
+        let policy = AddressPolicy::new(&outbound.denied_ranges, &outbound.allowed_ranges)
+            .context("the ranges in [outbound]")?;
+        let resolver = Arc::new(Dns::new(&outbound.dns_servers).context("`dns_servers` in [outbound]")?);
+        let tls = tls::client(&outbound.ca_files).context("`ca_files` in [outbound]")?;
+        let dialer = Dialer::new(policy, Arc::clone(&resolver) as _, tls);
+        let agent = HeaderValue::try_from(format!("Plexus/{VERSION}"))?;
+        let discovery = Discovery::new(resolver, Box::new(Fetcher::new(dialer.clone(), agent.clone())));
+        let identity = Identity { name: name.clone(), key: Arc::new(key), agent };
+        let peers = Peers::new(identity, dialer, discovery, Health::default(), federation.connections);
+
+        let notaries = federation.notaries.iter().map(|notary| parse_server_name(notary));
+        let keys = KeyRing::new(KeyRingDeps {
+            store: Arc::new(RpcKeyStore::new(rooms.clone())),
+            source: Arc::new(peers.clone()),
+            notaries: notaries.collect::<Result<_, _>>().context("`notaries` in [federation]")?,
+            banned: BannedKeys::parse(&federation.banned_keys).context("`banned_keys` in [federation]")?,
+            own: own_keys.as_server_keys(),
+            clock: now_ms,
+        });
+        let quotas = Arc::new(Quotas::new(federation.origin_rate));
+        Ok(Self { config, rooms, edge, name, own_keys: Arc::new(own_keys), keys, peers, quotas })
+    }
+
+    /// Our server name.
+    #[must_use]
+    pub fn name(&self) -> &ServerName {
+        &self.name
+    }
+
+    /// Requests to other servers.
+    #[must_use]
+    pub fn peers(&self) -> &Peers {
+        &self.peers
+    }
+
+    /// All routes of the server-server API, with the layers of a listener around them.
+    #[must_use]
+    pub fn router(&self) -> Router {
+        plexus_matrix_http::apply_server_layers(routes::routes(self))
+    }
+
+    /// The routes that clients' listeners have, too: versions and keys.
+    #[must_use]
+    pub fn open_routes(&self) -> Router {
+        routes::open_routes(self)
+    }
+
+    /// Serves the API where other servers connect.
+    pub async fn serve(&self, shutdown: &Shutdown) -> Result<std::net::SocketAddr, http::ServeError> {
+        let listener = &self.config.federation.listen;
+        http::serve_clients("federation", listener, &self.config.http, self.router(), shutdown).await
+    }
+}

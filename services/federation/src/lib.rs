@@ -1,0 +1,17 @@
+//! Leads other homeservers in: the server-server API, with authentication of its requests, and the keys of this server
+//! and of others.
+//!
+//! Nothing here is durable: keys of other servers are kept by the room server, which decides what they may read, too.
+
+mod app;
+mod key_store;
+mod metrics;
+mod own_keys;
+mod receiver;
+mod routes;
+mod upstream;
+
+pub use app::{Deps, Federation};
+
+#[cfg(test)]
+mod tests;

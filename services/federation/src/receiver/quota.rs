@@ -1,0 +1,106 @@
+//! What other servers may have under way: by class, so that a flood of one kind does not delay another, and by server.
+
+use std::{marker::PhantomData, sync::Arc, time::Duration};
+
+use plexus_matrix_http::{Buckets, MatrixError};
+use plexus_service::config::RateLimit;
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::timeout,
+};
+
+use crate::metrics;
+
+/// Failures of authentication of one address.
+const FAILURES: RateLimit = RateLimit { per_second: 5.0, burst: 100 };
+
+/// A kind of request.
+pub(crate) trait CostClass: Send + Sync + 'static {
+    /// Requests of the rate of a server that one takes.
+    const COST: u32;
+    /// Requests at a time.
+    const AT_ONCE: usize;
+    /// How long one more waits for its turn.
+    const PATIENCE: Duration;
+    /// Where its turns are.
+    fn turns(quotas: &Quotas) -> &Arc<Semaphore>;
+}
+
+/// Events and states of rooms.
+pub(crate) struct Graph;
+/// Questions about what lies in a table.
+pub(crate) struct Query;
+/// Keys of other servers, which have to be fetched.
+pub(crate) struct Keys;
+
+impl CostClass for Graph {
+    const COST: u32 = 5;
+    const AT_ONCE: usize = 16;
+    const PATIENCE: Duration = Duration::from_secs(20);
+
+    fn turns(quotas: &Quotas) -> &Arc<Semaphore> {
+        &quotas.graph
+    }
+}
+
+impl CostClass for Query {
+    const COST: u32 = 1;
+    const AT_ONCE: usize = 64;
+    const PATIENCE: Duration = Duration::from_secs(5);
+
+    fn turns(quotas: &Quotas) -> &Arc<Semaphore> {
+        &quotas.query
+    }
+}
+
+impl CostClass for Keys {
+    const COST: u32 = 1;
+    const AT_ONCE: usize = 16;
+    const PATIENCE: Duration = Duration::from_secs(5);
+
+    fn turns(quotas: &Quotas) -> &Arc<Semaphore> {
+        &quotas.keys
+    }
+}
+
+/// What may be under way.
+pub(crate) struct Quotas {
+    /// Requests, by server.
+    pub(crate) origins: Buckets,
+    /// Failures of authentication, by address.
+    pub(crate) failures: Buckets,
+    graph: Arc<Semaphore>,
+    query: Arc<Semaphore>,
+    keys: Arc<Semaphore>,
+}
+
+/// The right to be under way.
+pub(crate) struct Turn<C> {
+    _permit: OwnedSemaphorePermit,
+    _class: PhantomData<C>,
+}
+
+impl Quotas {
+    /// Nothing is under way.
+    pub(crate) fn new(origin_rate: RateLimit) -> Self {
+        let turns = |at_once| Arc::new(Semaphore::new(at_once));
+        Self {
+            origins: Buckets::new(origin_rate),
+            failures: Buckets::new(FAILURES),
+            graph: turns(Graph::AT_ONCE),
+            query: turns(Query::AT_ONCE),
+            keys: turns(Keys::AT_ONCE),
+        }
+    }
+
+    /// Waits for a turn.
+    pub(crate) async fn take<C: CostClass>(&self) -> Result<Turn<C>, MatrixError> {
+        match timeout(C::PATIENCE, Arc::clone(C::turns(self)).acquire_owned()).await {
+            Ok(Ok(permit)) => Ok(Turn { _permit: permit, _class: PhantomData }),
+            Ok(Err(_)) | Err(_) => {
+                metrics::refused("turn");
+                Err(MatrixError::limit_exceeded(C::PATIENCE))
+            }
+        }
+    }
+}

@@ -1,0 +1,61 @@
+//! Which handler answers what, and how long bodies may be. Read it like an index.
+//!
+//! Who asks, what it costs, and whether it is signed is said by the extractors of the handlers ([`crate::receiver`]).
+
+use axum::Router;
+use plexus_matrix_http::{Policy, Routes, get, post};
+
+use crate::{
+    Federation,
+    receiver::{graph, keys, query, version, well_known},
+};
+
+/// What servers ask and sign, without a body or with a small one. It is counted once it is known who asks.
+const SMALL: Policy = Policy::secret();
+/// Bodies of questions.
+const QUERY: Policy = Policy::secret().body(128 * 1024);
+
+/// What anybody may ask, counted by address.
+const OPEN: Policy = Policy::open(1);
+/// What makes us ask others.
+const NOTARY: Policy = Policy::open(5).body(128 * 1024);
+
+/// All routes of the server-server API that this service answers.
+pub(crate) fn routes(federation: &Federation) -> Router {
+    let more = Routes::new(federation.edge.clone())
+        // Clients' listeners have it, too, from the client API.
+        .route("/.well-known/matrix/server", get(OPEN, well_known::handler))
+        // Events and states of rooms.
+        .route("/_matrix/federation/v1/event/{event_id}", get(SMALL, graph::event::handler))
+        .route("/_matrix/federation/v1/state/{room_id}", get(SMALL, graph::state::handler))
+        .route("/_matrix/federation/v1/state_ids/{room_id}", get(SMALL, graph::state::ids_handler))
+        .route(
+            "/_matrix/federation/v1/event_auth/{room_id}/{event_id}",
+            get(SMALL, graph::event_auth::handler),
+        )
+        .route("/_matrix/federation/v1/backfill/{room_id}", get(SMALL, graph::backfill::handler))
+        .route(
+            "/_matrix/federation/v1/get_missing_events/{room_id}",
+            post(QUERY, graph::missing_events::handler),
+        )
+        // Questions.
+        .route("/_matrix/federation/v1/query/profile", get(SMALL, query::profile::handler))
+        .route("/_matrix/federation/v1/query/directory", get(SMALL, query::directory::handler))
+        .with_state(federation.clone());
+    open_routes(federation).merge(more)
+}
+
+/// Routes that anybody may ask: versions and keys.
+pub(crate) fn open_routes(federation: &Federation) -> Router {
+    Routes::new(federation.edge.clone())
+        .route("/_matrix/federation/v1/version", get(OPEN, version::handler))
+        .route("/_matrix/key/v2/server", get(OPEN, keys::server::handler))
+        .route("/_matrix/key/v2/server/", get(OPEN, keys::server::handler))
+        // Whoever asks for one key is told all.
+        .route("/_matrix/key/v2/server/{key_id}", get(OPEN, keys::server::handler))
+        .route("/_matrix/key/v2/query", post(NOTARY, keys::query::batch_handler))
+        .route("/_matrix/key/v2/query/{server_name}", get(NOTARY, keys::query::handler))
+        // The path once ended with the ID of a key.
+        .route("/_matrix/key/v2/query/{server_name}/{key_id}", get(NOTARY, keys::query::handler))
+        .with_state(federation.clone())
+}
