@@ -16,6 +16,7 @@ mod client_server;
 mod command;
 mod mutants;
 mod server;
+mod server_server;
 mod specification;
 mod wait;
 

@@ -22,6 +22,8 @@ static NEXT: AtomicU64 = AtomicU64::new(0);
 pub(crate) struct Target {
     /// Base URL of the client API.
     pub(crate) url: String,
+    /// Base URL of the server-server API: the same address, port 18448.
+    pub(crate) federation: String,
     /// The part after the colon in user IDs.
     pub(crate) name: String,
     /// Set apart from those of other runs, so that a server can be tested twice.
@@ -35,11 +37,19 @@ impl Target {
         let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis();
         Ok(Self {
             url: url.trim_end_matches('/').to_owned(),
+            federation: federation(url)?,
             name: name.to_owned(),
             run: format!("{:x}", now & 0xff_ffff_ffff),
             http: crate::wire::http()?,
         })
     }
+}
+
+/// Start commands have the server-server API where the client API is, at a port of its own.
+fn federation(url: &str) -> anyhow::Result<String> {
+    let mut url = reqwest::Url::parse(url)?;
+    anyhow::ensure!(url.set_port(Some(18448)).is_ok(), "the URL has no host");
+    Ok(url.as_str().trim_end_matches('/').to_owned())
 }
 
 /// The server under test. Clones share a transcript.
@@ -72,6 +82,11 @@ impl Server {
     /// Somebody without a session.
     pub(crate) fn anybody(&self) -> Client {
         Client::new(self.target.http.clone(), &self.target.url, self.transcript.clone(), "anybody")
+    }
+
+    /// Another server, as far as it signs nothing.
+    pub(crate) fn federation(&self) -> Client {
+        Client::new(self.target.http.clone(), &self.target.federation, self.transcript.clone(), "peer")
     }
 
     /// Registers; the answer may be anything.

@@ -7,10 +7,14 @@ use clap::Args;
 use serde_json::Value;
 
 use crate::{
-    client_server,
     harness::{self, Expectations, Outcome, Report, Test},
     server::Target,
 };
+
+/// All tests.
+fn all_tests() -> Vec<Test> {
+    [crate::client_server::tests(), crate::server_server::tests()].concat()
+}
 
 /// Which tests.
 #[derive(Debug, Args)]
@@ -28,7 +32,7 @@ impl Filter {
         let wanted = |test: &Test| {
             self.names.is_empty() || self.names.iter().any(|part| test.name.contains(part.as_str()))
         };
-        client_server::tests().into_iter().filter(wanted).step_by(self.every.max(1)).collect()
+        all_tests().into_iter().filter(wanted).step_by(self.every.max(1)).collect()
     }
 }
 
@@ -100,7 +104,7 @@ fn reason<'a>(expected: &'a [Expectations], report: &Report) -> Option<&'a str> 
 
 /// A table that names a test which does not exist is out of date.
 fn check_names(expected: &[Expectations]) -> Result<()> {
-    let known: BTreeSet<String> = client_server::tests().into_iter().map(|test| test.name).collect();
+    let known: BTreeSet<String> = all_tests().into_iter().map(|test| test.name).collect();
     for name in expected.iter().flat_map(Expectations::names) {
         ensure!(known.contains(name), "there is no test {name}, though it is listed");
     }

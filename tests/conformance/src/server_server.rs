@@ -1,0 +1,14 @@
+//! The server-server API: the suite is another server, `127.0.0.1` with a port, whose certificate is by
+//! `tests/servers/authority.pem`.
+
+mod authentication;
+mod keys;
+mod peer;
+mod standards;
+
+use crate::harness::Test;
+
+/// All tests, in the order of the sections.
+pub(crate) fn tests() -> Vec<Test> {
+    [standards::tests(), keys::tests(), authentication::tests()].concat()
+}

@@ -1,0 +1,175 @@
+//! Another server: a key, a listener that tells it, and signed requests.
+
+use std::{
+    net::SocketAddr,
+    sync::Arc,
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use base64::{Engine as _, engine::general_purpose::STANDARD_NO_PAD};
+use ed25519_dalek::{Signer as _, SigningKey, VerifyingKey};
+use serde_json::{Value, json};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpListener,
+};
+use tokio_rustls::{
+    TlsAcceptor,
+    rustls::{
+        ServerConfig,
+        crypto::ring,
+        pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
+    },
+};
+
+const CERTIFICATE: &str = include_str!("../../../servers/peer.pem");
+const KEY: &str = include_str!("../../../servers/peer.key");
+const DAY: i64 = 24 * 60 * 60 * 1000;
+
+/// Milliseconds since the Unix epoch.
+pub(super) fn now() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}
+
+/// What a server says about its key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Told {
+    /// It is current.
+    Current,
+    /// It was valid until yesterday.
+    Stale,
+    /// It is an old one; another one is current.
+    Old,
+    /// It is current, but nobody has signed that.
+    Unsigned,
+    /// It is the key of another server.
+    OtherServer,
+}
+
+/// A server.
+pub(super) struct Peer {
+    /// Its name.
+    pub(super) name: String,
+    key: SigningKey,
+}
+
+impl Peer {
+    /// Starts one. It ends with the process.
+    pub(super) async fn start(told: Told) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port can be had");
+        let address = listener.local_addr().expect("it has an address");
+        let peer = Self { name: address.to_string(), key: SigningKey::from_bytes(&seed(address)) };
+        let (acceptor, body) = (acceptor(), Arc::<str>::from(peer.keys(told).to_string()));
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let (acceptor, body) = (acceptor.clone(), Arc::clone(&body));
+                tokio::spawn(async move {
+                    let Ok(mut stream) = acceptor.accept(stream).await else { return };
+                    let mut head = Vec::new();
+                    while !head.ends_with(b"\r\n\r\n") {
+                        let Ok(byte) = stream.read_u8().await else { return };
+                        head.push(byte);
+                    }
+                    let (status, body) = if head.starts_with(b"GET /_matrix/key/v2/server") {
+                        ("200 OK", &*body)
+                    } else {
+                        ("404 Not Found", "{}")
+                    };
+                    let length = body.len();
+                    let answer = format!(
+                        "HTTP/1.1 {status}\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\
+                         connection: close\r\n\r\n{body}"
+                    );
+                    // Whoever asked may have gone.
+                    stream.write_all(answer.as_bytes()).await.ok();
+                    stream.shutdown().await.ok();
+                });
+            }
+        });
+        peer
+    }
+
+    fn keys(&self, told: Told) -> Value {
+        let public = |key: &SigningKey| STANDARD_NO_PAD.encode(key.verifying_key().to_bytes());
+        let other = SigningKey::from_bytes(&[7; 32]);
+        let (current, id, old, valid_for) = match told {
+            Told::Current | Told::Unsigned | Told::OtherServer => (&self.key, "ed25519:a", json!({}), DAY),
+            Told::Stale => (&self.key, "ed25519:a", json!({}), -DAY),
+            Told::Old => {
+                let old = json!({ "ed25519:a": { "key": public(&self.key), "expired_ts": now() - 1000 } });
+                (&other, "ed25519:b", old, DAY)
+            }
+        };
+        let name = if told == Told::OtherServer { "127.0.0.1:1" } else { &self.name };
+        let mut keys = json!({
+            "server_name": name,
+            "valid_until_ts": now() + valid_for,
+            "verify_keys": { id: { "key": public(current) } },
+            "old_verify_keys": old,
+        });
+        if told != Told::Unsigned {
+            let signature = STANDARD_NO_PAD.encode(current.sign(keys.to_string().as_bytes()).to_bytes());
+            keys["signatures"] = json!({ name: { id: signature } });
+        }
+        keys
+    }
+
+    /// The public key.
+    pub(super) fn public(&self) -> VerifyingKey {
+        self.key.verifying_key()
+    }
+
+    /// The header of a request of this server to another one.
+    pub(super) fn signs(
+        &self,
+        method: &str,
+        uri: &str,
+        destination: &str,
+        content: Option<&Value>,
+    ) -> String {
+        let mut object =
+            json!({ "method": method, "uri": uri, "origin": self.name, "destination": destination });
+        if let Some(content) = content {
+            object["content"] = content.clone();
+        }
+        let signature = STANDARD_NO_PAD.encode(self.key.sign(object.to_string().as_bytes()).to_bytes());
+        let name = &self.name;
+        format!(r#"X-Matrix origin="{name}",destination="{destination}",key="ed25519:a",sig="{signature}""#)
+    }
+}
+
+fn seed(address: SocketAddr) -> [u8; 32] {
+    let mut seed = [3; 32];
+    seed[..2].copy_from_slice(&address.port().to_be_bytes());
+    seed
+}
+
+fn acceptor() -> TlsAcceptor {
+    let certificate = CertificateDer::from_pem_slice(CERTIFICATE.as_bytes()).expect("it is a certificate");
+    let key = PrivateKeyDer::from_pem_slice(KEY.as_bytes()).expect("it is a key");
+    let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .expect("there are versions of TLS")
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate], key)
+        .expect("they go together");
+    TlsAcceptor::from(Arc::new(config))
+}
+
+/// True if a server has signed an object with one of these keys, by ID; keys that are not among them are ignored.
+pub(super) fn has_signed(object: &Value, server: &str, id: &str, key: &VerifyingKey) -> bool {
+    let mut signed = object.clone();
+    let Some(fields) = signed.as_object_mut() else { return false };
+    let signatures = fields.remove("signatures").unwrap_or_default();
+    fields.remove("unsigned");
+    let signature = signatures[server][id].as_str().and_then(|text| STANDARD_NO_PAD.decode(text).ok());
+    let signature = signature.and_then(|bytes| ed25519_dalek::Signature::from_slice(&bytes).ok());
+    signature.is_some_and(|signature| key.verify_strict(signed.to_string().as_bytes(), &signature).is_ok())
+}
+
+/// A public key in base64.
+pub(super) fn public(text: &str) -> VerifyingKey {
+    let bytes = STANDARD_NO_PAD.decode(text).expect("it is unpadded base64");
+    VerifyingKey::from_bytes(&bytes.try_into().expect("it has 32 bytes")).expect("it is a key")
+}
