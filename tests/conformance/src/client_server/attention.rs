@@ -40,9 +40,9 @@ async fn ignored_users_do_not_count(server: Server) {
     ignores(&alice, &[&bob]).await;
     sends(&bob, &room, mention(&alice)).await;
     bob.says(&room, "hello?").await;
+    has_unread(&carol, &room, (2, 0)).await;
     carol.says(&room, "hello").await;
     has_unread(&alice, &room, (1, 0)).await;
-    has_unread(&carol, &room, (0, 0)).await;
 }
 
 async fn ignored_users_do_not_count_in_threads(server: Server) {
@@ -73,10 +73,12 @@ async fn ignoring_changes_what_is_unread(server: Server) {
 async fn what_ignored_users_say_is_not_listed(server: Server) {
     let (alice, bob, carol, room) = room_of_three(&server).await;
     ignores(&alice, &[&bob]).await;
-    sends(&bob, &room, mention(&alice)).await;
+    let unheard = sends(&bob, &room, mention(&alice)).await;
     let heard = carol.says(&room, "hello").await;
     has_unread(&alice, &room, (1, 0)).await;
-    assert_eq!(listed(&alice, &room).await, [heard]);
+    // The invite came before Bob was ignored: some servers go on listing that.
+    let listed = listed(&alice, &room).await;
+    assert!(listed.contains(&heard) && !listed.contains(&unheard), "{listed:?}");
 }
 
 /// The events of a room that are listed as notifications, newest first.

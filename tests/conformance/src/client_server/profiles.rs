@@ -246,8 +246,9 @@ async fn the_same_name_again_makes_no_member_event(server: Server) {
     let is_second = |members: &Value| members[0]["displayname"] == "Alice the second";
     eventually("the second name", || members(&alice, &rooms, &alice), is_second).await;
     let events = member_events(&alice, &rooms[0], &alice).await;
+    // A name that is replaced before it has come to the room need not come there.
     let alices = events.iter().filter(|event| event["content"]["displayname"] == "Alice");
-    assert_eq!(alices.count(), 1, "{events:?}");
+    assert!(alices.count() <= 1, "{events:?}");
 }
 
 async fn a_reason_is_not_that_of_a_new_name(server: Server) {
