@@ -33,6 +33,10 @@ pub(crate) enum Change {
     Ignore(&'static str),
     /// A field of the request's body is ignored.
     IgnoreField(&'static str),
+    /// A field of the request's body, if it is there, is taken for this.
+    SetField(&'static str, &'static str),
+    /// What has this text in its request or answer fails.
+    Fail(&'static str),
     /// The request is answered with this, and forgotten.
     Lose(&'static str),
     /// The request is forgotten like that if it authenticates itself.
@@ -56,6 +60,8 @@ impl fmt::Display for Change {
             Self::DropHeader(name) => write!(f, "leaves out the header {name}"),
             Self::Ignore(name) => write!(f, "ignores {name} in the query"),
             Self::IgnoreField(name) => write!(f, "ignores {name} in the body"),
+            Self::SetField(name, value) => write!(f, "takes {name} in the body for {value}"),
+            Self::Fail(text) => write!(f, "fails where {text} is said"),
             Self::Lose(_) => f.write_str("acknowledges and does nothing"),
             Self::LoseConfirmed(_) => f.write_str("acknowledges what is authenticated and does nothing"),
             Self::Repeat => f.write_str("forgets transactions"),
@@ -70,6 +76,10 @@ impl Change {
         match *self {
             Self::Ignore(name) => exchange.path.contains(&format!("{name}=")),
             Self::IgnoreField(name) => json(&exchange.sent).get(name).is_some(),
+            Self::SetField(name, to) => {
+                json(&exchange.sent).get(name).is_some_and(|value| *value != text(to))
+            }
+            Self::Fail(text) => exchange.sent.contains(text) || exchange.received.contains(text),
             Self::LoseConfirmed(_) => json(&exchange.sent)["auth"].is_object(),
             Self::Lose(_) | Self::Repeat | Self::DropHeader(_) => true,
             Self::Status(..)
@@ -132,6 +142,8 @@ impl Change {
             | Self::DropHeader(_)
             | Self::Ignore(_)
             | Self::IgnoreField(_)
+            | Self::SetField(..)
+            | Self::Fail(_)
             | Self::Lose(_)
             | Self::LoseConfirmed(_)
             | Self::Repeat => false,

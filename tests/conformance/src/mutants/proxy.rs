@@ -15,7 +15,10 @@ use axum::{
 use serde_json::Value;
 use tokio::{net::TcpListener, task::JoinHandle};
 
-use super::{Change, Mutant};
+use super::{
+    Mutant,
+    change::{Change, text},
+};
 use crate::server::Target;
 
 /// A body larger than this is no test's.
@@ -119,6 +122,18 @@ async fn forward(behind: &Behind, request: Request<Body>) -> Result<Response<Bod
                     body = value.to_string().into();
                 }
             }
+            Change::SetField(name, to) => {
+                let mut value = json(&body);
+                if let Some(field) = value.get_mut(name) {
+                    *field = text(to);
+                    count();
+                    body = value.to_string().into();
+                }
+            }
+            Change::Fail(text) if has(&body, text) => {
+                count();
+                return Ok(failure());
+            }
             Change::Repeat => target = other_transaction(&target, count()),
             _ => {}
         }
@@ -133,6 +148,13 @@ async fn forward(behind: &Behind, request: Request<Body>) -> Result<Response<Bod
     let mut status = response.status().as_u16();
     let headers = response.headers().clone();
     let mut bytes = response.bytes().await?;
+    if let Change::Fail(text) = *change
+        && concerned
+        && has(&bytes, text)
+    {
+        count();
+        return Ok(failure());
+    }
     if concerned {
         let mut value = json(&bytes);
         if change.answer(&mut status, &mut value) {
@@ -153,6 +175,14 @@ async fn forward(behind: &Behind, request: Request<Body>) -> Result<Response<Bod
         count();
     }
     Ok(response)
+}
+
+fn failure() -> Response<Body> {
+    answer(StatusCode::INTERNAL_SERVER_ERROR, r#"{"errcode":"M_UNKNOWN"}"#.into())
+}
+
+fn has(body: &[u8], text: &str) -> bool {
+    body.windows(text.len()).any(|part| part == text.as_bytes())
 }
 
 fn json(body: &[u8]) -> Value {

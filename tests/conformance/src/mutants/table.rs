@@ -1,16 +1,29 @@
 //! The mutants.
 
+mod attention;
+mod history;
+
 use super::{
     Mutant,
     change::Change::{
-        self, Allow, Double, Drop, DropFirst, DropHeader, DropLast, Errcode, Ignore, IgnoreField, Lose,
-        LoseConfirmed, Repeat, Reverse, Set, Status,
+        self, Allow, Double, Drop, DropFirst, DropHeader, DropLast, Errcode, Fail, Ignore, IgnoreField, Lose,
+        LoseConfirmed, Repeat, Reverse, Set, SetField, Status,
     },
 };
 
 /// Operations, and what each mutant of them changes.
 pub(super) fn mutants() -> Vec<Mutant> {
-    let groups: &[(&'static str, Vec<Change>)] = &[
+    let groups = own().into_iter().chain(attention::groups()).chain(history::groups());
+    let mutants = groups
+        .flat_map(|(operation, changes)| changes.into_iter().map(move |change| Mutant { operation, change }));
+    mutants.collect()
+}
+
+/// An operation, and changes of it.
+type Group = (&'static str, Vec<Change>);
+
+fn own() -> Vec<Group> {
+    vec![
         ("*", standards()),
         ("getVersions", vec![Drop("/versions")]),
         (
@@ -18,6 +31,7 @@ pub(super) fn mutants() -> Vec<Mutant> {
             vec![
                 Drop("/capabilities/m.room_versions"),
                 Set("/capabilities/m.room_versions/default", "\"1\""),
+                Set("/capabilities/m.room_versions/available", r#"{"1":"stable","no.such":"stable"}"#),
             ],
         ),
         ("register", register()),
@@ -41,7 +55,12 @@ pub(super) fn mutants() -> Vec<Mutant> {
         ("changePassword", vec![LoseConfirmed("{}"), IgnoreField("logout_devices"), Drop("/flows")]),
         (
             "deactivateAccount",
-            vec![LoseConfirmed(r#"{"id_server_unbind_result":"success"}"#), Drop("/id_server_unbind_result")],
+            vec![
+                LoseConfirmed(r#"{"id_server_unbind_result":"success"}"#),
+                Drop("/id_server_unbind_result"),
+                IgnoreField("erase"),
+                SetField("erase", "true"),
+            ],
         ),
         ("getDevices", vec![Double("/devices"), DropLast("/devices")]),
         ("getDevice", vec![Drop("/display_name"), Set("/device_id", "\"OTHER\""), Allow(404, "{}")]),
@@ -60,7 +79,7 @@ pub(super) fn mutants() -> Vec<Mutant> {
         ("getProfileField", vec![Set("/displayname", "\"Somebody\""), Allow(404, "{}")]),
         ("setProfileField", vec![Lose("{}"), Allow(403, "{}"), Allow(400, "{}"), Status(403, 400)]),
         ("deleteProfileField", vec![Lose("{}")]),
-        ("setAccountData", vec![Lose("{}"), Allow(403, "{}"), Allow(405, "{}")]),
+        ("setAccountData", vec![Lose("{}"), Allow(403, "{}"), Allow(405, "{}"), Allow(400, "{}")]),
         ("getAccountData", vec![Allow(403, "{}"), Allow(404, "{}"), Errcode("M_NOT_FOUND", "M_UNKNOWN")]),
         ("setAccountDataPerRoom", vec![Lose("{}"), Allow(400, "{}")]),
         ("getAccountDataPerRoom", vec![Allow(404, "{}"), Drop("/kind")]),
@@ -115,6 +134,9 @@ pub(super) fn mutants() -> Vec<Mutant> {
                 Allow(404, "{}"),
                 Errcode("M_NOT_FOUND", "M_UNKNOWN"),
                 Drop("/membership"),
+                Drop("/users"),
+                Set("/users/*", "100"),
+                Set("/membership", "\"join\""),
             ],
         ),
         (
@@ -136,9 +158,20 @@ pub(super) fn mutants() -> Vec<Mutant> {
                 Status(413, 400),
                 Errcode("M_TOO_LARGE", "M_UNKNOWN"),
                 Drop("/event_id"),
+                Allow(400, r#"{"event_id":"$x"}"#),
+                Errcode("M_DUPLICATE_ANNOTATION", "M_UNKNOWN"),
             ],
         ),
-        ("redactEvent", vec![Repeat, IgnoreField("reason"), Lose(r#"{"event_id":"$x"}"#), Allow(403, "{}")]),
+        (
+            "redactEvent",
+            vec![
+                Repeat,
+                IgnoreField("reason"),
+                Lose(r#"{"event_id":"$x"}"#),
+                Allow(403, "{}"),
+                Allow(404, r#"{"event_id":"$x"}"#),
+            ],
+        ),
         (
             "getOneRoomEvent",
             vec![
@@ -174,11 +207,7 @@ pub(super) fn mutants() -> Vec<Mutant> {
         ),
         ("setRoomVisibilityOnDirectory", vec![Lose("{}"), Allow(403, "{}")]),
         ("sync", sync()),
-    ];
-    let pairs = groups.iter().flat_map(|(operation, changes)| {
-        changes.iter().map(|change| Mutant { operation, change: change.clone() })
-    });
-    pairs.collect()
+    ]
 }
 
 fn standards() -> Vec<Change> {
@@ -189,6 +218,7 @@ fn standards() -> Vec<Change> {
         Errcode("M_NOT_JSON", "M_BAD_JSON"),
         Status(405, 404),
         Drop("/error"),
+        Fail("\\u0000"),
         DropHeader("access-control-allow-origin"),
         DropHeader("access-control-allow-methods"),
     ]
@@ -203,6 +233,8 @@ fn register() -> Vec<Change> {
         IgnoreField("inhibit_login"),
         IgnoreField("device_id"),
         IgnoreField("initial_device_display_name"),
+        IgnoreField("guest_access_token"),
+        Allow(403, "{}"),
         Ignore("kind"),
     ]
 }
@@ -251,6 +283,7 @@ fn create_room() -> Vec<Change> {
         Errcode("M_INVALID_ROOM_STATE", "M_FORBIDDEN"),
         Allow(400, r#"{"room_id":"!x:y"}"#),
         Allow(403, r#"{"room_id":"!x:y"}"#),
+        Set("/room_id", "\"!same:y\""),
     ]);
     changes
 }
@@ -269,6 +302,7 @@ fn messages() -> Vec<Change> {
         Ignore("filter"),
         Ignore("from"),
         Ignore("to"),
+        Set("/chunk/*/content", "{}"),
         Allow(403, r#"{"chunk":[],"start":"x"}"#),
         Allow(400, r#"{"chunk":[],"start":"x"}"#),
     ]
@@ -296,6 +330,10 @@ fn sync() -> Vec<Change> {
         Ignore("timeout"),
         Ignore("filter"),
         Ignore("full_state"),
+        Drop("/rooms/join/*/ephemeral"),
+        Drop("/rooms/join/*/unread_notifications"),
+        Set("/rooms/join/*/unread_notifications/highlight_count", "0"),
         Allow(400, r#"{"next_batch":"x"}"#),
+        Allow(401, r#"{"next_batch":"x"}"#),
     ]
 }
