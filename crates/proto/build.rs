@@ -18,6 +18,7 @@ const FILES: [&str; 14] = [
     "plexus/room/v1/query.proto",
     "plexus/room/v1/stream.proto",
     "plexus/room/v1/summary.proto",
+    "plexus/user/v1/inbox.proto",
     "plexus/user/v1/user.proto",
 ];
 const OPERATOR: [&str; 6] = [

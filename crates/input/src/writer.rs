@@ -106,9 +106,20 @@ impl InputWriter {
         user_id: &UserId,
         command: input_user_event::Command,
     ) -> Result<Accepted, SubmitError> {
+        self.submit_user_as(new_input_id(), user_id, command).await
+    }
+
+    /// Asks something of a user by an `input_id` that is derived from what it is: a repeat of it is one, whoever makes it,
+    /// for as long as verdicts are kept.
+    pub async fn submit_user_as(
+        &self,
+        input_id: Bytes,
+        user_id: &UserId,
+        command: input_user_event::Command,
+    ) -> Result<Accepted, SubmitError> {
         let record = InputUserEvent {
             version: 1,
-            input_id: new_input_id(),
+            input_id,
             user_id: user_id.to_string(),
             produced_ts: now_ms(),
             traceparent: String::new(),

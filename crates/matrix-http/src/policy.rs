@@ -42,6 +42,8 @@ pub enum UserLimit {
     Join,
     /// Rooms created.
     RoomCreation,
+    /// Messages to devices.
+    ToDevice,
     /// Everything else.
     Other,
 }

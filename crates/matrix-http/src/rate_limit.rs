@@ -36,6 +36,7 @@ struct Limits {
     invite: Buckets,
     invitee: Buckets,
     room_creation: Buckets,
+    to_device: Buckets,
     other: Buckets,
     read: Buckets,
     open_read: Buckets,
@@ -55,6 +56,7 @@ impl RateLimiter {
                 invite: Buckets::new(config.invite),
                 invitee: Buckets::new(config.invitee),
                 room_creation: Buckets::new(config.room_creation),
+                to_device: Buckets::new(config.to_device),
                 other: Buckets::new(config.other),
                 read: Buckets::new(config.read),
                 open_read: Buckets::new(config.open_read),
@@ -70,10 +72,19 @@ impl RateLimiter {
                 UserLimit::Message => &limits.message,
                 UserLimit::Join => &limits.join,
                 UserLimit::RoomCreation => &limits.room_creation,
+                UserLimit::ToDevice => &limits.to_device,
                 UserLimit::Other => &limits.other,
             };
             buckets.take(user.as_str(), 1)
         })
+    }
+
+    /// Counts what more a request with messages to devices costs than a request.
+    pub fn check_to_device(&self, user: &UserId, cost: u32) -> Result<(), MatrixError> {
+        if cost == 0 {
+            return Ok(());
+        }
+        self.with(|limits| limits.to_device.take(user.as_str(), cost))
     }
 
     /// Counts an event sent.

@@ -452,6 +452,8 @@ pub struct RateLimitsConfig {
     pub invitee: RateLimit,
     /// Rooms created, by user.
     pub room_creation: RateLimit,
+    /// Requests that send messages to devices, by user; every 25 recipients beyond the first count as one more.
+    pub to_device: RateLimit,
     /// All other requests that change something, by user.
     pub other: RateLimit,
     /// Reads, by user: each counts by its cost, from 1 for what is looked up to 10 for searches.
@@ -473,6 +475,7 @@ impl Default for RateLimitsConfig {
             invite: RateLimit::new(0.5, 100),
             invitee: RateLimit::new(0.05, 50),
             room_creation: RateLimit::new(0.2, 10),
+            to_device: RateLimit::new(20.0, 100),
             other: RateLimit::new(10.0, 100),
             read: RateLimit::new(100.0, 3_000),
             open_read: RateLimit::new(20.0, 500),

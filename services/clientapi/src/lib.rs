@@ -36,6 +36,7 @@ mod session;
 mod space;
 mod state;
 mod tag;
+mod to_device;
 mod typing;
 mod uia;
 mod user_directory;

@@ -5,7 +5,9 @@ mod rooms;
 use axum::Router;
 use plexus_matrix_http::{Endpoint, Policy, Routes, UserLimit, apply_layers, get, post, put};
 
-use crate::{App, absent, account, admin, config, device, discovery, filter, profile, push, session, tag};
+use crate::{
+    App, absent, account, admin, config, device, discovery, filter, profile, push, session, tag, to_device,
+};
 
 /// A change by a user that has no limit of its own.
 const CHANGE: Policy = Policy::change(UserLimit::Other);
@@ -17,6 +19,11 @@ const OPEN: Policy = Policy::open(1);
 const PROFILE: Policy = Policy::open(5);
 /// Devices to delete may be many.
 const DEVICES: Policy = CHANGE.body(256 * 1024);
+
+/// Most bytes of messages to the devices of many users.
+const MAX_TO_DEVICE_BODY: usize = 6 * 1024 * 1024;
+/// Messages to devices.
+const TO_DEVICE: Policy = Policy::change(UserLimit::ToDevice).body(MAX_TO_DEVICE_BODY);
 
 /// All routes of the client-server API that this service answers, with the layers of a listener around them.
 pub fn router(app: App) -> Router {
@@ -91,6 +98,10 @@ fn account_routes(routes: Routes<App>) -> Routes<App> {
                 .delete(CHANGE, device::delete_device::handler),
         )
         .client("/delete_devices", post(DEVICES, device::delete_devices::handler))
+        .client(
+            "/sendToDevice/{event_type}/{txn_id}",
+            put(TO_DEVICE, to_device::send_event_to_device::handler),
+        )
         // Profiles.
         .client("/profile/{user_id}", get(PROFILE, profile::get_profile::handler))
         .client(

@@ -37,6 +37,9 @@ pub(crate) const SESSION_HOLDERS: &str = "plexus_roomserver_session_holders";
 /// Queries that failed through our own fault, by name.
 pub(crate) const FAILED_QUERIES: &str = "plexus_roomserver_failed_queries_total";
 
+/// Messages to devices dropped because too many waited.
+pub(crate) const DROPPED_MESSAGES: &str = "plexus_roomserver_dropped_to_device_messages_total";
+
 /// Describes the metrics once, for those who scrape them.
 pub(crate) fn describe() {
     describe_histogram!(BATCH_SIZE, Unit::Count, "Records in a batch");
@@ -61,5 +64,6 @@ pub(crate) fn describe() {
         Unit::Count,
         "Queries that Postgres refused or whose rows make no sense"
     );
+    describe_counter!(DROPPED_MESSAGES, Unit::Count, "Messages to devices dropped because too many waited");
     describe_counter!(ABORTED_BATCHES, Unit::Count, "Batches given up and started again");
 }

@@ -9,6 +9,7 @@ mod explain;
 mod freshness;
 mod graph;
 mod history;
+mod inbox;
 pub(crate) mod input;
 mod inspection;
 mod key_store;
@@ -43,6 +44,7 @@ pub(crate) fn routes(app: &App) -> Routes {
     routes.add_service(graph::service(app));
     routes.add_service(users::service(app));
     routes.add_service(credentials::service(app));
+    routes.add_service(inbox::service(app));
     routes.add_service(sessions::service(app));
     routes.add_service(reader_cursors::service(app));
     routes.add_service(key_store::service(app));

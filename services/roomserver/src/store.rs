@@ -6,6 +6,7 @@ pub(crate) mod bounds;
 mod connect;
 pub(crate) mod deferred;
 pub(crate) mod generation;
+pub(crate) mod inbox_bounds;
 pub(crate) mod loads;
 pub(crate) mod member_jobs;
 pub(crate) mod migrate;

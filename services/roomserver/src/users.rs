@@ -16,6 +16,7 @@ mod state;
 mod tags;
 #[cfg(test)]
 mod tests;
+mod to_device;
 mod words;
 
 use plexus_proto::log::v1::{InputUserEvent, input_user_event::Command};
@@ -24,7 +25,8 @@ pub(crate) use self::{
     apply::{Applied, At, Outcome, apply},
     devices::SEEN_FOR,
     state::{
-        AccessToken, Account, AccountData, Change, Device, MemberJob, RefreshToken, Report, TokenHash, User,
+        AccessToken, Account, AccountData, Change, Device, InboxMessage, MemberJob, RefreshToken, Report,
+        TokenHash, User,
     },
     words::{Term, Words, words_of},
 };
@@ -54,6 +56,8 @@ pub(crate) fn builds_on(record: &InputUserEvent) -> Option<(&str, &str, &str)> {
         | Command::SetFilter(_)
         | Command::ConfirmTokens(_)
         | Command::NoteSeen(_)
-        | Command::Report(_) => None,
+        | Command::Report(_)
+        | Command::SendToDevice(_)
+        | Command::AckToDevice(_) => None,
     }
 }

@@ -9,6 +9,7 @@ mod erasure;
 pub(crate) mod events;
 mod fields;
 mod filter;
+mod inbox;
 mod invited;
 mod joined;
 mod lazy;

@@ -7,6 +7,7 @@
 //!
 //! It knows no SQL and decides nothing about rooms: neither who may see what, nor what the state of a room is.
 
+mod acks;
 mod clock;
 mod consumers;
 mod endpoint;

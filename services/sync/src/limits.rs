@@ -73,6 +73,16 @@ pub(crate) const RELATED_ROOMS: usize = 100;
 /// Ignored users whom the room server is told of; what further ones say is still left out of timelines.
 pub(crate) const IGNORED: usize = 10_000;
 
+/// Messages to a device that one answer tells.
+pub(crate) const INBOX_PAGE: u32 = 100;
+
+/// How often what a device has got is acknowledged, and for how many devices at most.
+pub(crate) const ACK_PAUSE: Duration = Duration::from_secs(1);
+/// Devices whose acknowledgements wait; those of further ones are made when they come again.
+pub(crate) const ACKS: usize = 100_000;
+/// Acknowledgements that are written at the same time.
+pub(crate) const ACKS_AT_ONCE: usize = 32;
+
 /// How often an answer is begun again because what it needs moved on.
 pub(crate) const ATTEMPTS: usize = 8;
 

@@ -26,6 +26,11 @@ pub(crate) const DEAR: &str = "plexus_sync_dear_push_rules_total";
 /// Times that the work on push rules was given up.
 pub(crate) const SPENT: &str = "plexus_sync_spent_push_rules_total";
 
+/// Acknowledgements of messages to devices that were written.
+pub(crate) const ACKS: &str = "plexus_sync_to_device_acks_total";
+/// Messages to devices that answers told.
+pub(crate) const DELIVERED: &str = "plexus_sync_to_device_messages_total";
+
 /// Describes them.
 pub(crate) fn describe() {
     use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
@@ -41,6 +46,8 @@ pub(crate) fn describe() {
         UNLOADED,
         "records that could not be completed, so that what they concern was unloaded"
     );
+    describe_counter!(ACKS, "acknowledgements of messages to devices that were written");
+    describe_counter!(DELIVERED, "messages to devices that answers told");
     describe_counter!(DEAR, "times that push rules were too much work to be applied at once");
     describe_counter!(SPENT, "times that the work on push rules was given up");
     describe_histogram!(ANSWER, Unit::Seconds, "time that making an answer took");

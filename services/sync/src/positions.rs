@@ -59,6 +59,7 @@ impl Positions {
         SyncToken {
             generation: self.generation(),
             inbox: 0,
+            inbox_device: 0,
             rooms: self.rooms.vector(),
             users: self.users.vector(),
             live: self.live.vector(),

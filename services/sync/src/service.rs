@@ -7,6 +7,7 @@ use plexus_matrix_http::Edge;
 use plexus_service::{RpcChannel, Shutdown, config::SyncConfig, ready::Part};
 
 use crate::{
+    acks::Acks,
     consumers::{Follower, Live, Rooms, Users},
     endpoint::{Effort, Filters, LazyMembers},
     metrics,
@@ -24,6 +25,7 @@ pub struct SyncService {
     pub(crate) filters: Filters,
     pub(crate) lazy_members: LazyMembers,
     pub(crate) effort: Effort,
+    pub(crate) acks: Acks,
     pub(crate) shutdown: Shutdown,
     pub(crate) edge: Edge,
 }
@@ -44,6 +46,8 @@ impl SyncService {
     ) -> Self {
         metrics::describe();
         let live_log = log.clone();
+        let acks = Acks::default();
+        shutdown.spawn(acks.clone().run(log.clone(), shutdown.clone()));
         let upstream = Upstream::new(rooms);
         let max_rooms = usize::try_from(config.max_cached_rooms).unwrap_or(usize::MAX);
         let view = Arc::new(View::new(upstream.clone(), max_rooms));
@@ -81,6 +85,7 @@ impl SyncService {
             filters: Filters::new(),
             lazy_members: LazyMembers::new(),
             effort: Effort::new(),
+            acks,
             shutdown,
             edge,
         }

@@ -6,6 +6,7 @@ mod filter;
 mod follow;
 mod generations;
 mod gone;
+mod inbox;
 mod incremental;
 mod initial;
 mod live;

@@ -14,12 +14,13 @@ use plexus_proto::{
         room_stream_service_client::RoomStreamServiceClient, state_point::Point,
     },
     user::v1::{
-        self as user, user_query_service_client::UserQueryServiceClient,
+        self as user, inbox_service_client::InboxServiceClient,
+        user_query_service_client::UserQueryServiceClient,
         user_stream_service_client::UserStreamServiceClient,
     },
 };
 use plexus_service::{RpcChannel, refusal::reason_of};
-use ruma::{RoomId, UserId};
+use ruma::{DeviceId, RoomId, UserId};
 use tonic::{Response, Status, Streaming};
 
 use crate::{erased::Erased, limits, positions::Vector};
@@ -79,6 +80,7 @@ pub(crate) struct Upstream {
     room_stream: RoomStreamServiceClient<RpcChannel>,
     users: UserQueryServiceClient<RpcChannel>,
     user_stream: UserStreamServiceClient<RpcChannel>,
+    inbox: InboxServiceClient<RpcChannel>,
     /// Who asked to be erased, as the answers tell.
     pub(crate) erased: Erased,
 }
@@ -106,6 +108,7 @@ impl Upstream {
             room_stream: RoomStreamServiceClient::new(channel.clone())
                 .max_decoding_message_size(limits::MESSAGE),
             users: UserQueryServiceClient::new(channel.clone()).max_decoding_message_size(limits::MESSAGE),
+            inbox: InboxServiceClient::new(channel.clone()).max_decoding_message_size(limits::MESSAGE),
             user_stream: UserStreamServiceClient::new(channel).max_decoding_message_size(limits::MESSAGE),
             erased: Erased::default(),
         }
@@ -314,6 +317,23 @@ impl Upstream {
         let mut client = self.user_stream.clone();
         let request = user::GetUserSnapshotRequest { user_id: user_id.to_string() };
         call("UserStream.GetUserSnapshot", client.get_user_snapshot(request)).await
+    }
+
+    /// Lists messages to a device after a position.
+    pub(crate) async fn inbox(
+        &self,
+        user_id: &UserId,
+        device_id: &DeviceId,
+        after_seq: u64,
+    ) -> Result<user::ListInboxResponse, UpstreamError> {
+        let mut client = self.inbox.clone();
+        let request = user::ListInboxRequest {
+            user_id: user_id.to_string(),
+            device_id: device_id.to_string(),
+            after_seq,
+            limit: limits::INBOX_PAGE,
+        };
+        call("Inbox.ListInbox", client.list_inbox(request)).await
     }
 
     pub(crate) async fn filter(&self, user_id: &UserId, filter_id: &str) -> Result<Vec<u8>, UpstreamError> {

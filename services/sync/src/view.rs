@@ -6,6 +6,7 @@
 
 mod applied;
 mod event;
+mod inboxes;
 mod load;
 mod membership;
 mod receipts;

@@ -10,6 +10,7 @@ mod push;
 mod rooms;
 mod standards;
 mod sync;
+mod to_device;
 
 use crate::harness::Test;
 
@@ -31,6 +32,7 @@ pub(crate) fn tests() -> Vec<Test> {
         push::tests(),
         attention::tests(),
         devices::tests(),
+        to_device::tests(),
     ]
     .concat()
 }

@@ -3,6 +3,8 @@
 use std::{cmp::Ordering, fmt, str::FromStr};
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use ruma::{DeviceId, UserId};
+use sha2::{Digest as _, Sha256};
 
 use super::{TokenError, varint};
 
@@ -24,6 +26,8 @@ pub struct SyncToken {
     pub generation: Option<u64>,
     /// The `seq` in the user's own partition up to which to-device messages were delivered to the device.
     pub inbox: u64,
+    /// Which device that is: see [`device_mark`]. 0 if nothing was delivered.
+    pub inbox_device: u32,
     /// By partition: `seq` in `OutputRoomEvent`.
     pub rooms: [u64; PARTITION_COUNT],
     /// By partition: `seq` in `OutputUserEvent`.
@@ -37,7 +41,15 @@ pub struct SyncToken {
 impl Default for SyncToken {
     fn default() -> Self {
         let nothing = [0; PARTITION_COUNT];
-        Self { generation: None, inbox: 0, rooms: nothing, users: nothing, live: nothing, at: 0 }
+        Self {
+            generation: None,
+            inbox: 0,
+            inbox_device: 0,
+            rooms: nothing,
+            users: nothing,
+            live: nothing,
+            at: 0,
+        }
     }
 }
 
@@ -45,6 +57,9 @@ impl SyncToken {
     /// The later of both, part by part, in the generation of this one.
     #[must_use]
     pub fn max(mut self, other: &Self) -> Self {
+        if other.inbox > self.inbox {
+            self.inbox_device = other.inbox_device;
+        }
         for (mine, theirs) in self.parts_mut().zip(other.parts()) {
             *mine = (*mine).max(theirs);
         }
@@ -55,6 +70,18 @@ impl SyncToken {
     #[must_use]
     pub fn covers(&self, other: &Self) -> bool {
         self.parts().zip(other.parts()).all(|(mine, theirs)| mine >= theirs)
+    }
+
+    /// Up to where messages were delivered to a device: nothing, if the token is another device's.
+    #[must_use]
+    pub fn delivered_to(&self, user: &UserId, device: &DeviceId) -> u64 {
+        if self.inbox > 0 && self.inbox_device == device_mark(user, device) { self.inbox } else { 0 }
+    }
+
+    /// Notes up to where messages were delivered to a device.
+    pub fn set_delivered(&mut self, user: &UserId, device: &DeviceId, inbox: u64) {
+        self.inbox = inbox;
+        self.inbox_device = if inbox > 0 { device_mark(user, device) } else { 0 };
     }
 
     /// Whether it tells anything of what is ephemeral; else that is left out of its text.
@@ -84,7 +111,8 @@ impl PartialOrd for SyncToken {
     }
 }
 
-/// `s3_` and the base64 (URL alphabet, no padding) of: generation; position in the inbox; then for rooms, then for users: the smallest
+/// `s3_` and the base64 (URL alphabet, no padding) of: generation; position in the inbox; unless that is 0, the mark of
+/// the device; then for rooms, then for users: the smallest
 /// position, how many partitions are beyond it, and for each of those the distance from the index before and the
 /// distance from the smallest position; then the same for what is ephemeral, and the time, unless all of that is 0.
 /// A token without a generation is `s2_`, with 1 in the place of generation and inbox.
@@ -95,6 +123,9 @@ impl fmt::Display for SyncToken {
             Some(generation) => {
                 varint::put(&mut bytes, generation);
                 varint::put(&mut bytes, self.inbox);
+                if self.inbox > 0 {
+                    varint::put(&mut bytes, self.inbox_device.into());
+                }
                 "s3_"
             }
             None => {
@@ -128,13 +159,15 @@ impl FromStr for SyncToken {
         let mut rest = bytes.as_slice();
         let generation = varint::take(&mut rest)?;
         let inbox = if has_generation { varint::take(&mut rest)? } else { 0 };
+        let mark = if inbox > 0 { varint::take(&mut rest)? } else { 0 };
+        let inbox_device = u32::try_from(mark).map_err(|_| TokenError)?;
         if !has_generation && generation != OLD_GENERATION {
             return Err(TokenError);
         }
         let generation = has_generation.then_some(generation);
         let rooms = take_vector(&mut rest)?;
         let users = take_vector(&mut rest)?;
-        let mut token = Self { generation, inbox, rooms, users, ..Self::default() };
+        let mut token = Self { generation, inbox, inbox_device, rooms, users, ..Self::default() };
         if !rest.is_empty() {
             token.live = take_vector(&mut rest)?;
             token.at = varint::take(&mut rest)?;
@@ -144,6 +177,15 @@ impl FromStr for SyncToken {
         }
         Ok(token)
     }
+}
+
+/// What stands for a device in a token: enough to tell the devices of a user apart.
+fn device_mark(user: &UserId, device: &DeviceId) -> u32 {
+    let mut hash = Sha256::new();
+    hash.update(user.as_str());
+    hash.update([0]);
+    hash.update(device.as_str());
+    hash.finalize().first_chunk().copied().map_or(0, u32::from_be_bytes)
 }
 
 fn put_vector(out: &mut Vec<u8>, vector: &[u64; PARTITION_COUNT]) {

@@ -8,11 +8,12 @@ fn position() -> impl Strategy<Value = u64> {
 
 fn token() -> impl Strategy<Value = SyncToken> {
     let vector = || prop::collection::vec(position(), PARTITION_COUNT);
-    let generation = prop::option::of((position(), position()));
+    let generation = prop::option::of((position(), position(), any::<u32>()));
     (generation, vector(), vector(), vector(), position()).prop_map(|(generation, rooms, users, live, at)| {
         SyncToken {
-            generation: generation.map(|(generation, _)| generation),
-            inbox: generation.map_or(0, |(_, inbox)| inbox),
+            generation: generation.map(|(generation, ..)| generation),
+            inbox: generation.map_or(0, |(_, inbox, _)| inbox),
+            inbox_device: generation.map_or(0, |(_, inbox, mark)| if inbox > 0 { mark } else { 0 }),
             rooms: rooms.try_into().unwrap(),
             users: users.try_into().unwrap(),
             live: live.try_into().unwrap(),
@@ -65,7 +66,21 @@ fn tokens_of_a_quiet_server_are_short() {
     token.rooms[3] = 7;
     assert_eq!(token.to_string(), "s2_AQABAwcAAA");
     let of_today = SyncToken { generation: Some(1), inbox: 5, ..token };
-    assert_eq!(of_today.to_string(), "s3_AQUAAQMHAAA");
+    assert_eq!(of_today.to_string(), "s3_AQUAAAEDBwAA");
+}
+
+#[test]
+fn what_was_delivered_was_to_one_device() {
+    use ruma::{device_id, user_id};
+    let mut token = SyncToken { generation: Some(1), ..SyncToken::default() };
+    // As it was written before there were messages to devices.
+    assert_eq!("s3_AQAAAAAA".parse::<SyncToken>().unwrap(), token);
+    token.set_delivered(user_id!("@a:x"), device_id!("D"), 5);
+    let token: SyncToken = token.to_string().parse().unwrap();
+    assert_eq!(token.delivered_to(user_id!("@a:x"), device_id!("D")), 5);
+    assert_eq!(token.delivered_to(user_id!("@a:x"), device_id!("E")), 0);
+    assert_eq!(token.delivered_to(user_id!("@b:x"), device_id!("D")), 0);
+    assert_eq!(SyncToken::default().max(&token).delivered_to(user_id!("@a:x"), device_id!("D")), 5);
 }
 
 #[test]

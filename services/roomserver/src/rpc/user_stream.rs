@@ -6,7 +6,7 @@ use plexus_proto::{
     common::v1::{AsOf, PartitionHead},
     user::v1::{
         AccountData, GetHeadsRequest, GetHeadsResponse, GetUserSnapshotRequest, GetUserSnapshotResponse,
-        StreamRangeRequest, StreamRangeResponse,
+        Inbox, StreamRangeRequest, StreamRangeResponse,
         user_stream_service_server::{UserStreamService, UserStreamServiceServer},
     },
 };
@@ -90,6 +90,8 @@ async fn snapshot(app: &App, user_id: &str) -> Result<GetUserSnapshotResponse, S
     let number = i16::try_from(partition).unwrap_or(i16::MAX);
     let conn = pool::get(&app.pool).await?;
     let rows = reads::snapshot::list_account_data(&conn, user_id, &number).await?;
+    // After it: a message that comes meanwhile is told here, too.
+    let inboxes = reads::inboxes::list_inboxes(&conn, user_id).await?;
     let seq = rows.first().map_or(0, |row| unsigned(row.head_seq));
     let epoch = app.board.epoch(partition).unwrap_or(0);
     let account_data = rows.into_iter().filter_map(|row| {
@@ -103,5 +105,9 @@ async fn snapshot(app: &App, user_id: &str) -> Result<GetUserSnapshotResponse, S
     Ok(GetUserSnapshotResponse {
         account_data: account_data.collect(),
         as_of: Some(AsOf { partition, seq, epoch }),
+        inboxes: inboxes
+            .into_iter()
+            .map(|(device_id, seq)| Inbox { device_id, last_seq: unsigned(seq) })
+            .collect(),
     })
 }

@@ -6,6 +6,7 @@
 mod deferred;
 mod directory;
 mod facts;
+mod inboxes;
 mod member_jobs;
 mod receipts;
 mod relations;

@@ -8,6 +8,7 @@ pub(crate) mod events;
 pub(crate) mod facts;
 pub(crate) mod graph;
 pub(crate) mod heads;
+pub(crate) mod inboxes;
 pub(crate) mod members;
 pub(super) mod query;
 pub(crate) mod relations;

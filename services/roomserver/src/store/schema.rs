@@ -185,6 +185,34 @@ diesel::table! {
 }
 
 diesel::table! {
+    key_backup_keys (user_id, version, room_id, session_id) {
+        user_id -> Text,
+        version -> Int8,
+        room_id -> Text,
+        session_id -> Text,
+        first_message_index -> Int8,
+        forwarded_count -> Int8,
+        is_verified -> Bool,
+        session_data -> Bytea,
+        etag -> Int8,
+    }
+}
+
+diesel::table! {
+    key_backup_versions (user_id, version) {
+        user_id -> Text,
+        version -> Int8,
+        algorithm -> Text,
+        auth_data -> Bytea,
+        etag -> Int8,
+        count -> Int8,
+        cleared_etag -> Int8,
+        deleted -> Bool,
+        has_garbage -> Bool,
+    }
+}
+
+diesel::table! {
     member_jobs (user_id, kind) {
         user_id -> Text,
         kind -> Int2,
@@ -458,6 +486,20 @@ diesel::table! {
 }
 
 diesel::table! {
+    to_device (user_id, device_id, seq) {
+        user_id -> Text,
+        device_id -> Text,
+        seq -> Int8,
+        sender -> Text,
+        #[sql_name = "type"]
+        type_ -> Text,
+        content -> Bytea,
+        request_key -> Nullable<Bytea>,
+        created_ts -> Int8,
+    }
+}
+
+diesel::table! {
     user_directory (user_id) {
         user_id -> Text,
         display_name -> Nullable<Text>,
@@ -510,6 +552,8 @@ diesel::allow_tables_to_appear_in_same_query!(
     event_relations,
     events,
     filters,
+    key_backup_keys,
+    key_backup_versions,
     member_jobs,
     output_floors,
     output_log,
@@ -535,6 +579,7 @@ diesel::allow_tables_to_appear_in_same_query!(
     state_node,
     threads,
     state_resets,
+    to_device,
     user_directory,
     user_directory_words,
     user_output_log,

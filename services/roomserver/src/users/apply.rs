@@ -11,7 +11,7 @@ use ruma::{ServerName, UserId};
 use super::{
     account, data, devices, profile, push_rules, reports, session,
     state::{Account, Change, MemberJob, User},
-    tags,
+    tags, to_device,
 };
 
 /// Most bytes of an ID, a name of a device, or a type.
@@ -137,6 +137,8 @@ impl Work<'_> {
             Command::SetPushRuleActions(command) => push_rules::set_actions(self, command),
             Command::SetTag(command) => tags::set(self, command),
             Command::Report(command) => reports::report(self, command),
+            Command::SendToDevice(command) => to_device::send(self, command),
+            Command::AckToDevice(command) => to_device::acknowledge(self, command),
         }
     }
 

@@ -125,7 +125,7 @@ pub(super) fn set_filter(work: &mut Work<'_>, command: &SetFilter) -> Result<(),
     Ok(())
 }
 
-fn check_object(what: &str, json: &[u8], max_bytes: usize) -> Result<(), Stop> {
+pub(super) fn check_object(what: &str, json: &[u8], max_bytes: usize) -> Result<(), Stop> {
     if json.len() > max_bytes {
         return refuse(ErrorReason::TooLarge, format!("{what} exceeds {max_bytes} bytes"));
     }

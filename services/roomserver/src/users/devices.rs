@@ -12,6 +12,7 @@ use super::{
     apply::{MAX_NAME_BYTES, Stop, Work, check_name, refuse},
     session,
     state::Change,
+    to_device,
 };
 
 /// How long a device counts as seen, in milliseconds: not each request is worth a row.
@@ -75,6 +76,7 @@ pub(super) fn remove(work: &mut Work<'_>, device_ids: Vec<String>) {
     for device_id in &device_ids {
         work.user.devices.remove(device_id);
         work.changes.push(Change::Device(device_id.clone(), None));
+        to_device::drop_inbox(work, device_id);
         revoked.extend(session::revoke_device(work, device_id));
     }
     work.put_out(Fact::DevicesChanged(DevicesChanged {

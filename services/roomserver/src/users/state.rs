@@ -125,6 +125,29 @@ pub(crate) enum Change {
     Filter(String, Bytes),
     /// Something was reported to the operators.
     Report(Report),
+    /// A new message to a device.
+    ToDevice(InboxMessage),
+    /// The messages to a device up to this `seq` are gone.
+    TrimInbox(String, i64),
+}
+
+/// A message to a device.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct InboxMessage {
+    /// Device.
+    pub(crate) device_id: String,
+    /// Its place: the `seq` of the record that tells of it.
+    pub(crate) seq: i64,
+    /// Who sent it.
+    pub(crate) sender: String,
+    /// Event type.
+    pub(crate) kind: String,
+    /// JSON text of an object.
+    pub(crate) content: Bytes,
+    /// It replaces what waits of the same key.
+    pub(crate) request_key: Option<[u8; 16]>,
+    /// When the input was produced.
+    pub(crate) created_ts: i64,
 }
 
 impl Change {

@@ -7,7 +7,7 @@ use plexus_log::InputRoom;
 use plexus_proto::log::v1::{ExpireParked, RoomControl, input_room_event::Body, room_control::Action};
 use plexus_service::Shutdown;
 use tokio::time::MissedTickBehavior;
-use tracing::{debug, info};
+use tracing::{debug, info, warn};
 
 use super::{
     engine::{chain, connect, now_ms},
@@ -16,8 +16,11 @@ use super::{
 };
 use crate::{
     app::App,
+    metrics as names,
     store::{
-        StoreError, bounds, pool,
+        StoreError, bounds,
+        inbox_bounds::{self, INBOXES, Place},
+        pool,
         purge::{self, Finished},
         reads, snapshots,
     },
@@ -37,6 +40,7 @@ pub(super) async fn run(app: App, shutdown: Shutdown) {
     let pause = PAUSE.min(window).max(LEAST_PAUSE);
     let mut rounds = tokio::time::interval_at(tokio::time::Instant::now() + pause, pause);
     rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut inbox = Place::default();
     loop {
         let is_round = tokio::select! {
             () = shutdown.requested() => return,
@@ -57,6 +61,12 @@ pub(super) async fn run(app: App, shutdown: Shutdown) {
         }
         if let Err(failure) = expire_parked(&app).await {
             debug!(reason = %chain(&failure), "events stay parked for now");
+        }
+        match trim_inboxes(&app, &inbox).await {
+            Ok(next) => inbox = next,
+            Err(failure) => {
+                debug!(reason = %chain(&failure), "what waits too long for devices stays for now")
+            }
         }
         if let Err(failure) = retention::round(&app, &shutdown).await {
             debug!(reason = %chain(&failure), "what the logs leave behind stays for now");
@@ -94,6 +104,26 @@ async fn trim(app: &App) -> Result<(), StoreError> {
         info!(letters, resets, "the oldest dead letters and state resets are deleted");
     }
     Ok(())
+}
+
+/// Drops the oldest messages of inboxes that are too full, in a part of all inboxes; returns where the next part begins.
+/// One instance does it for all: the owner of the first partition.
+async fn trim_inboxes(app: &App, after: &Place) -> Result<Place, StoreError> {
+    if !app.board.owned().contains(&0) {
+        return Ok(Place::default());
+    }
+    let mut conn = connect(app).await?;
+    let (dropped, next) = inbox_bounds::trim(&mut conn, after, INBOXES, now_ms()).await?;
+    for inbox in dropped {
+        metrics::counter!(names::DROPPED_MESSAGES).increment(u64::try_from(inbox.messages).unwrap_or(0));
+        warn!(
+            user.id = inbox.user_id,
+            device.id = inbox.device_id,
+            messages = inbox.messages,
+            "too many messages waited for a device; the oldest are dropped"
+        );
+    }
+    Ok(next.unwrap_or_default())
 }
 
 /// Deletes snapshots of our partitions that are too old, and what those told of members and facts that do not count.

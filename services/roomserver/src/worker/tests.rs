@@ -8,6 +8,7 @@ mod dump;
 mod fixture;
 mod guests;
 mod hostile;
+mod inboxes;
 mod live;
 mod member_jobs;
 mod operators;

@@ -95,8 +95,16 @@ impl Feed for Users {
                 user.clear_account_data(record.seq);
                 self.woken.user(user);
             }
+            Some(Fact::ToDevicePending(pending)) => {
+                user.hear_of_messages(pending.device_ids, record.seq);
+                self.woken.user(user);
+            }
             // Sessions may have ended: requests that wait look whether theirs has.
-            Some(Fact::DevicesChanged(_) | Fact::PasswordChanged(_)) => self.woken.user(user),
+            Some(Fact::DevicesChanged(devices)) => {
+                user.remove_devices(devices.removed, record.seq);
+                self.woken.user(user);
+            }
+            Some(Fact::PasswordChanged(_)) => self.woken.user(user),
             Some(Fact::Registered(_) | Fact::ProfileChanged(_)) | None => {}
         }
     }

@@ -18,7 +18,7 @@ use tracing::{error, warn};
 use super::{
     context::{Context, Problem, Told, data_event},
     effort::AtOnce,
-    erasure, invited, joined,
+    erasure, inbox, invited, joined,
     lazy::{Device, Sent},
     left,
     params::Request,
@@ -42,6 +42,7 @@ pub(crate) async fn answer(service: &SyncService, request: &Request) -> Result<R
         .lazy_members()
         .map(|redundant| (service.lazy_members.device(&request.user, request.since.as_ref()), redundant));
     let mut user = service.view.user(&request.user.id).await?;
+    inbox::acknowledge(service, request, &user);
     let mut since = request.since;
     let mut waited = false;
     loop {
@@ -123,6 +124,10 @@ async fn attempt(
             // Offsets are not carried on from the token: the log they belong to may be gone, with the process it was in.
             cut = SyncToken { live: cut.live, ..cut.max(since) };
         }
+        if let Some(inbox) = request.inbox {
+            // Of a token of another device nothing was delivered to this one.
+            cut.set_delivered(&request.user.id, &request.user.device_id, inbox);
+        }
         // The same token, but for offsets that are none here: whatever is ephemeral is told again.
         let known = since.map(|since| SyncToken { live: known_offsets(&since.live, &cut.live), ..since });
         let about = view::Request { since: known.as_ref(), all_joined: request.full_state, now };
@@ -148,7 +153,7 @@ async fn attempt(
                     at_once: &at_once,
                     lazy: device.cloned(),
                 };
-                match make(&context, reading, &mut pins).await {
+                match make(&context, reading, user, &mut pins).await {
                     Ok(answer) => return Ok(answer),
                     Err(Problem::Gone) => continue,
                     Err(Problem::Behind(ahead)) => target.rooms = *ahead,
@@ -175,6 +180,7 @@ enum Section {
 async fn make(
     context: &Context<'_>,
     mut reading: Reading,
+    user: &User,
     pins: &mut Vec<Pin>,
 ) -> Result<(Response, Vec<Sent>), Problem> {
     let candidates = std::mem::take(&mut reading.candidates);
@@ -218,6 +224,7 @@ async fn make(
         }
     }
     show(context, &mut response, &timelines).await?;
+    inbox::deliver(context, user, &mut response).await?;
     let filter = &context.request.filter.account_data;
     if context.since.is_none() && reading.attention.rules_seq == 0 {
         // Who changed nothing has the predefined rules.

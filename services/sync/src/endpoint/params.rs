@@ -3,6 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use http::StatusCode;
+use plexus_log::partition_of;
 use plexus_matrix_http::{AuthedUser, MatrixError, token::SyncToken};
 use serde::Deserialize;
 use tokio::time::Instant;
@@ -23,12 +24,16 @@ pub(crate) struct Query {
     use_state_after: bool,
     #[serde(default, rename = "org.matrix.msc4222.use_state_after")]
     use_state_after_unstable: bool,
+    /// Only `/sync` itself tells messages to devices, and takes them to have arrived.
+    #[serde(skip)]
+    is_plain: bool,
 }
 
 impl Query {
     /// Asks for what happened since a token, as far as a filter wants it.
     pub(super) fn plain(filter: &str, since: Option<String>, timeout: u64) -> Self {
-        Self { filter: Some(filter.to_owned()), since, timeout: Some(timeout), ..Self::default() }
+        let timeout = Some(timeout);
+        Self { filter: Some(filter.to_owned()), since, timeout, is_plain: true, ..Self::default() }
     }
 }
 
@@ -51,7 +56,11 @@ enum Since {
 
 impl Since {
     /// Reads a token. Only one that no Plexus ever made is refused: clients repeat a token that is refused for ever.
-    async fn read(service: &SyncService, token: Option<&str>) -> Result<Self, MatrixError> {
+    async fn read(
+        service: &SyncService,
+        user: &AuthedUser,
+        token: Option<&str>,
+    ) -> Result<Self, MatrixError> {
         let Some(token) = token else { return Ok(Self::Nothing) };
         let token = token.parse::<SyncToken>().map_err(|_| {
             MatrixError::new(StatusCode::BAD_REQUEST, "M_UNKNOWN_POS", "Unknown `since` token")
@@ -59,9 +68,15 @@ impl Since {
         if !service.positions.is_of_generation(&token) {
             return Ok(Self::Elsewhere);
         }
+        // Messages may have been delivered that this process has not heard of.
+        let mut reached = token;
+        let partition = usize::try_from(partition_of(user.id.as_str())).unwrap_or_default();
+        if let Some(position) = reached.users.get_mut(partition) {
+            *position = (*position).max(token.delivered_to(&user.id, &user.device_id));
+        }
         // Another process gave the token out and had read further. What it has told is not told again in any case.
-        let is_here = service.positions.reach(&token, limits::CATCH_UP).await
-            || !is_beyond_heads(service, &token).await;
+        let is_here = service.positions.reach(&reached, limits::CATCH_UP).await
+            || !is_beyond_heads(service, &reached).await;
         // Whoever is that far knows the generation.
         if is_here && service.positions.is_of_generation(&token) {
             return Ok(Self::Position(Box::new(token)));
@@ -90,6 +105,8 @@ pub(crate) struct Request {
     pub(crate) timeout: Duration,
     pub(crate) state_after: StateAfter,
     pub(crate) filter: Arc<Filter>,
+    /// Up to where messages have been delivered to the device, by the token; `None` if none are asked for.
+    pub(crate) inbox: Option<u64>,
 }
 
 /// Where the client wants the state to be told up to, and under which name.
@@ -110,7 +127,7 @@ impl Request {
         query: Query,
     ) -> Result<Self, MatrixError> {
         let came = Instant::now();
-        let (since, full_state) = match Since::read(service, query.since.as_deref()).await? {
+        let (since, full_state) = match Since::read(service, user, query.since.as_deref()).await? {
             Since::Nothing => (None, query.full_state),
             Since::Position(token) => (Some(*token), query.full_state),
             // Whatever there is, as if nothing of it had been told: all state, timelines that do not go on from what the
@@ -128,7 +145,9 @@ impl Request {
             (false, false) => StateAfter::No,
         };
         // A client that begins, or that wants everything, does not wait for more.
+        let delivered = |token: &SyncToken| token.delivered_to(&user.id, &user.device_id);
+        let inbox = (!query.is_plain).then(|| since.as_ref().map_or(0, delivered));
         let timeout = if since.is_none() || full_state { Duration::ZERO } else { timeout };
-        Ok(Self { came, user: user.clone(), since, full_state, timeout, state_after, filter })
+        Ok(Self { came, user: user.clone(), since, full_state, timeout, state_after, filter, inbox })
     }
 }

@@ -133,6 +133,7 @@ impl Response {
     pub(crate) fn is_empty(&self) -> bool {
         let Rooms { join, invite, knock, leave } = &self.rooms;
         self.account_data.events.is_empty()
+            && self.to_device.events.is_empty()
             && join.is_empty()
             && invite.is_empty()
             && knock.is_empty()

@@ -84,13 +84,26 @@ async fn a_token_beyond_all_that_was_committed_is_answered_with_everything() {
     goes_on(&world, &replica, &answer).await;
 }
 
-/// How far to-device messages were delivered is carried on.
+/// Messages to the device come all again, and nothing goes because of the token.
 #[tokio::test]
-async fn the_position_in_the_inbox_is_kept() {
+async fn a_token_of_another_generation_has_delivered_nothing() {
     let world = world().await;
     let replica = world.replica().await;
-    let mut since: SyncToken = token(&replica.sync(&world, BOB, &[]).await).parse().unwrap();
-    since.inbox = 7;
+    world.send_to_device(BOB, "D", json!({"number": 1})).await;
+    replica.settle(&world).await;
+    let first = replica.sync(&world, BOB, &[]).await;
+    let told = |answer: &Value| answer["to_device"]["events"].as_array().unwrap().len();
+    assert_eq!(told(&first), 1);
+    let since: SyncToken = token(&first).parse().unwrap();
+    assert_eq!(since.inbox, 1);
+    let other = SyncToken { generation: Some(2), ..since };
+    let beyond = SyncToken { inbox: 100, ..since };
+    for since in [other, beyond] {
+        let answer = replica.sync(&world, BOB, &[("since", &since.to_string())]).await;
+        assert_eq!(told(&answer), 1, "{since}");
+        assert_everything(&answer);
+    }
     let answer = replica.sync(&world, BOB, &[("since", &since.to_string())]).await;
-    assert_eq!(token(&answer).parse::<SyncToken>().unwrap().inbox, 7);
+    assert_eq!(told(&answer), 0);
+    world.acknowledged(BOB, 1).await;
 }

@@ -10,13 +10,14 @@ use std::{
 
 use axum::{body::Body, http::Request};
 use parking_lot::Mutex;
-use plexus_log::{Log, OutputRoom, OutputUser, memory, partition_of};
+use plexus_log::{InputUser, Log, OutputRoom, OutputUser, StartAt, memory, partition_of};
 use plexus_matrix_http::{Authenticator, Edge, hash_token};
 use plexus_proto::{
     log::v1::{
         AccountDataChanged, ClientTransaction, Deactivated, DevicesChanged, Ephemeral, Forgotten,
         HistoryVisibility, NewEvent, OutputRoomEvent, OutputUserEvent, Purged, Receipt, StateChange,
-        StateDelta, Typing, ephemeral, output_room_event::Body as Fact, output_user_event::Fact as UserFact,
+        StateDelta, ToDevicePending, Typing, ephemeral, input_user_event::Command,
+        output_room_event::Body as Fact, output_user_event::Fact as UserFact,
     },
     room::v1::RoomEvent,
 };
@@ -53,9 +54,33 @@ pub(super) struct Facts {
     pub(super) broken: HashSet<String>,
     pub(super) hanging: HashSet<String>,
     pub(super) aggregations: usize,
+    /// Messages to devices that wait, and how often they were asked for.
+    pub(super) messages: Vec<Message>,
+    pub(super) listed: usize,
+}
+
+/// A message to a device.
+#[derive(Debug, Clone)]
+pub(super) struct Message {
+    pub(super) user: String,
+    pub(super) device: String,
+    pub(super) seq: u64,
+    pub(super) content: Value,
 }
 
 impl Facts {
+    /// Commits a record of a user.
+    fn put_out_user(&mut self, user: &str, fact: UserFact) -> OutputUserEvent {
+        let partition = partition_of(user);
+        let seq = self.user_seqs.entry(partition).or_default();
+        *seq += 1;
+        let (seq, user_id, fact) = (*seq, user.to_owned(), Some(fact));
+        let record =
+            OutputUserEvent { version: 1, seq, user_id, partition, fact, ..OutputUserEvent::default() };
+        self.user_records.push(record.clone());
+        record
+    }
+
     /// Commits a record of a room that brings no event.
     fn put_out(&mut self, room: &str, body: Fact) -> OutputRoomEvent {
         let partition = partition_of(room);
@@ -408,18 +433,38 @@ impl World {
         self.put_out_user(user, UserFact::DevicesChanged(devices)).await;
     }
 
-    async fn put_out_user(&self, user: &str, fact: UserFact) {
+    /// Commits a message to a device, and tells so.
+    pub(super) async fn send_to_device(&self, user: &str, device: &str, content: Value) {
         let record = {
             let mut facts = self.facts.lock();
-            let partition = partition_of(user);
-            let seq = facts.user_seqs.entry(partition).or_default();
-            *seq += 1;
-            let (seq, user_id, fact) = (*seq, user.to_owned(), Some(fact));
-            let record =
-                OutputUserEvent { version: 1, seq, user_id, partition, fact, ..OutputUserEvent::default() };
-            facts.user_records.push(record.clone());
+            let pending = ToDevicePending { device_ids: vec![device.to_owned()] };
+            let record = facts.put_out_user(user, UserFact::ToDevicePending(pending));
+            let (user, device, seq) = (user.to_owned(), device.to_owned(), record.seq);
+            facts.messages.push(Message { user, device, seq, content });
             record
         };
+        self.log.append::<OutputUser>(&record).await.unwrap();
+    }
+
+    /// Takes messages out that were acknowledged, for as long as somebody writes so; returns how far.
+    pub(super) async fn acknowledged(&self, user: &str, upto: u64) {
+        let mut reader = self.log.reader::<InputUser>().unwrap();
+        reader.assign(partition_of(user), StartAt::Oldest).await.unwrap();
+        let mut reached = 0;
+        while reached < upto {
+            let batch = tokio::time::timeout(Duration::from_secs(10), reader.next_batch(100)).await;
+            for entry in batch.expect("it is acknowledged").unwrap() {
+                let Some(Command::AckToDevice(ack)) = entry.record.unwrap().command else { continue };
+                reached = reached.max(ack.seq);
+                let is_left = |message: &Message| message.device != ack.device_id || message.seq > ack.seq;
+                self.facts.lock().messages.retain(is_left);
+            }
+        }
+        assert_eq!(reached, upto, "no more than what has arrived");
+    }
+
+    async fn put_out_user(&self, user: &str, fact: UserFact) {
+        let record = self.facts.lock().put_out_user(user, fact);
         self.log.append::<OutputUser>(&record).await.unwrap();
     }
 

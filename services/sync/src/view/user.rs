@@ -20,7 +20,7 @@ use ruma::{OwnedRoomId, OwnedUserId, RoomId, UserId};
 use serde::Deserialize;
 use tokio::sync::watch;
 
-use super::{Attention, Membership, MembershipChange, Room, View};
+use super::{Attention, Membership, MembershipChange, Room, View, inboxes::Inboxes};
 use crate::{
     limits,
     positions::Vector,
@@ -59,6 +59,8 @@ enum Pending {
     Purged(OwnedRoomId, u64),
     AccountData(AccountChange),
     NoAccountData(u64),
+    Messages(Vec<String>, u64),
+    NoDevices(Vec<String>, u64),
 }
 
 /// Account data changed.
@@ -85,6 +87,7 @@ struct UserView {
     loaded_at: Option<Box<Vector>>,
     /// What the account data reflect.
     account_seq: u64,
+    inboxes: Inboxes,
 }
 
 #[derive(Debug)]
@@ -186,6 +189,24 @@ impl User {
     pub(crate) fn attention(&self) -> Option<Attention> {
         match &*self.slot.lock() {
             Slot::Loaded(view) => Some(view.attention.clone()),
+            Slot::Absent | Slot::Loading(_) => None,
+        }
+    }
+
+    /// Notes that messages have come for devices.
+    pub(crate) fn hear_of_messages(&self, device_ids: Vec<String>, seq: u64) {
+        self.apply(Pending::Messages(device_ids, seq));
+    }
+
+    /// Notes that devices are gone, with all that was in their inboxes.
+    pub(crate) fn remove_devices(&self, device_ids: Vec<String>, seq: u64) {
+        self.apply(Pending::NoDevices(device_ids, seq));
+    }
+
+    /// What is known of the inboxes of the user's devices; nothing if the user is not loaded any more.
+    pub(crate) fn with_inboxes<R>(&self, work: impl FnOnce(&mut Inboxes) -> R) -> Option<R> {
+        match &mut *self.slot.lock() {
+            Slot::Loaded(view) => Some(work(&mut view.inboxes)),
             Slot::Absent | Slot::Loading(_) => None,
         }
     }
@@ -328,9 +349,13 @@ impl UserView {
             room_data_seq: 0,
             loaded_at: None,
             account_seq: 0,
+            inboxes: Inboxes::default(),
         };
         let data = upstream.account_data(user_id).await?;
         loaded.account_seq = data.as_of.map_or(0, |as_of| as_of.seq);
+        for inbox in data.inboxes {
+            loaded.inboxes.hear(inbox.device_id, inbox.last_seq);
+        }
         for data in data.account_data {
             loaded.set_account_data(data.room_id, data.r#type, data.seq, data.content);
         }
@@ -393,6 +418,12 @@ impl UserView {
                 self.blocks_invites = false;
             }
             Pending::AccountData(_) | Pending::NoAccountData(_) => {}
+            Pending::Messages(device_ids, seq) => {
+                device_ids.into_iter().for_each(|device_id| self.inboxes.hear(device_id, seq));
+            }
+            Pending::NoDevices(device_ids, seq) => {
+                device_ids.iter().for_each(|device_id| self.inboxes.remove(device_id, seq));
+            }
         }
     }
 

@@ -164,7 +164,10 @@ impl Account {
             // Only the room server itself writes it.
             Command::ConfirmTokens(_) => {}
             // Nothing of the account changes.
-            Command::NoteSeen(_) | Command::Report(_) => {}
+            Command::NoteSeen(_)
+            | Command::Report(_)
+            | Command::SendToDevice(_)
+            | Command::AckToDevice(_) => {}
         }
         Ok(())
     }

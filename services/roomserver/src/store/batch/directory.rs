@@ -51,6 +51,8 @@ impl Directory {
             | Change::AccountData(..)
             | Change::Filter(..)
             | Change::Report(_)
+            | Change::ToDevice(_)
+            | Change::TrimInbox(..)
             | Change::MemberJob(..) => return,
         };
         let entry = self.changed.entry(user_id.to_owned()).or_default();

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use diesel::sql_types::{Array, Binary, Bool, Int8, Nullable, Text};
 use indexmap::IndexMap;
 
-use super::{Pipeline, directory::Directory, member_jobs::MemberJobs, reports::Reports};
+use super::{Pipeline, directory::Directory, inboxes::Inboxes, member_jobs::MemberJobs, reports::Reports};
 use crate::{
     store::statement::statement,
     users::{AccessToken, Account, AccountData, Change, Device, RefreshToken, TokenHash},
@@ -25,6 +25,7 @@ pub(crate) struct UserRows {
     reports: Reports,
     directory: Directory,
     member_jobs: MemberJobs,
+    inboxes: Inboxes,
 }
 
 impl UserRows {
@@ -55,6 +56,8 @@ impl UserRows {
                 Change::Filter(filter_id, filter) => {
                     self.filters.insert((user(), filter_id), filter);
                 }
+                Change::ToDevice(message) => self.inboxes.add(user_id, message),
+                Change::TrimInbox(device_id, upto) => self.inboxes.trim(user_id, device_id, upto),
                 Change::Report(report) => self.reports.merge(user_id, report),
                 Change::MemberJob(job, version, created_ts) => {
                     self.member_jobs.merge(user_id, job, version, created_ts);
@@ -80,6 +83,7 @@ impl UserRows {
         self.reports.write(pipeline);
         self.directory.write(pipeline);
         self.member_jobs.write(pipeline);
+        self.inboxes.write(pipeline);
     }
 
     fn write_accounts(&self, pipeline: &mut Pipeline<'_>) {

@@ -16,6 +16,7 @@ use plexus_proto::{
     },
     user::v1::{
         self as user,
+        inbox_service_server::{InboxService, InboxServiceServer},
         user_query_service_server::{UserQueryService, UserQueryServiceServer},
         user_stream_service_server::{UserStreamService, UserStreamServiceServer},
     },
@@ -55,6 +56,7 @@ impl World {
             .add_service(RoomHistoryServiceServer::new(self.clone()))
             .add_service(UserQueryServiceServer::new(self.clone()))
             .add_service(UserStreamServiceServer::new(self.clone()))
+            .add_service(InboxServiceServer::new(self.clone()))
     }
 }
 
@@ -115,6 +117,13 @@ impl Facts {
         };
         let related = |stored| relation(stored).map(|(rel_type, sender)| (stored, rel_type, sender));
         self.events.iter().filter_map(related).collect()
+    }
+
+    fn inboxes(&self, user: &str) -> Vec<user::Inbox> {
+        let own = self.messages.iter().filter(|message| message.user == user);
+        let last: HashMap<&str, u64> = own.map(|message| (message.device.as_str(), message.seq)).collect();
+        let inbox = |(device, last_seq): (&str, u64)| user::Inbox { device_id: device.to_owned(), last_seq };
+        last.into_iter().map(inbox).collect()
     }
 
     fn receipts(&self, room: &str) -> Vec<RoomReceipt> {
@@ -514,6 +523,33 @@ impl UserStreamService for World {
         Ok(Response::new(user::GetUserSnapshotResponse {
             account_data: account_data.collect(),
             as_of: Some(AsOf { partition, seq, epoch: 1 }),
+            inboxes: facts.inboxes(&user_id),
+        }))
+    }
+}
+
+#[tonic::async_trait]
+impl InboxService for World {
+    async fn list_inbox(&self, request: Request<user::ListInboxRequest>) -> Answer<user::ListInboxResponse> {
+        let user::ListInboxRequest { user_id, device_id, after_seq, limit } = request.into_inner();
+        let mut facts = self.facts.lock();
+        facts.listed += 1;
+        let waiting: Vec<_> = facts
+            .messages
+            .iter()
+            .filter(|message| message.user == user_id && message.device == device_id)
+            .filter(|message| message.seq > after_seq)
+            .collect();
+        let limit = usize::try_from(limit).unwrap();
+        let messages = waiting.iter().take(limit).map(|message| user::InboxMessage {
+            seq: message.seq,
+            sender: "@sender:test".to_owned(),
+            r#type: "m.test".to_owned(),
+            content: message.content.to_string().into(),
+        });
+        Ok(Response::new(user::ListInboxResponse {
+            messages: messages.collect(),
+            more: waiting.len() > limit,
         }))
     }
 }

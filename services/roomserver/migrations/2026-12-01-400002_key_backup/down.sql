@@ -1,0 +1,2 @@
+DROP TABLE key_backup_keys;
+DROP TABLE key_backup_versions;
