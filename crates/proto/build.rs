@@ -4,7 +4,7 @@ use std::{env, fs, path::PathBuf};
 
 use prost::Message as _;
 
-const FILES: [&str; 14] = [
+const FILES: [&str; 15] = [
     "plexus/common/v1/common.proto",
     "plexus/log/v1/input_room.proto",
     "plexus/log/v1/output_room.proto",
@@ -18,6 +18,7 @@ const FILES: [&str; 14] = [
     "plexus/room/v1/query.proto",
     "plexus/room/v1/stream.proto",
     "plexus/room/v1/summary.proto",
+    "plexus/user/v1/backup.proto",
     "plexus/user/v1/inbox.proto",
     "plexus/user/v1/user.proto",
 ];

@@ -80,6 +80,7 @@ pub const ROOM_SERVER_SERVICES: &[&str] = &[
     room::v1::room_query_service_server::SERVICE_NAME,
     room::v1::room_stream_service_server::SERVICE_NAME,
     room::v1::room_summary_service_server::SERVICE_NAME,
+    user::v1::backup_service_server::SERVICE_NAME,
     user::v1::credential_service_server::SERVICE_NAME,
     user::v1::inbox_service_server::SERVICE_NAME,
     user::v1::session_service_server::SERVICE_NAME,

@@ -252,6 +252,20 @@ impl Postgres {
     }
 }
 
+impl Postgres {
+    /// Runs a query in a database; returns its only value as text.
+    pub async fn query(&self, database: &str, sql: &str) -> Result<String> {
+        let output = Command::new(postgres_bin()?.join("psql"))
+            .arg("-h")
+            .arg(self.socket())
+            .args(["-p", &self.port.to_string(), "-U", "postgres", "-d", database, "-Atqc", sql])
+            .output()
+            .await?;
+        ensure!(output.status.success(), "psql failed: {}", String::from_utf8_lossy(&output.stderr));
+        Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+    }
+}
+
 fn as_postgres(program: &Path) -> Command {
     if is_root() {
         let mut command = Command::new("setpriv");

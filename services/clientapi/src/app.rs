@@ -7,7 +7,8 @@ use plexus_input::{Connect, InputWriter};
 use plexus_log::Log;
 use plexus_matrix_http::{Edge, RateLimiter};
 use plexus_proto::user::v1::{
-    credential_service_client::CredentialServiceClient, user_query_service_client::UserQueryServiceClient,
+    backup_service_client::BackupServiceClient, credential_service_client::CredentialServiceClient,
+    user_query_service_client::UserQueryServiceClient,
 };
 use plexus_service::{Config, RpcChannel};
 use ruma::{OwnedServerName, RoomVersionId, ServerName};
@@ -60,6 +61,7 @@ pub struct App {
     pub(crate) rooms: Rooms,
     pub(crate) users: UserQueryServiceClient<RpcChannel>,
     pub(crate) credentials: CredentialServiceClient<RpcChannel>,
+    pub(crate) backups: BackupServiceClient<RpcChannel>,
     pub(crate) edge: Edge,
     pub(crate) limits: RateLimiter,
     pub(crate) passwords: Passwords,
@@ -81,6 +83,7 @@ impl App {
             log,
             input,
             credentials: CredentialServiceClient::new(users.clone()),
+            backups: BackupServiceClient::new(users.clone()),
             users: UserQueryServiceClient::new(users),
             limits: edge.limits().clone(),
             edge,

@@ -9,6 +9,7 @@ mod account;
 mod admin;
 mod alias;
 mod app;
+mod backup;
 mod clock;
 mod config;
 mod context;

@@ -6,7 +6,8 @@ use axum::Router;
 use plexus_matrix_http::{Endpoint, Policy, Routes, UserLimit, apply_layers, get, post, put};
 
 use crate::{
-    App, absent, account, admin, config, device, discovery, filter, profile, push, session, tag, to_device,
+    App, absent, account, admin, backup, config, device, discovery, filter, profile, push, session, tag,
+    to_device,
 };
 
 /// A change by a user that has no limit of its own.
@@ -25,6 +26,13 @@ const MAX_TO_DEVICE_BODY: usize = 6 * 1024 * 1024;
 /// Messages to devices.
 const TO_DEVICE: Policy = Policy::change(UserLimit::ToDevice).body(MAX_TO_DEVICE_BODY);
 
+/// Most bytes of room keys in one request.
+const MAX_BACKUP_BODY: usize = 6 * 1024 * 1024;
+/// Room keys into a backup.
+const BACKUP: Policy = CHANGE.body(MAX_BACKUP_BODY);
+/// All room keys of a user.
+const BACKUP_KEYS: Policy = Policy::expensive_read(10);
+
 /// All routes of the client-server API that this service answers, with the layers of a listener around them.
 pub fn router(app: App) -> Router {
     apply_layers(routes(app))
@@ -36,6 +44,7 @@ pub fn routes(app: App) -> Router {
     Routes::new(app.edge.clone())
         .with(account_routes)
         .with(rooms::routes)
+        .with(backup_routes)
         .with(absent::routes)
         .with_state(app)
 }
@@ -148,4 +157,36 @@ fn account_routes(routes: Routes<App>) -> Routes<App> {
         // Filters.
         .client("/user/{user_id}/filter", post(CHANGE, filter::create_filter::handler))
         .client("/user/{user_id}/filter/{filter_id}", get(READ, filter::get_filter::handler))
+}
+
+fn backup_routes(routes: Routes<App>) -> Routes<App> {
+    use backup::{add_backup_keys as add, delete_backup_keys as delete, get_backup_keys as get_keys};
+    routes
+        .client(
+            "/room_keys/version",
+            get(READ, backup::get_backup_info::latest_handler)
+                .post(CHANGE, backup::create_backup_version::handler),
+        )
+        .client(
+            "/room_keys/version/{version}",
+            get(READ, backup::get_backup_info::handler)
+                .put(CHANGE, backup::update_backup_version::handler)
+                .delete(CHANGE, backup::delete_backup_version::handler),
+        )
+        .client(
+            "/room_keys/keys",
+            get(BACKUP_KEYS, get_keys::handler).put(BACKUP, add::handler).delete(CHANGE, delete::handler),
+        )
+        .client(
+            "/room_keys/keys/{room_id}",
+            get(BACKUP_KEYS, get_keys::room_handler)
+                .put(BACKUP, add::room_handler)
+                .delete(CHANGE, delete::room_handler),
+        )
+        .client(
+            "/room_keys/keys/{room_id}/{session_id}",
+            get(READ, get_keys::session_handler)
+                .put(CHANGE, add::session_handler)
+                .delete(CHANGE, delete::session_handler),
+        )
 }

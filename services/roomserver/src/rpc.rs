@@ -1,5 +1,6 @@
 //! gRPC: one file for each service or RPC; decode, one call, encode.
 
+mod backups;
 mod check;
 mod commands;
 mod credentials;
@@ -45,6 +46,7 @@ pub(crate) fn routes(app: &App) -> Routes {
     routes.add_service(users::service(app));
     routes.add_service(credentials::service(app));
     routes.add_service(inbox::service(app));
+    routes.add_service(backups::service(app));
     routes.add_service(sessions::service(app));
     routes.add_service(reader_cursors::service(app));
     routes.add_service(key_store::service(app));

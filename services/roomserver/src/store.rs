@@ -1,6 +1,7 @@
 //! Postgres. Functions take a connection, so that the caller decides what one transaction spans.
 
 mod backfill;
+pub(crate) mod backups;
 pub(crate) mod batch;
 pub(crate) mod bounds;
 mod connect;

@@ -5,6 +5,7 @@
 
 mod account;
 mod apply;
+mod backup;
 mod data;
 mod devices;
 mod json;
@@ -23,10 +24,11 @@ use plexus_proto::log::v1::{InputUserEvent, input_user_event::Command};
 
 pub(crate) use self::{
     apply::{Applied, At, Outcome, apply},
+    backup::{Backup, BackupNeeds, Backups, Rank, needs as backup_needs},
     devices::SEEN_FOR,
     state::{
-        AccessToken, Account, AccountData, Change, Device, InboxMessage, MemberJob, RefreshToken, Report,
-        TokenHash, User,
+        AccessToken, Account, AccountData, BackupKeyRow, Change, Device, InboxMessage, MemberJob,
+        RefreshToken, Report, TokenHash, User,
     },
     words::{Term, Words, words_of},
 };
@@ -58,6 +60,11 @@ pub(crate) fn builds_on(record: &InputUserEvent) -> Option<(&str, &str, &str)> {
         | Command::NoteSeen(_)
         | Command::Report(_)
         | Command::SendToDevice(_)
-        | Command::AckToDevice(_) => None,
+        | Command::AckToDevice(_)
+        | Command::CreateBackup(_)
+        | Command::UpdateBackup(_)
+        | Command::DeleteBackup(_)
+        | Command::PutBackupKeys(_)
+        | Command::DeleteBackupKeys(_) => None,
     }
 }

@@ -5,6 +5,7 @@ mod attention;
 mod devices;
 mod discovery;
 mod endpoints;
+mod key_backup;
 mod profiles;
 mod push;
 mod rooms;
@@ -33,6 +34,7 @@ pub(crate) fn tests() -> Vec<Test> {
         attention::tests(),
         devices::tests(),
         to_device::tests(),
+        key_backup::tests(),
     ]
     .concat()
 }

@@ -3,6 +3,7 @@
 //! The rows of many inputs are gathered here, later ones over earlier ones of the same key, and written with a constant
 //! number of statements, pipelined: one round trip for all of them, one for the commit.
 
+mod backups;
 mod deferred;
 mod directory;
 mod facts;

@@ -2,6 +2,7 @@
 
 pub(crate) mod accounts;
 pub(crate) mod aliases;
+pub(crate) mod backups;
 pub(crate) mod dead_letters;
 pub(crate) mod directory;
 pub(crate) mod events;

@@ -15,7 +15,7 @@ use super::{
     schema::{access_tokens, account_data, accounts, devices, filters, profiles, refresh_tokens},
     statement::query,
 };
-use crate::users::{AccessToken, Account, Device, RefreshToken, TokenHash, User};
+use crate::users::{AccessToken, Account, BackupNeeds, Device, RefreshToken, TokenHash, User};
 
 /// A piece of account data that a command builds on: user, room (empty for global data), type.
 pub(crate) type Wanted<'a> = (&'a str, &'a str, &'a str);
@@ -33,18 +33,19 @@ query! {
 }
 
 /// Loads users, also those who do not exist: their account is `None`. Of account data, only sizes are loaded, and the
-/// contents that are wanted.
+/// contents that are wanted; of backups, what commands need.
 pub(crate) async fn load_users(
     conn: &AsyncPgConnection,
     ids: &[&str],
     wanted: &[Wanted<'_>],
+    backups: &[BackupNeeds<'_>],
 ) -> Result<HashMap<String, User>, StoreError> {
     let mut users: HashMap<String, User> = HashMap::with_capacity(ids.len());
     if ids.is_empty() {
         return Ok(users);
     }
     users.extend(ids.iter().map(|id| ((*id).to_owned(), User::default())));
-    let (accounts, devices, access, refresh, profiles, data, filters, contents) = futures::try_join!(
+    let (accounts, devices, access, refresh, profiles, data, filters, contents, backups) = futures::try_join!(
         load_accounts(conn, ids),
         load_devices(conn, ids),
         load_access_tokens(conn, ids),
@@ -53,6 +54,7 @@ pub(crate) async fn load_users(
         load_account_data(conn, ids),
         load_filters(conn, ids),
         load_contents(conn, wanted),
+        super::backups::load(conn, backups),
     )?;
     for (id, account) in accounts {
         users.entry(id).or_default().account = Some(account);
@@ -79,6 +81,9 @@ pub(crate) async fn load_users(
     }
     for (id, room_id, data_type, content) in contents {
         users.entry(id).or_default().contents.insert((room_id, data_type), Bytes::from(content));
+    }
+    for (id, backups) in backups {
+        users.entry(id).or_default().backups = backups;
     }
     for (id, filter_id) in filters {
         users.entry(id).or_default().filters.insert(filter_id);

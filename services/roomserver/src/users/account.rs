@@ -94,6 +94,7 @@ pub(super) fn deactivate(work: &mut Work<'_>, command: &Deactivate) -> Result<()
         }
     }
     work.begin_job(MemberJob::Leave);
+    work.changes.push(Change::BackupsDropped);
     work.user.contents.clear();
     work.user.told.clear();
     work.user.positions.clear();

@@ -9,7 +9,7 @@ use plexus_proto::{
 use ruma::{ServerName, UserId};
 
 use super::{
-    account, data, devices, profile, push_rules, reports, session,
+    account, backup, data, devices, profile, push_rules, reports, session,
     state::{Account, Change, MemberJob, User},
     tags, to_device,
 };
@@ -139,6 +139,11 @@ impl Work<'_> {
             Command::Report(command) => reports::report(self, command),
             Command::SendToDevice(command) => to_device::send(self, command),
             Command::AckToDevice(command) => to_device::acknowledge(self, command),
+            Command::CreateBackup(command) => backup::create(self, command),
+            Command::UpdateBackup(command) => backup::update(self, command),
+            Command::DeleteBackup(command) => backup::delete(self, command),
+            Command::PutBackupKeys(command) => backup::put_keys(self, command),
+            Command::DeleteBackupKeys(command) => backup::delete_keys(self, command),
         }
     }
 
@@ -184,7 +189,6 @@ impl Work<'_> {
     }
 
     /// Sets what the command answers. It is kept with the verdict.
-    #[expect(dead_code, reason = "the commands that answer come next")]
     pub(super) fn answer(&mut self, payload: Bytes) {
         self.payload = payload;
     }

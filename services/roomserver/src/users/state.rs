@@ -4,6 +4,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use bytes::Bytes;
 
+use super::backup::{Backup, Backups, Rank};
+
 /// SHA-256 of a token.
 pub(crate) type TokenHash = [u8; 32];
 
@@ -30,6 +32,8 @@ pub(crate) struct User {
     pub(crate) told: BTreeMap<(String, String), i64>,
     /// IDs of filters.
     pub(crate) filters: BTreeSet<String>,
+    /// Backups of room keys, as far as a command of the batch builds on them.
+    pub(crate) backups: Backups,
 }
 
 /// An account.
@@ -129,6 +133,31 @@ pub(crate) enum Change {
     ToDevice(InboxMessage),
     /// The messages to a device up to this `seq` are gone.
     TrimInbox(String, i64),
+    /// A new version of the backup, with its algorithm and what belongs to it.
+    BackupCreated(i64, String, Bytes),
+    /// What belongs to the algorithm of a version as it is now.
+    BackupUpdated(i64, Bytes),
+    /// What the keys of a version come to.
+    BackupContents(i64, Backup),
+    /// A key of a version; `None`: it is gone.
+    BackupKey { version: i64, room_id: String, session_id: String, row: Option<BackupKeyRow> },
+    /// The keys of a room that have been in a version since this etag are gone.
+    BackupRoomCleared(i64, String, i64),
+    /// A version is gone.
+    BackupDeleted(i64),
+    /// All versions are gone.
+    BackupsDropped,
+}
+
+/// A room key of a backup.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct BackupKeyRow {
+    /// By what it is compared with others of its session.
+    pub(crate) rank: Rank,
+    /// JSON text of the encrypted key.
+    pub(crate) session_data: Bytes,
+    /// Since when it is as it is.
+    pub(crate) etag: i64,
 }
 
 /// A message to a device.

@@ -49,6 +49,7 @@ pub(super) fn send(work: &mut Work<'_>, command: &SendToDevice) -> Result<(), St
         return Ok(());
     }
     let seq = work.next_seq();
+    let pending = ToDevicePending { device_ids: found.keys().map(|id| (*id).to_owned()).collect() };
     let messages = found.into_iter().map(|(device_id, content)| {
         Change::ToDevice(InboxMessage {
             device_id: device_id.to_owned(),
@@ -61,11 +62,6 @@ pub(super) fn send(work: &mut Work<'_>, command: &SendToDevice) -> Result<(), St
         })
     });
     let messages: Vec<Change> = messages.collect();
-    let device_ids = messages.iter().filter_map(|message| match message {
-        Change::ToDevice(message) => Some(message.device_id.clone()),
-        _ => None,
-    });
-    let pending = ToDevicePending { device_ids: device_ids.collect() };
     work.changes.extend(messages);
     work.put_out(Fact::ToDevicePending(pending));
     Ok(())

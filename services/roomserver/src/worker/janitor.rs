@@ -18,7 +18,7 @@ use crate::{
     app::App,
     metrics as names,
     store::{
-        StoreError, bounds,
+        StoreError, backups, bounds,
         inbox_bounds::{self, INBOXES, Place},
         pool,
         purge::{self, Finished},
@@ -62,6 +62,9 @@ pub(super) async fn run(app: App, shutdown: Shutdown) {
         if let Err(failure) = expire_parked(&app).await {
             debug!(reason = %chain(&failure), "events stay parked for now");
         }
+        if let Err(failure) = collect_backups(&app, &shutdown).await {
+            debug!(reason = %chain(&failure), "deleted backups stay for now");
+        }
         match trim_inboxes(&app, &inbox).await {
             Ok(next) => inbox = next,
             Err(failure) => {
@@ -102,6 +105,19 @@ async fn trim(app: &App) -> Result<(), StoreError> {
     let resets = bounds::trim_state_resets(&mut conn, bounds::STATE_RESETS).await?;
     if letters + resets > 0 {
         info!(letters, resets, "the oldest dead letters and state resets are deleted");
+    }
+    Ok(())
+}
+
+/// Deletes the keys of backups that were deleted. One instance does it for all: the owner of the first partition.
+async fn collect_backups(app: &App, shutdown: &Shutdown) -> Result<(), StoreError> {
+    if !app.board.owned().contains(&0) {
+        return Ok(());
+    }
+    let mut conn = connect(app).await?;
+    let keys = backups::collect_garbage(&mut conn, backups::STEP, || shutdown.is_requested()).await?;
+    if keys > 0 {
+        info!(keys, "keys of deleted backups are gone");
     }
     Ok(())
 }

@@ -2,6 +2,7 @@
 
 mod abandoned;
 mod aside;
+mod backups;
 mod chains;
 mod deferred;
 mod dump;

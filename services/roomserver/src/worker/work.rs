@@ -152,6 +152,7 @@ impl<'a> Work<'a> {
         let mut unknown_rooms: Vec<&RoomId> = Vec::new();
         let mut seen_rooms: HashSet<&str> = HashSet::new();
         let mut user_ids: HashSet<&str> = HashSet::new();
+        let mut backups = Vec::new();
         let mut wanted_data: HashSet<Wanted<'_>> = HashSet::new();
         for input in inputs {
             match &input.body {
@@ -172,6 +173,7 @@ impl<'a> Work<'a> {
                     keys.push(input.input_id);
                     user_ids.insert(&record.user_id);
                     wanted_data.extend(users::builds_on(record));
+                    backups.extend(users::backup_needs(record));
                 }
                 Body::Poison(_) => {}
             }
@@ -183,7 +185,7 @@ impl<'a> Work<'a> {
             loads::find_verdicts(conn, &keys),
             loads::find_rooms(conn, &unknown_rooms),
             purge::find(conn, &unknown_ids),
-            load_users(conn, &user_ids, &wanted_data),
+            load_users(conn, &user_ids, &wanted_data, &backups),
         )?;
         let mut rooms: HashMap<OwnedRoomId, Option<Room>> = HashMap::with_capacity(seen_rooms.len());
         for id in unknown_rooms {

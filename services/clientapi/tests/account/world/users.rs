@@ -167,7 +167,12 @@ impl Account {
             Command::NoteSeen(_)
             | Command::Report(_)
             | Command::SendToDevice(_)
-            | Command::AckToDevice(_) => {}
+            | Command::AckToDevice(_)
+            | Command::CreateBackup(_)
+            | Command::UpdateBackup(_)
+            | Command::DeleteBackup(_)
+            | Command::PutBackupKeys(_)
+            | Command::DeleteBackupKeys(_) => {}
         }
         Ok(())
     }

@@ -53,6 +53,13 @@ impl Directory {
             | Change::Report(_)
             | Change::ToDevice(_)
             | Change::TrimInbox(..)
+            | Change::BackupCreated(..)
+            | Change::BackupUpdated(..)
+            | Change::BackupContents(..)
+            | Change::BackupKey { .. }
+            | Change::BackupRoomCleared(..)
+            | Change::BackupDeleted(_)
+            | Change::BackupsDropped
             | Change::MemberJob(..) => return,
         };
         let entry = self.changed.entry(user_id.to_owned()).or_default();

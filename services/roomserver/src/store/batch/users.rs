@@ -6,7 +6,10 @@ use bytes::Bytes;
 use diesel::sql_types::{Array, Binary, Bool, Int8, Nullable, Text};
 use indexmap::IndexMap;
 
-use super::{Pipeline, directory::Directory, inboxes::Inboxes, member_jobs::MemberJobs, reports::Reports};
+use super::{
+    Pipeline, backups::Backups, directory::Directory, inboxes::Inboxes, member_jobs::MemberJobs,
+    reports::Reports,
+};
 use crate::{
     store::statement::statement,
     users::{AccessToken, Account, AccountData, Change, Device, RefreshToken, TokenHash},
@@ -26,6 +29,7 @@ pub(crate) struct UserRows {
     directory: Directory,
     member_jobs: MemberJobs,
     inboxes: Inboxes,
+    backups: Backups,
 }
 
 impl UserRows {
@@ -58,6 +62,23 @@ impl UserRows {
                 }
                 Change::ToDevice(message) => self.inboxes.add(user_id, message),
                 Change::TrimInbox(device_id, upto) => self.inboxes.trim(user_id, device_id, upto),
+                Change::BackupCreated(version, algorithm, auth_data) => {
+                    self.backups.create((user(), version), algorithm, auth_data);
+                }
+                Change::BackupUpdated(version, auth_data) => {
+                    self.backups.update((user(), version), auth_data);
+                }
+                Change::BackupContents(version, backup) => {
+                    self.backups.set_contents((user(), version), backup);
+                }
+                Change::BackupKey { version, room_id, session_id, row } => {
+                    self.backups.set_key((user(), version), room_id, session_id, row);
+                }
+                Change::BackupRoomCleared(version, room_id, upto) => {
+                    self.backups.clear_room((user(), version), room_id, upto);
+                }
+                Change::BackupDeleted(version) => self.backups.delete((user(), version)),
+                Change::BackupsDropped => self.backups.drop_all(user_id),
                 Change::Report(report) => self.reports.merge(user_id, report),
                 Change::MemberJob(job, version, created_ts) => {
                     self.member_jobs.merge(user_id, job, version, created_ts);
@@ -84,6 +105,7 @@ impl UserRows {
         self.directory.write(pipeline);
         self.member_jobs.write(pipeline);
         self.inboxes.write(pipeline);
+        self.backups.write(pipeline);
     }
 
     fn write_accounts(&self, pipeline: &mut Pipeline<'_>) {
