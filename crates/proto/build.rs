@@ -4,7 +4,7 @@ use std::{env, fs, path::PathBuf};
 
 use prost::Message as _;
 
-const FILES: [&str; 15] = [
+const FILES: [&str; 16] = [
     "plexus/common/v1/common.proto",
     "plexus/log/v1/input_room.proto",
     "plexus/log/v1/output_room.proto",

@@ -95,9 +95,9 @@ async fn a_token_of_another_generation_has_delivered_nothing() {
     let told = |answer: &Value| answer["to_device"]["events"].as_array().unwrap().len();
     assert_eq!(told(&first), 1);
     let since: SyncToken = token(&first).parse().unwrap();
-    assert_eq!(since.inbox, 1);
+    assert!(since.inbox > 0, "{since}");
     let other = SyncToken { generation: Some(2), ..since };
-    let beyond = SyncToken { inbox: 100, ..since };
+    let beyond = SyncToken { inbox: since.inbox + 100, ..since };
     for since in [other, beyond] {
         let answer = replica.sync(&world, BOB, &[("since", &since.to_string())]).await;
         assert_eq!(told(&answer), 1, "{since}");
@@ -105,5 +105,5 @@ async fn a_token_of_another_generation_has_delivered_nothing() {
     }
     let answer = replica.sync(&world, BOB, &[("since", &since.to_string())]).await;
     assert_eq!(told(&answer), 0);
-    world.acknowledged(BOB, 1).await;
+    world.acknowledged(BOB, since.inbox).await;
 }
