@@ -122,7 +122,9 @@ async fn attempt(
         let mut target = cut;
         if let Some(since) = &since {
             // Offsets are not carried on from the token: the log they belong to may be gone, with the process it was in.
-            cut = SyncToken { live: cut.live, ..cut.max(since) };
+            // A process that begins does not know the generation yet: a token without one has no position in the inbox.
+            let generation = cut.generation.or(since.generation);
+            cut = SyncToken { live: cut.live, generation, ..cut.max(since) };
         }
         if let Some(inbox) = request.inbox {
             // Of a token of another device nothing was delivered to this one.

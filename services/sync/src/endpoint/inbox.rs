@@ -39,6 +39,10 @@ pub(super) async fn deliver(
     response: &mut Response,
 ) -> Result<(), Problem> {
     let Some(after) = context.request.inbox else { return Ok(()) };
+    // A token that names no generation could not tell what was delivered: the next one will.
+    if response.next_batch.generation.is_none() {
+        return Ok(());
+    }
     let device_id = &context.request.user.device_id;
     let last = user.with_inboxes(|inboxes| inboxes.last_after(device_id.as_str(), after));
     let Some(last) = last.ok_or(Problem::Gone)? else { return Ok(()) };

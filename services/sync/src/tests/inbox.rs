@@ -128,6 +128,27 @@ async fn events_neither_tell_messages_nor_take_them_to_have_arrived() {
 }
 
 #[tokio::test]
+async fn a_process_that_does_not_know_the_generation_yet_keeps_the_position() {
+    let world = World::new();
+    let replica = world.replica().await;
+    send(&world, "D", 0..1).await;
+    replica.settle(&world).await;
+    let first = replica.sync(&world, BOB, &[]).await;
+    assert_eq!(told(&first), [0]);
+    // As it is until the process has asked.
+    replica.service.positions.set_generation(0);
+    send(&world, "D", 1..2).await;
+    replica.settle(&world).await;
+    let fresh = replica.sync(&world, BOB, &[]).await;
+    assert_eq!(told(&fresh), [0; 0], "its token could not tell what was delivered");
+    let second = syncs(&world, &replica, &token(&first)).await;
+    assert_eq!(told(&second), [1]);
+    replica.service.positions.set_generation(1);
+    let last = replica.sync(&world, BOB, &[("since", &token(&second))]).await;
+    assert_eq!(told(&last), [0; 0]);
+}
+
+#[tokio::test]
 async fn two_replicas_in_turn_deliver_each_message_once_and_in_order() {
     let world = World::new();
     let replicas = [world.replica().await, world.replica().await];
