@@ -57,7 +57,6 @@ pub(crate) async fn check_in_room(
         .get_forward_extremities(timed(GetForwardExtremitiesRequest {
             room_id: room_id.to_string(),
             keys: vec![key],
-            at_least: None,
         }))
         .await
         .map_err(unknown_room)?;
@@ -68,8 +67,7 @@ pub(crate) async fn check_in_room(
             return Err(MatrixError::forbidden("The server is denied by the ACL of the room"));
         }
     }
-    let request =
-        ListJoinedServersRequest { room_id: room_id.to_string(), server: server.to_string(), at_least: None };
+    let request = ListJoinedServersRequest { room_id: room_id.to_string(), server: server.to_string() };
     let servers = graph.list_joined_servers(timed(request)).await.map_err(unknown_room)?.into_inner().servers;
     if servers.iter().any(|joined| joined.name == server.as_str() && joined.members > 0) {
         Ok(())

@@ -7,7 +7,6 @@ mod credentials;
 mod database;
 mod directory;
 mod explain;
-mod freshness;
 mod graph;
 mod history;
 mod inbox;

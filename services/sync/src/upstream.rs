@@ -304,7 +304,7 @@ impl Upstream {
         let mut infos = Vec::new();
         for room_ids in room_ids.chunks(1_000) {
             let mut client = self.rooms.clone();
-            let request = room::GetRoomsRequest { room_ids: room_ids.to_vec(), at_least: None };
+            let request = room::GetRoomsRequest { room_ids: room_ids.to_vec() };
             infos.extend(call("RoomQuery.GetRooms", client.get_rooms(request)).await?.rooms);
         }
         Ok(infos)

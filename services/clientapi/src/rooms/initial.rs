@@ -53,12 +53,8 @@ impl Rooms {
         if archived {
             memberships.extend(["leave".to_owned(), "ban".to_owned()]);
         }
-        let request = ListRoomsForUserRequest {
-            user_id: user.id.to_string(),
-            memberships,
-            include_forgotten: false,
-            at_least: None,
-        };
+        let request =
+            ListRoomsForUserRequest { user_id: user.id.to_string(), memberships, include_forgotten: false };
         let mut queries = self.queries.clone();
         let (listed, data) =
             tokio::try_join!(ask(queries.list_rooms_for_user(request)), self.account_data(user))?;

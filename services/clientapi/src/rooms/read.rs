@@ -46,7 +46,6 @@ impl StateQuery<'_> {
             viewer: viewer.map(ToString::to_string).unwrap_or_default(),
             types: self.types.iter().map(ToString::to_string).collect(),
             at: self.at,
-            at_least: None,
             memberships: self.memberships,
             not_memberships: self.not_memberships,
         }
@@ -78,7 +77,6 @@ impl Rooms {
         let request = GetMembershipsRequest {
             room_id: room_id.to_string(),
             user_ids: users.iter().map(ToString::to_string).collect(),
-            at_least: None,
         };
         let answer = ask(self.queries.clone().get_memberships(request)).await?;
         let members = answer.members.into_iter().map(|member| (member.user_id, member.membership));
@@ -113,7 +111,6 @@ impl Rooms {
             viewer: viewer.map(ToString::to_string).unwrap_or_default(),
             keys,
             at,
-            at_least: None,
         };
         Ok(ask(self.queries.clone().get_state(request)).await?.events)
     }
@@ -148,7 +145,6 @@ impl Rooms {
             event_ids: vec![event_id.to_string()],
             viewer: viewer.to_string(),
             room_id: room_id.to_string(),
-            at_least: None,
         };
         let found = ask(self.queries.clone().get_events(request)).await?.events.into_iter().next();
         found.ok_or_else(|| MatrixError::not_found("Event not found"))
@@ -156,7 +152,7 @@ impl Rooms {
 
     /// Describes a room.
     pub(super) async fn info(&self, room_id: &RoomId) -> Result<RoomInfo, MatrixError> {
-        let request = GetRoomsRequest { room_ids: vec![room_id.to_string()], at_least: None };
+        let request = GetRoomsRequest { room_ids: vec![room_id.to_string()] };
         let found = ask(self.queries.clone().get_rooms(request)).await?.rooms.into_iter().next();
         found.ok_or_else(|| MatrixError::not_found("Room not found"))
     }
@@ -167,7 +163,6 @@ impl Rooms {
             user_id: user.to_string(),
             memberships: vec!["join".to_owned()],
             include_forgotten: false,
-            at_least: None,
         };
         let rooms = ask(self.queries.clone().list_rooms_for_user(request)).await?.rooms;
         let parsed = rooms.into_iter().map(|room| room.room_id.try_into());

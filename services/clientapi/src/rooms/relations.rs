@@ -128,7 +128,6 @@ impl Rooms {
             participated,
             from: request.from.as_deref().map(|token| position(token, room_id)).transpose()?,
             limit: page_size(request.limit)?,
-            at_least: None,
         };
         let ignored = self.ignored(&user.id).await?;
         let mut page = hide_room(ask(self.history.clone().list_threads(asked)).await)?;
@@ -159,7 +158,6 @@ impl Rooms {
                 viewer: user.id.to_string(),
                 event_ids: event_ids.to_vec(),
                 ignored_users: ignored.to_vec(),
-                at_least: None,
             };
             let answer = ask(self.history.clone().get_aggregations(request)).await?;
             found.extend(answer.aggregations.into_iter().map(|one| (one.event_id.clone(), one)));

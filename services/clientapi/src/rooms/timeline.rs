@@ -185,7 +185,6 @@ impl Rooms {
             to: stretch.to,
             limit,
             filter: Some(filter.for_upstream(ignored)),
-            at_least: None,
         };
         let mut page = hide_room(ask(self.queries.clone().list_timeline(request)).await)?;
         if !filter.wants_room(room_id) {

@@ -7,9 +7,8 @@ mod snapshot;
 
 use futures::stream::BoxStream;
 use plexus_proto::room::v1::{
-    GetHeadsRequest, GetHeadsResponse, GetStateDeltaRequest, GetStateDeltaResponse, RoomEvent,
-    StreamRangeRequest, StreamRangeResponse, StreamRoomSnapshotRequest, StreamRoomSnapshotResponse,
-    StreamStateDeltaRequest, StreamStateDeltaResponse,
+    GetHeadsRequest, GetHeadsResponse, RoomEvent, StreamRangeRequest, StreamRangeResponse,
+    StreamRoomSnapshotRequest, StreamRoomSnapshotResponse, StreamStateDeltaRequest, StreamStateDeltaResponse,
     room_stream_service_server::{RoomStreamService, RoomStreamServiceServer},
 };
 use tonic::{Request, Response, Status};
@@ -56,13 +55,6 @@ impl RoomStreamService for Service {
         request: Request<StreamRoomSnapshotRequest>,
     ) -> Result<Response<Self::StreamRoomSnapshotStream>, Status> {
         snapshot::answer(&self.app, request).await
-    }
-
-    async fn get_state_delta(
-        &self,
-        request: Request<GetStateDeltaRequest>,
-    ) -> Result<Response<GetStateDeltaResponse>, Status> {
-        delta::answer(&self.app, request).await
     }
 
     type StreamStateDeltaStream = BoxStream<'static, Result<StreamStateDeltaResponse, Status>>;

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 
-use bytes::Bytes;
 use plexus_proto::{
     common::v1::ErrorReason,
     log::v1::{DeleteDevices, DevicesChanged, NoteSeen, UpdateDevice, output_user_event::Fact},
@@ -72,17 +71,15 @@ pub(super) fn remove(work: &mut Work<'_>, device_ids: Vec<String>) {
     if device_ids.is_empty() {
         return;
     }
-    let mut revoked = Vec::new();
     for device_id in &device_ids {
         work.user.devices.remove(device_id);
         work.changes.push(Change::Device(device_id.clone(), None));
         to_device::drop_inbox(work, device_id);
-        revoked.extend(session::revoke_device(work, device_id));
+        session::revoke_device(work, device_id);
     }
     work.put_out(Fact::DevicesChanged(DevicesChanged {
         changed: Vec::new(),
         removed: device_ids,
-        revoked_token_hashes: revoked.into_iter().map(|hash| Bytes::copy_from_slice(&hash)).collect(),
         logged_out: work.user.devices.is_empty(),
     }));
 }

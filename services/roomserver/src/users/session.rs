@@ -5,7 +5,6 @@
 //! token shows here, when it is exchanged in turn. The use of the new access token shows where tokens are checked; that
 //! writes a `ConfirmTokens` command, which revokes the old pair.
 
-use bytes::Bytes;
 use plexus_proto::{
     common::v1::ErrorReason,
     log::v1::{ConfirmTokens, DevicesChanged, Login, NewSession, RefreshTokens, output_user_event::Fact},
@@ -41,9 +40,8 @@ pub(super) fn start(work: &mut Work<'_>, session: &NewSession) -> Result<(), Sto
     if let Some(name) = initial_display_name {
         check_name("initial_display_name", name, MAX_NAME_BYTES)?;
     }
-    let mut revoked = Vec::new();
     if work.user.devices.contains_key(device_id) {
-        revoked = revoke_device(work, device_id);
+        revoke_device(work, device_id);
     } else {
         if work.user.devices.len() >= MAX_DEVICES {
             return refuse(ErrorReason::LimitExceeded, format!("a user has at most {MAX_DEVICES} devices"));
@@ -61,7 +59,6 @@ pub(super) fn start(work: &mut Work<'_>, session: &NewSession) -> Result<(), Sto
     work.put_out(Fact::DevicesChanged(DevicesChanged {
         changed: vec![device_id.clone()],
         removed: Vec::new(),
-        revoked_token_hashes: as_bytes(&revoked),
         logged_out: false,
     }));
     Ok(())
@@ -80,7 +77,7 @@ pub(super) fn refresh(work: &mut Work<'_>, command: &RefreshTokens) -> Result<()
     // replaced by this one.
     let mut revoked = revoke_predecessors(work, presented);
     if let Some(unused) = token.next {
-        revoked.extend(revoke_pair(work, unused));
+        revoked |= revoke_pair(work, unused);
     }
     let device_id = token.device_id.clone();
     match next {
@@ -92,11 +89,11 @@ pub(super) fn refresh(work: &mut Work<'_>, command: &RefreshTokens) -> Result<()
         }
         // No new refresh token: the old one stays, and only one access token lives beside it.
         None => {
-            revoked.extend(revoke_access(work, |token| token.refresh == Some(presented)));
+            revoked |= revoke_access(work, |token| token.refresh == Some(presented));
             put_access(work, &device_id, access, Some(presented), command.expires_ts);
         }
     }
-    tell_revoked(work, &revoked);
+    tell_revoked(work, revoked);
     Ok(())
 }
 
@@ -107,12 +104,12 @@ pub(super) fn confirm(work: &mut Work<'_>, command: &ConfirmTokens) -> Result<()
         return Ok(());
     };
     let revoked = revoke_predecessors(work, refresh);
-    tell_revoked(work, &revoked);
+    tell_revoked(work, revoked);
     Ok(())
 }
 
-/// Revokes all tokens of a device; returns the access tokens.
-pub(super) fn revoke_device(work: &mut Work<'_>, device_id: &str) -> Vec<TokenHash> {
+/// Revokes all tokens of a device.
+pub(super) fn revoke_device(work: &mut Work<'_>, device_id: &str) {
     let gone: Vec<TokenHash> = work
         .user
         .refresh_tokens
@@ -123,11 +120,12 @@ pub(super) fn revoke_device(work: &mut Work<'_>, device_id: &str) -> Vec<TokenHa
     for hash in gone {
         remove_refresh(work, hash);
     }
-    revoke_access(work, |token| token.device_id == device_id)
+    revoke_access(work, |token| token.device_id == device_id);
 }
 
-/// Revokes the refresh tokens that were exchanged for this one, with their access tokens; returns the latter.
-fn revoke_predecessors(work: &mut Work<'_>, refresh: TokenHash) -> Vec<TokenHash> {
+/// Revokes the refresh tokens that were exchanged for this one, with their access tokens; tells whether there were any of
+/// the latter.
+fn revoke_predecessors(work: &mut Work<'_>, refresh: TokenHash) -> bool {
     let old: Vec<TokenHash> = work
         .user
         .refresh_tokens
@@ -135,11 +133,11 @@ fn revoke_predecessors(work: &mut Work<'_>, refresh: TokenHash) -> Vec<TokenHash
         .filter(|(_, token)| token.next == Some(refresh))
         .map(|(hash, _)| *hash)
         .collect();
-    old.into_iter().flat_map(|hash| revoke_pair(work, hash)).collect()
+    old.into_iter().fold(false, |revoked, hash| revoke_pair(work, hash) || revoked)
 }
 
-/// Revokes a refresh token and its access tokens; returns the latter.
-fn revoke_pair(work: &mut Work<'_>, refresh: TokenHash) -> Vec<TokenHash> {
+/// Revokes a refresh token and its access tokens; tells whether there were any of the latter.
+fn revoke_pair(work: &mut Work<'_>, refresh: TokenHash) -> bool {
     remove_refresh(work, refresh);
     revoke_access(work, |token| token.refresh == Some(refresh))
 }
@@ -150,7 +148,7 @@ fn remove_refresh(work: &mut Work<'_>, hash: TokenHash) {
     }
 }
 
-fn revoke_access(work: &mut Work<'_>, which: impl Fn(&AccessToken) -> bool) -> Vec<TokenHash> {
+fn revoke_access(work: &mut Work<'_>, which: impl Fn(&AccessToken) -> bool) -> bool {
     let mut gone: Vec<TokenHash> =
         work.user.access_tokens.iter().filter(|(_, token)| which(token)).map(|(hash, _)| *hash).collect();
     gone.sort_unstable();
@@ -158,7 +156,7 @@ fn revoke_access(work: &mut Work<'_>, which: impl Fn(&AccessToken) -> bool) -> V
         work.user.access_tokens.remove(hash);
         work.changes.push(Change::AccessToken(*hash, None));
     }
-    gone
+    !gone.is_empty()
 }
 
 fn put_pair(
@@ -188,18 +186,11 @@ fn put_access(
     work.user.access_tokens.insert(access, token);
 }
 
-fn tell_revoked(work: &mut Work<'_>, revoked: &[TokenHash]) {
-    if !revoked.is_empty() {
-        let revoked_token_hashes = as_bytes(revoked);
-        work.put_out(Fact::DevicesChanged(DevicesChanged {
-            revoked_token_hashes,
-            ..DevicesChanged::default()
-        }));
+/// Has whoever waits with a token that was revoked look again.
+fn tell_revoked(work: &mut Work<'_>, revoked: bool) {
+    if revoked {
+        work.put_out(Fact::DevicesChanged(DevicesChanged::default()));
     }
-}
-
-fn as_bytes(hashes: &[TokenHash]) -> Vec<Bytes> {
-    hashes.iter().map(|hash| Bytes::copy_from_slice(hash)).collect()
 }
 
 fn hash(what: &str, bytes: &[u8]) -> Result<TokenHash, Stop> {

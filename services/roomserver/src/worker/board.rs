@@ -9,7 +9,7 @@ use std::{
 use parking_lot::Mutex;
 use plexus_log::{Offset, PARTITIONS};
 use plexus_proto::input::v1::{InputLog, Verdict, verdict::Outcome};
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::oneshot;
 
 use super::work::small;
 
@@ -30,7 +30,6 @@ pub(crate) struct Board {
     address: String,
     joined: AtomicBool,
     partitions: Vec<Mutex<Partition>>,
-    changed: Vec<Notify>,
 }
 
 #[derive(Default)]
@@ -40,8 +39,6 @@ struct Partition {
     room: Lane,
     user: Lane,
     bulk: Lane,
-    /// Last committed `seq` of `OutputRoomEvent`.
-    room_seq: u64,
     /// Inputs that wait for the low-priority lane, wherever the logs are by now.
     deferred: HashSet<InputId>,
 }
@@ -96,7 +93,6 @@ impl Board {
             address,
             joined: AtomicBool::new(false),
             partitions: (0..PARTITIONS).map(|_| Mutex::default()).collect(),
-            changed: (0..PARTITIONS).map(|_| Notify::new()).collect(),
         }
     }
 
@@ -125,18 +121,6 @@ impl Board {
         self.slot(partition)?.lock().epoch
     }
 
-    /// Last committed `seq` of `OutputRoomEvent` in a partition that we own.
-    pub(crate) fn room_seq(&self, partition: u32) -> Option<u64> {
-        let slot = self.slot(partition)?.lock();
-        slot.epoch.map(|_| slot.room_seq)
-    }
-
-    /// Waits until something was committed in the partition, or its owner changed. Enable the future
-    /// (`Notified::enable`) before reading what it tells the change of.
-    pub(crate) fn changed(&self, partition: u32) -> Option<tokio::sync::futures::Notified<'_>> {
-        Some(self.changed.get(usize::try_from(partition).ok()?)?.notified())
-    }
-
     /// Asks what became of an input.
     pub(crate) fn look_up(&self, log: InputLog, partition: u32, offset: Offset, input_id: InputId) -> Lookup {
         let Some(slot) = self.slot(partition) else { return Lookup::NotOwner };
@@ -151,12 +135,6 @@ impl Board {
     fn slot(&self, partition: u32) -> Option<&Mutex<Partition>> {
         self.partitions.get(usize::try_from(partition).ok()?)
     }
-
-    fn notify(&self, partition: u32) {
-        if let Some(changed) = usize::try_from(partition).ok().and_then(|index| self.changed.get(index)) {
-            changed.notify_waiters();
-        }
-    }
 }
 
 /// What only the worker does.
@@ -167,13 +145,10 @@ impl Board {
     }
 
     /// Notes that a partition is ours. Positions are unknown until [`Board::set_position`].
-    pub(super) fn gain(&self, partition: u32, epoch: u64, room_seq: u64) {
+    pub(super) fn gain(&self, partition: u32, epoch: u64) {
         if let Some(slot) = self.slot(partition) {
-            let mut slot = slot.lock();
-            slot.epoch = Some(epoch);
-            slot.room_seq = room_seq;
+            slot.lock().epoch = Some(epoch);
         }
-        self.notify(partition);
     }
 
     /// Notes that a partition is no longer ours; those who wait are told so.
@@ -181,7 +156,6 @@ impl Board {
         if let Some(slot) = self.slot(partition) {
             *slot.lock() = Partition::default();
         }
-        self.notify(partition);
     }
 
     /// Notes where reading goes on. Those who wait for what lies before are sent to the database.
@@ -230,15 +204,6 @@ impl Board {
             slot.deferred.remove(&input_id);
             slot.lane(log).answer(offset, input_id, &verdict);
         }
-    }
-
-    /// Notes how far the partition's output log of rooms is, and wakes those who wait for it.
-    pub(super) fn set_room_seq(&self, partition: u32, room_seq: u64) {
-        if let Some(slot) = self.slot(partition) {
-            let mut slot = slot.lock();
-            slot.room_seq = room_seq;
-        }
-        self.notify(partition);
     }
 }
 

@@ -526,7 +526,6 @@ impl Engine {
                     board.publish(log, number, decided, u64::try_from(lane.stored).unwrap_or(0));
                 }
             }
-            board.set_room_seq(number, after.room_seq());
             self.partitions.insert(number, after);
         }
         Ok(Step::Committed(count))

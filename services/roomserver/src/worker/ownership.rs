@@ -235,7 +235,7 @@ impl Engine {
                 (lane.read, lane.check) = (read, check);
             }
         }
-        board.gain(number, taken.epoch_number(), taken.room_seq());
+        board.gain(number, taken.epoch_number());
         self.app.sessions.hold_partition(number, None);
         self.partitions.insert(number, taken);
     }
@@ -252,7 +252,7 @@ impl Engine {
             self.intake.assign(log, number, start).await?;
         }
         let board = &self.app.board;
-        board.gain(number, taken.epoch_number(), taken.room_seq());
+        board.gain(number, taken.epoch_number());
         for log in INPUT_LOGS {
             let lane = taken.lane(log);
             if lane.check.is_none() {

@@ -92,11 +92,6 @@ impl Partition {
     pub(super) fn epoch_number(&self) -> u64 {
         u64::try_from(self.epoch).unwrap_or(0)
     }
-
-    /// Last committed `seq` of `OutputRoomEvent`.
-    pub(super) fn room_seq(&self) -> u64 {
-        u64::try_from(self.counters.next_seq.saturating_sub(1)).unwrap_or(0)
-    }
 }
 
 impl Lane {

@@ -115,7 +115,6 @@ async fn ask(
             to: Some(signed(lower)),
             limit: u32::try_from(missing - events.len()).unwrap_or(u32::MAX),
             filter: Some(context.request.filter.timeline.for_upstream()),
-            at_least: None,
         };
         let page = match context.service.upstream.timeline(request).await {
             Ok(page) => page,

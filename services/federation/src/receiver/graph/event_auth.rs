@@ -29,7 +29,6 @@ pub(crate) async fn handler(
         event_ids: vec![event_id.to_string()],
         include_given: false,
         ids_only: false,
-        at_least: None,
     };
     let chunks = upstream::graph(&federation.rooms).stream_auth_chain(patient(request)).await?.into_inner();
     let mut chain: Vec<GraphEvent> = Vec::new();

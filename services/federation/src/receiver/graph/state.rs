@@ -76,7 +76,6 @@ async fn read(
         event_id: event_id.to_string(),
         after: false,
         ids_only,
-        at_least: None,
     };
     let chunks = upstream::graph(&federation.rooms).stream_state_at(patient(request)).await?.into_inner();
     let mut read = StateAt::default();

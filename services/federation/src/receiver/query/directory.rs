@@ -37,8 +37,7 @@ pub(crate) async fn handler(
     let mut directory = RoomDirectoryServiceClient::new(federation.rooms.clone());
     let request = ResolveAliasRequest { alias: args.room_alias.to_string() };
     let room_id = directory.resolve_alias(timed(request)).await?.into_inner().room_id;
-    let request =
-        ListJoinedServersRequest { room_id: room_id.clone(), server: String::new(), at_least: None };
+    let request = ListJoinedServersRequest { room_id: room_id.clone(), server: String::new() };
     // A room where nobody of ours is any more still has its alias.
     let joined = upstream::graph(&federation.rooms).list_joined_servers(timed(request)).await;
     let mut joined = joined.map(|answer| answer.into_inner().servers).unwrap_or_default();

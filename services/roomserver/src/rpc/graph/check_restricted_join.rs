@@ -14,7 +14,6 @@ use crate::{
     app::App,
     rpc::{
         check::{self, failed},
-        freshness,
         rooms::current_state,
     },
     store::{pool, reads},
@@ -48,8 +47,7 @@ pub(super) async fn answer(
     app: &App,
     request: Request<CheckRestrictedJoinRequest>,
 ) -> Result<Response<CheckRestrictedJoinResponse>, Status> {
-    freshness::wait(app, &request, |request| request.at_least).await?;
-    let CheckRestrictedJoinRequest { room_id, user_id, at_least: _ } = request.into_inner();
+    let CheckRestrictedJoinRequest { room_id, user_id } = request.into_inner();
     check::user_id("user_id", &user_id)?;
     check::storable("user_id", &user_id)?;
     let conn = pool::get(&app.pool).await.map_err(|error| failed(&error))?;

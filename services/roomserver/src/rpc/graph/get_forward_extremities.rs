@@ -9,7 +9,6 @@ use crate::{
     app::App,
     rpc::{
         check::{self, failed, unsigned},
-        freshness,
         rooms::{as_of, current_state},
     },
     store::{pool, reads},
@@ -23,8 +22,7 @@ pub(super) async fn answer(
     app: &App,
     request: Request<GetForwardExtremitiesRequest>,
 ) -> Result<Response<GetForwardExtremitiesResponse>, Status> {
-    freshness::wait(app, &request, |request| request.at_least).await?;
-    let GetForwardExtremitiesRequest { room_id, keys, at_least: _ } = request.into_inner();
+    let GetForwardExtremitiesRequest { room_id, keys } = request.into_inner();
     check::at_most("keys", keys.len(), LIMIT)?;
     let conn = pool::get(&app.pool).await.map_err(|error| failed(&error))?;
     let view = room(app, &conn, &room_id).await?;

@@ -9,7 +9,6 @@ use crate::{
     app::App,
     rpc::{
         check::{self, failed, unsigned},
-        freshness,
         rooms::as_of,
     },
     store::{pool, reads},
@@ -20,8 +19,7 @@ pub(super) async fn answer(
     app: &App,
     request: Request<ListJoinedServersRequest>,
 ) -> Result<Response<ListJoinedServersResponse>, Status> {
-    freshness::wait(app, &request, |request| request.at_least).await?;
-    let ListJoinedServersRequest { room_id, server, at_least: _ } = request.into_inner();
+    let ListJoinedServersRequest { room_id, server } = request.into_inner();
     check::name("server", &server)?;
     let conn = pool::get(&app.pool).await.map_err(|error| failed(&error))?;
     let view = room(app, &conn, &room_id).await?;

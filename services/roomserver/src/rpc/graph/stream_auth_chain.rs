@@ -10,10 +10,7 @@ use tracing::instrument;
 use super::{LIMIT, chunks::Chunks, room};
 use crate::{
     app::App,
-    rpc::{
-        check::{self, failed, not_found},
-        freshness,
-    },
+    rpc::check::{self, failed, not_found},
     store::{pool, reads},
 };
 
@@ -22,9 +19,7 @@ pub(super) async fn answer(
     app: &App,
     request: Request<StreamAuthChainRequest>,
 ) -> Result<Response<BoxStream<'static, Result<StreamAuthChainResponse, Status>>>, Status> {
-    freshness::wait(app, &request, |request| request.at_least).await?;
-    let StreamAuthChainRequest { room_id, event_ids, include_given, ids_only, at_least: _ } =
-        request.into_inner();
+    let StreamAuthChainRequest { room_id, event_ids, include_given, ids_only } = request.into_inner();
     check::at_most("event_ids", event_ids.len(), LIMIT)?;
     for event_id in &event_ids {
         check::event_id("event_ids", event_id)?;

@@ -8,7 +8,7 @@ use tracing::instrument;
 use super::{chunks::Chunks, room};
 use crate::{
     app::App,
-    rpc::{check::failed, freshness, rooms::state_at},
+    rpc::{check::failed, rooms::state_at},
     store::{pool, reads},
 };
 
@@ -17,8 +17,7 @@ pub(super) async fn answer(
     app: &App,
     request: Request<StreamStateAtRequest>,
 ) -> Result<Response<BoxStream<'static, Result<StreamStateAtResponse, Status>>>, Status> {
-    freshness::wait(app, &request, |request| request.at_least).await?;
-    let StreamStateAtRequest { room_id, event_id, after, ids_only, at_least: _ } = request.into_inner();
+    let StreamStateAtRequest { room_id, event_id, after, ids_only } = request.into_inner();
     let conn = pool::get(&app.pool).await.map_err(|error| failed(&error))?;
     let view = room(app, &conn, &room_id).await?;
     let point = if after { Point::AfterEventId(event_id) } else { Point::BeforeEventId(event_id) };

@@ -1,18 +1,11 @@
-//! `RoomStreamService.GetStateDelta` and `StreamStateDelta`
+//! `RoomStreamService.StreamStateDelta`
 
 use std::collections::{HashMap, VecDeque};
 
 use diesel_async::AsyncPgConnection;
 use futures::{StreamExt as _, stream, stream::BoxStream};
-use plexus_proto::{
-    common::v1::ErrorReason,
-    room::v1::{
-        GetStateDeltaRequest, GetStateDeltaResponse, RoomEvent, StateKey, StreamStateDeltaRequest,
-        StreamStateDeltaResponse,
-    },
-};
-use plexus_service::refusal::refusal;
-use tonic::{Code, Request, Response, Status};
+use plexus_proto::room::v1::{RoomEvent, StateKey, StreamStateDeltaRequest, StreamStateDeltaResponse};
+use tonic::{Request, Response, Status};
 use tracing::instrument;
 
 use super::{CHUNK_BYTES, PAGE, event, size};
@@ -22,28 +15,6 @@ use crate::{
     rpc::check::{self, failed, position, room_unknown},
     store::{StoreError, loads, pool, reads},
 };
-
-/// Most entries that one answer may hold.
-const MOST: usize = 1_000;
-
-#[instrument(name = "rpc.room.get_state_delta", skip_all, fields(room.id = %request.get_ref().room_id))]
-pub(super) async fn answer(
-    app: &App,
-    request: Request<GetStateDeltaRequest>,
-) -> Result<Response<GetStateDeltaResponse>, Status> {
-    let GetStateDeltaRequest { room_id, from_seq, to_seq } = request.into_inner();
-    let mut delta = find(app, &room_id, from_seq, to_seq).await?;
-    if delta.changed.len() + delta.gone.len() > MOST {
-        let message = "more than 1,000 entries differ: ask `StreamStateDelta`";
-        return Err(refusal(Code::OutOfRange, ErrorReason::LimitExceeded, message));
-    }
-    let mut whole = GetStateDeltaResponse::default();
-    while let Some(chunk) = delta.next(app).await.map_err(|error| failed(&error))? {
-        whole.changed.extend(chunk.changed);
-        whole.removed.extend(chunk.removed);
-    }
-    Ok(Response::new(whole))
-}
 
 #[instrument(name = "rpc.room.stream_state_delta", skip_all, fields(room.id = %request.get_ref().room_id))]
 pub(super) async fn stream(

@@ -41,11 +41,6 @@ impl Filter {
         Ok(Self { ignored: users.into_iter().collect(), ..Self::default() })
     }
 
-    /// Wants only events of a sender; an empty one stands for all.
-    pub(super) fn of_sender(self, sender: String) -> Self {
-        Self { senders: (!sender.is_empty()).then(|| vec![sender]), ..self }
-    }
-
     /// Checks a filter; none wants everything.
     pub(super) fn new(filter: Option<TimelineFilter>) -> Result<Self, Status> {
         let Some(filter) = filter else { return Ok(Self::default()) };

@@ -25,10 +25,7 @@ use super::{
 };
 use crate::{
     app::App,
-    rpc::{
-        check::{self, failed, position, unsigned},
-        freshness,
-    },
+    rpc::check::{self, failed, position, unsigned},
     store::{
         StoreError, pool, reads,
         reads::relations::{self, RelatedRow, ThreadRow},
@@ -51,9 +48,7 @@ pub(in crate::rpc) async fn answer(
     app: &App,
     request: Request<GetAggregationsRequest>,
 ) -> Result<Response<GetAggregationsResponse>, Status> {
-    freshness::wait(app, &request, |request| request.at_least).await?;
-    let GetAggregationsRequest { room_id, viewer, event_ids, ignored_users, at_least: _ } =
-        request.into_inner();
+    let GetAggregationsRequest { room_id, viewer, event_ids, ignored_users } = request.into_inner();
     let of_room = EventsOfRoom { room_id, event_ids, up_to: None };
     check_all(std::slice::from_ref(&of_room), &ignored_users)?;
     let conn = pool::get(&app.pool).await.map_err(|error| failed(&error))?;

@@ -16,10 +16,7 @@ use super::{
 use crate::{
     app::App,
     rooms::flags,
-    rpc::{
-        check::{self, failed},
-        freshness,
-    },
+    rpc::check::{self, failed},
     store::{StoreError, pool, reads, reads::events::EventRow},
     visibility::MemberHistory,
 };
@@ -29,8 +26,7 @@ pub(super) async fn answer(
     app: &App,
     request: Request<GetEventsRequest>,
 ) -> Result<Response<GetEventsResponse>, Status> {
-    freshness::wait(app, &request, |request| request.at_least).await?;
-    let GetEventsRequest { event_ids, viewer, room_id, at_least: _ } = request.into_inner();
+    let GetEventsRequest { event_ids, viewer, room_id } = request.into_inner();
     check::at_most("event_ids", event_ids.len(), LIMIT)?;
     for event_id in &event_ids {
         check::event_id("event_ids", event_id)?;

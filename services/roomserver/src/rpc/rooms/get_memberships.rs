@@ -7,10 +7,7 @@ use tracing::instrument;
 use super::LIMIT;
 use crate::{
     app::App,
-    rpc::{
-        check::{self, failed},
-        freshness,
-    },
+    rpc::check::{self, failed},
     store::{pool, reads, reads::members::MemberRow},
 };
 
@@ -19,8 +16,7 @@ pub(super) async fn answer(
     app: &App,
     request: Request<GetMembershipsRequest>,
 ) -> Result<Response<GetMembershipsResponse>, Status> {
-    freshness::wait(app, &request, |request| request.at_least).await?;
-    let GetMembershipsRequest { room_id, user_ids, at_least: _ } = request.into_inner();
+    let GetMembershipsRequest { room_id, user_ids } = request.into_inner();
     check::room_id("room_id", &room_id)?;
     check::storable("room_id", &room_id)?;
     check::at_most("user_ids", user_ids.len(), LIMIT)?;

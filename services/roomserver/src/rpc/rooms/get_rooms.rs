@@ -7,10 +7,7 @@ use tracing::instrument;
 use super::LIMIT;
 use crate::{
     app::App,
-    rpc::{
-        check::{self, failed, unsigned},
-        freshness,
-    },
+    rpc::check::{self, failed, unsigned},
     store::{pool, reads, reads::rooms::InfoRow},
 };
 
@@ -19,8 +16,7 @@ pub(super) async fn answer(
     app: &App,
     request: Request<GetRoomsRequest>,
 ) -> Result<Response<GetRoomsResponse>, Status> {
-    freshness::wait(app, &request, |request| request.at_least).await?;
-    let GetRoomsRequest { room_ids, at_least: _ } = request.into_inner();
+    let GetRoomsRequest { room_ids } = request.into_inner();
     check::at_most("room_ids", room_ids.len(), LIMIT)?;
     for room_id in &room_ids {
         check::room_id("room_ids", room_id)?;

@@ -9,10 +9,7 @@ use tracing::instrument;
 use super::{LIMIT, access::view, encode, point};
 use crate::{
     app::App,
-    rpc::{
-        check::{self, failed},
-        freshness,
-    },
+    rpc::check::{self, failed},
     store::{pool, reads},
 };
 
@@ -21,8 +18,7 @@ pub(super) async fn answer(
     app: &App,
     request: Request<GetStateRequest>,
 ) -> Result<Response<GetStateResponse>, Status> {
-    freshness::wait(app, &request, |request| request.at_least).await?;
-    let GetStateRequest { room_id, viewer, keys, at, at_least: _ } = request.into_inner();
+    let GetStateRequest { room_id, viewer, keys, at } = request.into_inner();
     check::at_most("keys", keys.len(), LIMIT)?;
     let conn = pool::get(&app.pool).await.map_err(|error| failed(&error))?;
     let view = view(app, &conn, &room_id, &viewer).await?;

@@ -12,10 +12,7 @@ use super::{
 };
 use crate::{
     app::App,
-    rpc::{
-        check::{self, failed, invalid, not_found},
-        freshness,
-    },
+    rpc::check::{self, failed, invalid, not_found},
     store::{pool, reads, reads::relations::MAX_DEPTH},
 };
 
@@ -24,7 +21,6 @@ pub(in crate::rpc) async fn answer(
     app: &App,
     request: Request<ListRelationsRequest>,
 ) -> Result<Response<ListRelationsResponse>, Status> {
-    freshness::wait(app, &request, |request| request.at_least).await?;
     let request = request.into_inner();
     let backward = match request.direction() {
         Direction::Backward => true,
@@ -40,7 +36,7 @@ pub(in crate::rpc) async fn answer(
     check::event_id("event_id", &event_id)?;
     check::storable("rel_type", &rel_type)?;
     check::storable("event_type", &event_type)?;
-    let filter = Filter::ignoring(request.ignored_users)?.of_sender(request.sender);
+    let filter = Filter::ignoring(request.ignored_users)?;
     let pool = if recurse { &app.search_pool } else { &app.pool };
     let conn = pool::get(pool).await.map_err(|error| failed(&error))?;
     let mut view = view(app, &conn, &room_id, &viewer).await?;

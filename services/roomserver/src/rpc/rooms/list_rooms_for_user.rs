@@ -9,10 +9,7 @@ use tracing::instrument;
 
 use crate::{
     app::App,
-    rpc::{
-        check::{self, failed, unsigned},
-        freshness,
-    },
+    rpc::check::{self, failed, unsigned},
     store::{pool, reads, reads::members::UserRoomRow},
 };
 
@@ -24,9 +21,7 @@ pub(super) async fn answer(
     app: &App,
     request: Request<ListRoomsForUserRequest>,
 ) -> Result<Response<ListRoomsForUserResponse>, Status> {
-    freshness::wait(app, &request, |request| request.at_least).await?;
-    let ListRoomsForUserRequest { user_id, memberships, include_forgotten, at_least: _ } =
-        request.into_inner();
+    let ListRoomsForUserRequest { user_id, memberships, include_forgotten } = request.into_inner();
     check::user_id("user_id", &user_id)?;
     check::storable("user_id", &user_id)?;
     check::at_most("memberships", memberships.len(), MEMBERSHIPS)?;

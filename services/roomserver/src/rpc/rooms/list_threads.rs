@@ -13,10 +13,7 @@ use super::{
 };
 use crate::{
     app::App,
-    rpc::{
-        check::{failed, invalid},
-        freshness,
-    },
+    rpc::check::{failed, invalid},
     store::{pool, reads, reads::relations::RootRow},
 };
 
@@ -32,8 +29,7 @@ pub(in crate::rpc) async fn answer(
     app: &App,
     request: Request<ListThreadsRequest>,
 ) -> Result<Response<ListThreadsResponse>, Status> {
-    freshness::wait(app, &request, |request| request.at_least).await?;
-    let ListThreadsRequest { room_id, viewer, participated, from, limit, at_least: _ } = request.into_inner();
+    let ListThreadsRequest { room_id, viewer, participated, from, limit } = request.into_inner();
     let limit = usize::try_from(limit).unwrap_or(usize::MAX);
     if !(1..=LIMIT).contains(&limit) {
         return Err(invalid("limit", format!("must be between 1 and {LIMIT}")));

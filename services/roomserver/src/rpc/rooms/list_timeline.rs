@@ -12,10 +12,7 @@ use super::{
 };
 use crate::{
     app::App,
-    rpc::{
-        check::{failed, invalid},
-        freshness,
-    },
+    rpc::check::{failed, invalid},
     store::pool,
 };
 
@@ -24,9 +21,7 @@ pub(super) async fn answer(
     app: &App,
     request: Request<ListTimelineRequest>,
 ) -> Result<Response<ListTimelineResponse>, Status> {
-    freshness::wait(app, &request, |request| request.at_least).await?;
-    let ListTimelineRequest { room_id, viewer, direction, from, to, limit, filter, at_least: _ } =
-        request.into_inner();
+    let ListTimelineRequest { room_id, viewer, direction, from, to, limit, filter } = request.into_inner();
     let backward = match Direction::try_from(direction) {
         Ok(Direction::Backward) => true,
         Ok(Direction::Forward) => false,

@@ -23,10 +23,7 @@ use super::{
 };
 use crate::{
     app::App,
-    rpc::{
-        check::{self, failed},
-        freshness,
-    },
+    rpc::check::{self, failed},
     store::{StoreError, pool, reads, reads::events::EventRow},
 };
 
@@ -42,8 +39,7 @@ pub(super) async fn answer(
     app: &App,
     request: Request<StreamStateRequest>,
 ) -> Result<Response<BoxStream<'static, Result<StreamStateResponse, Status>>>, Status> {
-    freshness::wait(app, &request, |request| request.at_least).await?;
-    let StreamStateRequest { room_id, viewer, types, at, at_least: _, memberships, not_memberships } =
+    let StreamStateRequest { room_id, viewer, types, at, memberships, not_memberships } =
         request.into_inner();
     check::at_most("types", types.len(), LIMIT)?;
     check::at_most("memberships", memberships.len(), MEMBERSHIPS)?;

@@ -1,7 +1,5 @@
-use std::time::{Duration, Instant};
-
 use plexus_proto::{
-    common::v1::{AtLeast, ErrorReason},
+    common::v1::ErrorReason,
     room::v1::{
         Direction, GetEventsRequest, GetMembershipsRequest, GetRoomsRequest, GetStateRequest,
         ListAliasesRequest, ListRoomsForUserRequest, ListTimelineRequest, ResolveAliasRequest,
@@ -25,7 +23,7 @@ async fn rooms_and_memberships_are_described() {
     other.member(&mut fixture, BOB, "join").await;
     other.member(&mut fixture, BOB, "leave").await;
     let ids = vec![room.room_id.clone(), "!unknown:example.org".to_owned()];
-    let request = GetRoomsRequest { room_ids: ids, at_least: None };
+    let request = GetRoomsRequest { room_ids: ids };
     let rooms = fixture.queries().get_rooms(request).await.expect("rooms are read").into_inner().rooms;
     let [info] = rooms.as_slice() else { panic!("one room is known: {rooms:?}") };
     assert_eq!((info.joined_members, info.invited_members, info.last_seq), (1, 1, room.last().seq));
@@ -37,7 +35,6 @@ async fn rooms_and_memberships_are_described() {
             user_id: BOB.to_owned(),
             memberships: memberships.iter().map(|text| (*text).to_owned()).collect(),
             include_forgotten,
-            at_least: None,
         };
         let answer =
             fixture.queries().list_rooms_for_user(request).await.expect("rooms are read").into_inner();
@@ -59,7 +56,6 @@ async fn rooms_and_memberships_are_described() {
         let request = GetMembershipsRequest {
             room_id: room_id.to_owned(),
             user_ids: vec![ALICE.to_owned(), "@nobody:example.org".to_owned()],
-            at_least: None,
         };
         fixture.queries().get_memberships(request).await.expect("members are read").into_inner()
     };
@@ -100,28 +96,6 @@ async fn aliases_are_for_members_and_for_open_rooms() {
     let content = json!({"history_visibility": "world_readable"});
     room.state(&mut fixture, ALICE, "m.room.history_visibility", "", content).await;
     assert_eq!(list(BOB).await.expect("anybody may"), ["#a:example.org"]);
-}
-
-#[tokio::test]
-async fn reads_wait_for_what_they_must_include() {
-    let mut fixture = Fixture::start().await;
-    let room = fixture.room(ALICE).await;
-    let at_least = AtLeast { partition: plexus_log::partition_of(&room.room_id), seq: room.last().seq + 5 };
-    let request = move || GetStateRequest {
-        room_id: "!room1:example.org".to_owned(),
-        at_least: Some(at_least),
-        ..GetStateRequest::default()
-    };
-    let mut hurried = tonic::Request::new(request());
-    hurried.set_timeout(Duration::from_millis(200));
-    let begun = Instant::now();
-    assert_eq!(reason(fixture.queries().get_state(hurried).await), ErrorReason::TimedOut);
-    assert!(begun.elapsed() < Duration::from_secs(2));
-    let mut queries = fixture.queries();
-    let waiting = tokio::task::spawn(async move { queries.get_state(request()).await });
-    fixture.sql("UPDATE partition_state SET next_room_seq = 1000").await;
-    let answer = waiting.await.expect("it does not panic").expect("state is read").into_inner();
-    assert_eq!(answer.as_of.expect("it is told").seq, 999);
 }
 
 #[tokio::test]
@@ -198,6 +172,6 @@ async fn malformed_rows_fail_the_call_and_nothing_else() {
     assert_eq!(status.code(), tonic::Code::Internal);
     let request = GetStateRequest { viewer: ALICE.to_owned(), ..request };
     fixture.queries().get_state(request).await.expect_err("the history is not to be read");
-    let request = GetRoomsRequest { room_ids: vec![room.room_id.clone()], at_least: None };
+    let request = GetRoomsRequest { room_ids: vec![room.room_id.clone()] };
     fixture.queries().get_rooms(request).await.expect("rooms are read");
 }

@@ -35,7 +35,6 @@ async fn page(
             to: None,
             limit,
             filter: filter.cloned(),
-            at_least: None,
         };
         let page = fixture.queries().list_timeline(request).await?.into_inner();
         assert!(page.events.len() <= usize::try_from(limit).unwrap());
@@ -117,7 +116,6 @@ async fn viewers_see_what_the_rules_allow_in_whatever_pages() {
                 event_ids: room.log.iter().map(|sent| sent.event_id.clone()).collect(),
                 viewer: viewer.to_owned(),
                 room_id: String::new(),
-                at_least: None,
             };
             let found =
                 fixture.queries().get_events(request).await.expect("events are read").into_inner().events;

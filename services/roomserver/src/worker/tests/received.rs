@@ -14,9 +14,9 @@ use plexus_proto::{
     },
     room::v1::{
         CheckVisibilityRequest, Direction, FindEventByTimeRequest, GetAggregationsRequest,
-        GetBackfillRequest, GetForwardExtremitiesRequest, GetMissingEventsRequest, GetStateDeltaRequest,
-        ListJoinedServersRequest, ListRelationsRequest, ListThreadsRequest, ListTimelineRequest,
-        StreamStateAtRequest, StreamStateDeltaRequest, check_visibility_request::Reader,
+        GetBackfillRequest, GetForwardExtremitiesRequest, GetMissingEventsRequest, ListJoinedServersRequest,
+        ListRelationsRequest, ListThreadsRequest, ListTimelineRequest, StreamStateAtRequest,
+        StreamStateDeltaRequest, check_visibility_request::Reader,
         room_graph_service_client::RoomGraphServiceClient,
         room_history_service_client::RoomHistoryServiceClient,
         room_query_service_client::RoomQueryServiceClient,
@@ -581,9 +581,6 @@ async fn large_change_of_state_is_kept_and_told() {
     }
     assert_eq!(changed.len(), 1_202);
     assert!(changed.contains(&id) && pdus[1..].iter().all(|json| changed.contains(&id_of(json))));
-    let request = GetStateDeltaRequest { room_id: room.clone(), from_seq: left.seq, to_seq: joined.seq };
-    let refused = client.get_state_delta(request).await.expect_err("that is too much at once");
-    assert_eq!(plexus_service::refusal::reason_of(&refused), Some(ErrorReason::LimitExceeded));
     server.stop().await;
 }
 

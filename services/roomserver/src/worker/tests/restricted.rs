@@ -50,11 +50,7 @@ impl Rooms {
     }
 
     async fn ask(&self, user: &str) -> CheckRestrictedJoinResponse {
-        let request = CheckRestrictedJoinRequest {
-            room_id: self.room.clone(),
-            user_id: user.to_owned(),
-            at_least: None,
-        };
+        let request = CheckRestrictedJoinRequest { room_id: self.room.clone(), user_id: user.to_owned() };
         let mut client = RoomGraphServiceClient::new(self.server.channel.clone());
         client.check_restricted_join(request).await.expect("answers").into_inner()
     }

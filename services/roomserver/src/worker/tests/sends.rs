@@ -9,7 +9,7 @@ use plexus_proto::{
     input::v1::verdict::Outcome,
     log::v1::output_room_event::Body,
     room::v1::{
-        GetStateDeltaRequest, StreamRangeRequest, StreamRoomSnapshotRequest,
+        StreamRangeRequest, StreamRoomSnapshotRequest, StreamStateDeltaRequest,
         room_stream_service_client::RoomStreamServiceClient,
     },
 };
@@ -80,12 +80,13 @@ async fn streams_tell_what_the_log_tells() {
     assert_eq!(timeline[1].event.as_ref().unwrap().event_id, sent.event_id);
     assert!(chunks.last().unwrap().more_before);
 
-    let request = GetStateDeltaRequest { room_id: room_id.clone(), from_seq: 4, to_seq: sent.seq };
-    let delta = client.get_state_delta(request).await.unwrap().into_inner();
-    assert_eq!(delta.changed.len(), 1);
-    assert!(delta.removed.is_empty());
-    let request = GetStateDeltaRequest { room_id, from_seq: 0, to_seq: sent.seq };
-    assert_eq!(client.get_state_delta(request).await.unwrap().into_inner().changed.len(), 5);
+    for (from_seq, changed) in [(4, 1), (0, 5)] {
+        let request = StreamStateDeltaRequest { room_id: room_id.clone(), from_seq, to_seq: sent.seq };
+        let chunks = client.stream_state_delta(request).await.unwrap().into_inner();
+        let chunks: Vec<_> = chunks.map(Result::unwrap).collect().await;
+        assert_eq!(chunks.iter().map(|chunk| chunk.changed.len()).sum::<usize>(), changed);
+        assert!(chunks.iter().all(|chunk| chunk.removed.is_empty()));
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -391,13 +391,6 @@ impl RoomStreamService for World {
         })
     }
 
-    async fn get_state_delta(
-        &self,
-        _: Request<room::GetStateDeltaRequest>,
-    ) -> Answer<room::GetStateDeltaResponse> {
-        unasked()
-    }
-
     type StreamStateDeltaStream = Chunks<room::StreamStateDeltaResponse>;
 
     async fn stream_state_delta(
