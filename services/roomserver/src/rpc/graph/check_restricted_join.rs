@@ -89,7 +89,9 @@ pub(super) async fn answer(
         Allow::Room { .. } | Allow::Other(_) => None,
     });
     let allow: Vec<String> = allow.filter(|room_id| !room_id.contains('\0')).collect();
-    let known = reads::graph::list_joined(&conn, &user_id, &allow).await.map_err(|error| failed(&error))?;
+    let known = reads::graph::list_joined(&conn, &user_id, &app.config.server.name, &allow)
+        .await
+        .map_err(|error| failed(&error))?;
     answer.complete = allow.iter().all(|room_id| known.iter().any(|(known, _)| known == room_id));
     answer.via_room_ids =
         known.into_iter().filter(|(_, joined)| *joined).map(|(room_id, _)| room_id).collect();

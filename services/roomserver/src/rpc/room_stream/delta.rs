@@ -83,7 +83,9 @@ async fn find(app: &App, room_id: &str, from_seq: u64, to_seq: u64) -> Result<De
 
 async fn read(app: &App, room_id: &str, from: i64, to: i64) -> Result<Option<Delta>, StoreError> {
     let conn = pool::get(&app.pool).await?;
-    let Some(room) = reads::snapshot::find_room(&conn, room_id).await?.into_iter().next() else {
+    let Some(room) =
+        reads::snapshot::find_room(&conn, &app.config.server.name, room_id).await?.into_iter().next()
+    else {
         return Ok(None);
     };
     let (before, after) = (roots(&conn, room.room_nid, from).await?, roots(&conn, room.room_nid, to).await?);

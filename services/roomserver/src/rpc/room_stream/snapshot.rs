@@ -72,7 +72,9 @@ struct Snapshot {
 
 async fn begin(app: &App, room_id: &str, timeline_limit: u32) -> Result<Option<Snapshot>, StoreError> {
     let conn = pool::get(&app.pool).await?;
-    let Some(room) = reads::snapshot::find_room(&conn, room_id).await?.into_iter().next() else {
+    let Some(room) =
+        reads::snapshot::find_room(&conn, &app.config.server.name, room_id).await?.into_iter().next()
+    else {
         return Ok(None);
     };
     let room_nid = room.room_nid;
@@ -119,6 +121,7 @@ fn head(app: &App, room: RoomRow) -> (RoomInfo, AsOf) {
         depth: unsigned(room.depth),
         partition,
         last_seq: unsigned(room.last_seq),
+        resident: room.resident,
     };
     (info, as_of)
 }

@@ -25,11 +25,15 @@ pub(super) async fn answer(
         check::storable("user_ids", user_id)?;
     }
     let conn = pool::get(&app.pool).await.map_err(|error| failed(&error))?;
-    let rows = reads::members::list(&conn, &user_ids, &room_id).await.map_err(|error| failed(&error))?;
+    let rows = reads::members::list(&conn, &app.config.server.name, &user_ids, &room_id)
+        .await
+        .map_err(|error| failed(&error))?;
     let room_exists = !rows.is_empty();
+    let resident = rows.iter().any(|row| row.resident);
     Ok(Response::new(GetMembershipsResponse {
         members: rows.into_iter().filter_map(member).collect(),
         room_exists,
+        resident,
     }))
 }
 

@@ -23,7 +23,9 @@ pub(super) async fn answer(
         check::storable("room_ids", room_id)?;
     }
     let conn = pool::get(&app.pool).await.map_err(|error| failed(&error))?;
-    let rows = reads::rooms::list_infos(&conn, &room_ids).await.map_err(|error| failed(&error))?;
+    let rows = reads::rooms::list_infos(&conn, &app.config.server.name, &room_ids)
+        .await
+        .map_err(|error| failed(&error))?;
     Ok(Response::new(GetRoomsResponse { rooms: rows.into_iter().map(info).collect() }))
 }
 
@@ -39,5 +41,6 @@ pub(super) fn info(row: InfoRow) -> RoomInfo {
         depth: unsigned(row.depth),
         partition: u32::try_from(row.partition).unwrap_or(0),
         last_seq: unsigned(row.last_seq),
+        resident: row.resident,
     }
 }

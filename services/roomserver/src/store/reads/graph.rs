@@ -142,10 +142,14 @@ query! {
 }
 
 query! {
-    /// Lists those of the rooms in which a user is joined; a row for each room that is known.
-    fn list_joined<'a>(user_id: str as Text, room_ids: [String] as Array<Text>) -> (String, bool) as (Text, Bool) =
+    /// Tells of rooms whether a user is joined; a row for each room in which our server is.
+    ///
+    /// In another room the members are those of the time when the last of ours left.
+    fn list_joined<'a>(user_id: str as Text, server: str as Text, room_ids: [String] as Array<Text>)
+        -> (String, bool) as (Text, Bool) =
         "SELECT r.room_id, m.membership IS NOT DISTINCT FROM 'join' FROM rooms r \
          LEFT JOIN current_members m ON m.room_nid = r.room_nid AND m.user_id = ? \
+         JOIN room_servers s ON s.room_nid = r.room_nid AND s.snapshot = r.snapshot AND s.server = ? AND s.joined > 0 \
          WHERE r.room_id = ANY(?) AND cardinality(r.latest_nids) > 0";
 }
 

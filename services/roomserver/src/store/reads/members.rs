@@ -92,13 +92,18 @@ pub(crate) struct MemberRow {
     pub(crate) membership: Option<String>,
     pub(crate) event_id: Option<String>,
     pub(crate) forgotten: Option<bool>,
+    /// Whether users of the server are joined to the room.
+    pub(crate) resident: bool,
 }
 
 query! {
     /// Lists those of the users who have or had a membership in a room; one empty row if the room is known but none did.
-    fn list<'a>(user_ids: [String] as Array<Text>, room_id: str as Text)
-        -> MemberRow as (Nullable<Text>, Nullable<Text>, Nullable<Text>, Nullable<Bool>) =
-        "SELECT m.user_id, m.membership, e.event_id, m.forgotten FROM rooms r \
+    fn list<'a>(server: str as Text, user_ids: [String] as Array<Text>, room_id: str as Text)
+        -> MemberRow as (Nullable<Text>, Nullable<Text>, Nullable<Text>, Nullable<Bool>, Bool) =
+        "SELECT m.user_id, m.membership, e.event_id, m.forgotten, \
+         EXISTS (SELECT 1 FROM room_servers s WHERE s.room_nid = r.room_nid AND s.snapshot = r.snapshot \
+             AND s.server = ? AND s.joined > 0) \
+         FROM rooms r \
          LEFT JOIN current_members m ON m.room_nid = r.room_nid AND m.user_id = ANY(?) \
          LEFT JOIN events e ON e.event_nid = m.event_nid \
          WHERE r.room_id = ? AND cardinality(r.latest_nids) > 0 ORDER BY m.user_id";

@@ -51,15 +51,19 @@ pub(crate) struct InfoRow {
     pub(crate) depth: i64,
     pub(crate) partition: i16,
     pub(crate) last_seq: i64,
+    /// Whether users of the server are joined.
+    pub(crate) resident: bool,
 }
 
 query! {
     /// Describes rooms.
-    fn list_infos<'a>(room_ids: [String] as Array<Text>) -> InfoRow as (
-        Text, Text, Int4, Int4, Bool, Array<Text>, Int8, SmallInt, Int8
+    fn list_infos<'a>(server: str as Text, room_ids: [String] as Array<Text>) -> InfoRow as (
+        Text, Text, Int4, Int4, Bool, Array<Text>, Int8, SmallInt, Int8, Bool
     ) = "SELECT r.room_id, r.version, r.joined_members, r.invited_members, r.published, \
          ARRAY(SELECT e.event_id FROM events e WHERE e.event_nid = ANY(r.latest_nids) ORDER BY e.event_nid), \
-         r.depth, r.partition, r.last_seq \
+         r.depth, r.partition, r.last_seq, \
+         EXISTS (SELECT 1 FROM room_servers s WHERE s.room_nid = r.room_nid AND s.snapshot = r.snapshot \
+             AND s.server = ? AND s.joined > 0) \
          FROM rooms r WHERE r.room_id = ANY(?) AND cardinality(r.latest_nids) > 0 ORDER BY r.room_id";
 }
 

@@ -24,16 +24,20 @@ pub(crate) struct RoomRow {
     pub(crate) depth: i64,
     pub(crate) partition: i16,
     pub(crate) last_seq: i64,
+    /// Whether users of the server are joined.
+    pub(crate) resident: bool,
 }
 
 query! {
     /// Finds a room.
-    fn find_room<'a>(room_id: str as Text) -> RoomRow as (
-        Int8, Int8, Int8, Int8, Text, Text, Int4, Int4, Bool, Array<Text>, Int8, SmallInt, Int8
+    fn find_room<'a>(server: str as Text, room_id: str as Text) -> RoomRow as (
+        Int8, Int8, Int8, Int8, Text, Text, Int4, Int4, Bool, Array<Text>, Int8, SmallInt, Int8, Bool
     ) = "SELECT r.room_nid, r.members_root, r.other_root, p.next_room_seq - 1, r.room_id, r.version, \
          r.joined_members, r.invited_members, r.published, \
          ARRAY(SELECT e.event_id FROM events e WHERE e.event_nid = ANY(r.latest_nids) ORDER BY e.event_nid), \
-         r.depth, r.partition, r.last_seq \
+         r.depth, r.partition, r.last_seq, \
+         EXISTS (SELECT 1 FROM room_servers s WHERE s.room_nid = r.room_nid AND s.snapshot = r.snapshot \
+             AND s.server = ? AND s.joined > 0) \
          FROM rooms r JOIN partition_state p ON p.partition = r.partition \
          WHERE r.room_id = ? AND cardinality(r.latest_nids) > 0";
 }

@@ -4,13 +4,16 @@ use plexus_proto::{
     input::v1::Accepted,
     log::v1::input_room_event::Body,
     room::v1::{
-        CheckRestrictedJoinRequest, CheckRestrictedJoinResponse,
-        room_graph_service_client::RoomGraphServiceClient,
+        CheckRestrictedJoinRequest, CheckRestrictedJoinResponse, GetMembershipsRequest, GetRoomsRequest,
+        room_graph_service_client::RoomGraphServiceClient, room_query_service_client::RoomQueryServiceClient,
     },
 };
 use serde_json::{Value, json};
 
-use super::fixture::{ALICE, Server, World, intent, public_room, room_record};
+use super::{
+    fixture::{ALICE, Server, World, intent, public_room, room_record},
+    received::{record, remote_of},
+};
 
 const BOB: &str = "@bob:example.org";
 const CAROL: &str = "@carol:example.org";
@@ -54,6 +57,41 @@ impl Rooms {
         let mut client = RoomGraphServiceClient::new(self.server.channel.clone());
         client.check_restricted_join(request).await.expect("answers").into_inner()
     }
+}
+
+/// Whether a room is told as one in which the server is: when it is described, and with its memberships.
+async fn is_resident(rooms: &Rooms, room_id: &str) -> bool {
+    let mut client = RoomQueryServiceClient::new(rooms.server.channel.clone());
+    let request = GetRoomsRequest { room_ids: vec![room_id.to_owned()] };
+    let described = client.get_rooms(request).await.expect("answers").into_inner().rooms[0].resident;
+    let request = GetMembershipsRequest { room_id: room_id.to_owned(), user_ids: vec![STRANGER.to_owned()] };
+    let answer = client.get_memberships(request).await.expect("answers").into_inner();
+    assert!(answer.room_exists);
+    assert_eq!(answer.resident, described);
+    described
+}
+
+/// What is known of a room in which nobody of this server is any more is old, and lets nobody in.
+#[tokio::test]
+async fn room_that_the_server_has_left_lets_nobody_in() {
+    let rooms = Rooms::new().await;
+    let space = rooms.space.clone();
+    rooms.rule(allow(&[&space])).await;
+    let topic = rooms.set(&space, ALICE, ("m.room.topic", ""), json!({"topic": "x"})).await;
+    let mut remote = remote_of(&rooms.world, &space, topic.seq).await;
+    let content = json!({"membership": "join"});
+    let (_, join) = remote.build(STRANGER, "m.room.member", Some(STRANGER), content);
+    rooms.server.accepted(&rooms.world.write_room(&record(&space, &join)).await).await;
+    let known = rooms.ask(STRANGER).await;
+    assert_eq!((known.via_room_ids, known.complete), (vec![space.clone()], true));
+    assert!(is_resident(&rooms, &space).await);
+
+    rooms.member(&space, ALICE, ALICE, "leave").await;
+    let left = rooms.ask(STRANGER).await;
+    assert!(left.via_room_ids.is_empty() && !left.complete, "another server may know better");
+    assert!(!is_resident(&rooms, &space).await);
+    assert!(is_resident(&rooms, &rooms.room.clone()).await);
+    rooms.server.stop().await;
 }
 
 fn allow(rooms: &[&str]) -> Value {
