@@ -16,7 +16,7 @@ use plexus_proto::{
     log::v1::{InputRoomEvent, InputUserEvent, input_room_event, input_user_event},
 };
 use plexus_service::{
-    Dialer, RpcChannel,
+    Dialer, RpcChannel, TraceContext,
     refusal::{metadata_of, reason_of},
 };
 use ruma::{RoomId, UserId};
@@ -94,7 +94,7 @@ impl InputWriter {
             input_id: new_input_id(),
             room_id: room_id.to_string(),
             produced_ts: now_ms(),
-            traceparent: String::new(),
+            traceparent: TraceContext::next_step().to_string(),
             body: Some(body),
         };
         self.submit::<InputRoom>(InputLog::Room, &record.input_id.clone(), &record).await
@@ -122,7 +122,7 @@ impl InputWriter {
             input_id,
             user_id: user_id.to_string(),
             produced_ts: now_ms(),
-            traceparent: String::new(),
+            traceparent: TraceContext::next_step().to_string(),
             command: Some(command),
         };
         self.submit::<InputUser>(InputLog::User, &record.input_id.clone(), &record).await
@@ -138,6 +138,7 @@ impl InputWriter {
         let mut pause = Backoff::new(deadline);
         loop {
             let position = self.append::<T>(log, record, deadline, &mut pause).await?;
+            tracing::debug!(?log, partition = position.partition, offset = position.offset, "input written");
             let verdict = self.verdict(&position, input_id, deadline, &mut pause).await?;
             match verdict.outcome {
                 Some(Outcome::Accepted(accepted)) => return Ok(accepted),

@@ -5,7 +5,7 @@ use bytes::Bytes;
 /// Position of a record in its partition.
 pub type Offset = u64;
 
-/// Headers of a record: short names and values, such as the trace context.
+/// Headers of a record: short names and values.
 pub type Headers = Vec<(String, Bytes)>;
 
 /// Bytes of names and values together.
@@ -36,22 +36,4 @@ impl<R> Entry<R> {
     pub fn header(&self, name: &str) -> Option<&[u8]> {
         self.headers.iter().find(|(found, _)| found == name).map(|(_, value)| value.as_ref())
     }
-
-    /// Returns the W3C trace context that the writer sent along, if it is text.
-    #[must_use]
-    pub fn traceparent(&self) -> Option<&str> {
-        self.header(TRACEPARENT).and_then(|value| std::str::from_utf8(value).ok())
-    }
-}
-
-/// Name of the header for the W3C trace context.
-pub const TRACEPARENT: &str = "traceparent";
-
-/// Returns headers that carry a W3C trace context; none for an empty one.
-#[must_use]
-pub fn trace_headers(traceparent: &str) -> Headers {
-    if traceparent.is_empty() {
-        return Vec::new();
-    }
-    vec![(TRACEPARENT.to_owned(), Bytes::copy_from_slice(traceparent.as_bytes()))]
 }

@@ -22,7 +22,7 @@ use std::{marker::PhantomData, sync::Arc};
 
 use bytes::Bytes;
 
-pub use entry::{Entry, Headers, Offset, TRACEPARENT, trace_headers};
+pub use entry::{Entry, Headers, Offset};
 pub use partition::{PARTITIONS, partition_of};
 pub use topic::{
     ALL_TOPICS, Ephemeral, InputRoom, InputRoomBulk, InputUser, OutputRoom, OutputUser, Topic, TopicSpec,

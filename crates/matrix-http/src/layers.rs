@@ -9,6 +9,7 @@ use axum::{
     response::{IntoResponse as _, Response},
 };
 use http::{Method, StatusCode, header};
+use plexus_service::TraceContext;
 use tower_http::{
     catch_panic::CatchPanicLayer,
     cors::{Any as AnyOrigin, CorsLayer},
@@ -22,7 +23,7 @@ use crate::{MatrixError, metrics as names};
 /// Call it once, on all routes of the listener: a process that serves several services merges their routes first.
 /// From the outside in:
 /// 1. CORS, as the specification wants it; it answers all `OPTIONS` itself.
-/// 2. A span and metrics, by route. A response that a panic caused is counted too.
+/// 2. A span and metrics, by route; the span goes on with the trace of the request, or begins one. A response that a panic caused is counted too.
 /// 3. A panic becomes 500 `M_UNKNOWN`.
 ///
 /// What a route lets in is said by its [`Policy`](crate::Policy).
@@ -68,9 +69,16 @@ async fn observe(request: Request, next: Next) -> Response {
     let route =
         request.extensions().get::<MatchedPath>().map_or("unmatched", |path| path.as_str()).to_owned();
     let method = method_label(request.method());
-    let span = tracing::info_span!("http", http.method = method, http.route = route);
+    let trace = TraceContext::of_request(request.headers());
+    let span =
+        tracing::info_span!("http", http.method = method, http.route = route, trace_id = %trace.trace_id());
     let start = Instant::now();
-    let response = next.run(request).instrument(span).await;
+    let answered = async {
+        let response = next.run(request).await;
+        tracing::debug!(status = response.status().as_u16(), "request answered");
+        response
+    };
+    let response = trace.scope(answered.instrument(span)).await;
     metrics::histogram!(names::DURATION, "route" => route.clone(), "method" => method)
         .record(start.elapsed().as_secs_f64());
     let class = status_class(response.status());

@@ -4,8 +4,14 @@ mod guard;
 
 use std::net::SocketAddr;
 
+use axum::{
+    extract::Request,
+    middleware::{Next, from_fn},
+    response::Response,
+};
 use tonic::service::Routes;
 use tonic_health::{ServingStatus, server::HealthReporter};
+use tracing::Instrument as _;
 
 use crate::{
     config::Listener,
@@ -13,6 +19,7 @@ use crate::{
     ready::Readiness,
     run::Shutdown,
     token::Token,
+    trace::TraceContext,
 };
 
 /// Largest message that services send and take; generated servers and clients are to be set to it.
@@ -49,10 +56,17 @@ pub async fn serve(
         .add_service(reflection(names).build_v1()?)
         .add_service(reflection(names).build_v1alpha()?)
         .into_axum_router();
-    let router = guard::guard(router, token);
+    let router = guard::guard(router.layer(from_fn(follow)), token);
     let address = http::serve(listener_name, listener, router, shutdown).await?;
     shutdown.spawn(report_health(reporter, names.to_vec(), readiness.clone(), shutdown.clone()));
     Ok(address)
+}
+
+/// Goes on with the trace that the caller is in.
+async fn follow(request: Request, next: Next) -> Response {
+    let Some(trace) = TraceContext::of_header(request.headers()) else { return next.run(request).await };
+    let span = tracing::info_span!("rpc", trace_id = %trace.trace_id());
+    trace.scope(next.run(request).instrument(span)).await
 }
 
 fn reflection<'a>(names: &[&'static str]) -> tonic_reflection::server::Builder<'a> {

@@ -16,9 +16,11 @@ pub mod run;
 pub mod telemetry;
 pub mod tls;
 pub mod token;
+pub mod trace;
 
 pub use config::Config;
 pub use ready::Readiness;
 pub use rpc::{Dialer, RoomServers, RpcChannel};
 pub use run::Shutdown;
 pub use token::Token;
+pub use trace::TraceContext;

@@ -17,7 +17,7 @@ use tower::{ServiceExt as _, util::BoxCloneSyncService};
 pub use dialer::{Dialer, DialerError};
 pub use room_servers::{RoomServers, RoomServersError};
 
-use crate::Token;
+use crate::{Token, TraceContext, trace::TRACEPARENT};
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
@@ -112,6 +112,11 @@ impl Service<http::Request<Body>> for RpcChannel {
     fn call(&mut self, mut request: http::Request<Body>) -> Self::Future {
         if let Some(authorization) = &self.authorization {
             request.headers_mut().insert(http::header::AUTHORIZATION, authorization.clone());
+        }
+        if TraceContext::current().is_some()
+            && let Ok(traceparent) = http::HeaderValue::from_str(&TraceContext::next_step().to_string())
+        {
+            request.headers_mut().insert(TRACEPARENT, traceparent);
         }
         self.inner.call(request)
     }

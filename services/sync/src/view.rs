@@ -40,7 +40,7 @@ pub(crate) use slot::{Pin, Room};
 pub(crate) use timeline::{Rest, Seen, Walk};
 pub(crate) use typing::Typing;
 pub(crate) use unread::{Attention, Counts, Heard, Listing, Tally, Unread};
-pub(crate) use user::{AccountChange, At, Candidate, PUSH_RULES, Reading, Request, User};
+pub(crate) use user::{AccountChange, At, Candidate, News, PUSH_RULES, Reading, Request, User};
 pub(crate) use wake::Woken;
 
 /// Rooms and users in memory.

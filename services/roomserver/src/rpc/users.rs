@@ -18,7 +18,7 @@ use plexus_proto::{
         user_query_service_server::{UserQueryService, UserQueryServiceServer},
     },
 };
-use plexus_service::refusal::refusal;
+use plexus_service::{TraceContext, refusal::refusal};
 use plexus_sessions::{Session, TokenHash};
 use tonic::{Code, Request, Response, Status};
 use tracing::{debug, instrument, warn};
@@ -278,7 +278,7 @@ impl Service {
             input_id: Bytes::copy_from_slice(uuid::Uuid::now_v7().as_bytes()),
             user_id: user_id.to_owned(),
             produced_ts: now(),
-            traceparent: String::new(),
+            traceparent: TraceContext::next_step().to_string(),
             command: Some(command),
         };
         let appended = tokio::time::timeout(APPEND_WITHIN, self.app.log.append::<InputUser>(&record)).await;

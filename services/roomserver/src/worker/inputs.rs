@@ -4,6 +4,7 @@ use bytes::Bytes;
 use plexus_proto::log::v1::{
     InputRoomEvent, InputUserEvent, Intent, input_room_event::Body, input_user_event::Command,
 };
+use plexus_service::TraceContext;
 
 use super::engine::now_ms;
 
@@ -14,7 +15,7 @@ pub(crate) fn room_input(room_id: String, body: Body) -> InputRoomEvent {
         input_id: Bytes::copy_from_slice(uuid::Uuid::now_v7().as_bytes()),
         room_id,
         produced_ts: now_ms(),
-        traceparent: String::new(),
+        traceparent: TraceContext::next_step().to_string(),
         body: Some(body),
     }
 }
@@ -26,7 +27,7 @@ pub(crate) fn user_input(user_id: String, command: Command) -> InputUserEvent {
         input_id: Bytes::copy_from_slice(uuid::Uuid::now_v7().as_bytes()),
         user_id,
         produced_ts: now_ms(),
-        traceparent: String::new(),
+        traceparent: TraceContext::next_step().to_string(),
         command: Some(command),
     }
 }

@@ -11,8 +11,10 @@ use plexus_proto::{
     input::v1::InputLog,
     log::v1::{InputRoomEvent, InputUserEvent, input_room_event},
 };
+use plexus_service::TraceContext;
 use prost::Message as _;
 use sha2::{Digest as _, Sha256};
+use tracing::{Span, info_span};
 
 use super::InputId;
 use crate::rooms::RoomInput;
@@ -61,6 +63,17 @@ impl Input {
             Body::User(record) => &record.user_id,
             Body::Poison(_) => "",
         }
+    }
+
+    /// What log lines about it are part of: the trace of the request that led to it.
+    pub(super) fn span(&self) -> Span {
+        let traceparent = match &self.body {
+            Body::Room(input) => &input.record.traceparent,
+            Body::User(record) => &record.traceparent,
+            Body::Poison(_) => return Span::none(),
+        };
+        TraceContext::parse(traceparent)
+            .map_or_else(Span::none, |trace| info_span!("input", trace_id = %trace.trace_id()))
     }
 
     /// The topic it came from.

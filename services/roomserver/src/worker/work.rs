@@ -20,6 +20,7 @@ use plexus_proto::{
 };
 use prost::Message as _;
 use ruma::{OwnedRoomId, RoomId};
+use tracing::Instrument as _;
 
 use super::{
     InputId,
@@ -224,6 +225,10 @@ impl<'a> Work<'a> {
     /// Applies one input, over what the inputs before it have changed. `poison`: it has failed for this reason so often
     /// that it is set aside.
     pub(super) async fn apply(&mut self, input: &Input, poison: Option<&str>) -> Result<(), Failure> {
+        self.apply_in_trace(input, poison).instrument(input.span()).await
+    }
+
+    async fn apply_in_trace(&mut self, input: &Input, poison: Option<&str>) -> Result<(), Failure> {
         let Some(partition) = self.known.partitions.get(&input.partition) else {
             // Lost meanwhile; whoever owns it now reads the record.
             return Ok(());
@@ -252,6 +257,12 @@ impl<'a> Work<'a> {
             (Body::Room(room_input), None) => self.apply_room(input, room_input).await?,
             (Body::User(record), None) => self.apply_user(input, record),
         };
+        tracing::debug!(
+            topic = input.topic(),
+            partition = input.partition,
+            offset = input.offset,
+            "input decided"
+        );
         match input.deferred {
             Some(id) => {
                 self.batch.deferred_done.push(id);

@@ -8,9 +8,9 @@
 use std::{future::Future, time::Duration};
 
 use plexus_log::{Entry, Log, LogError, PARTITIONS, Reader, StartAt, Topic};
-use plexus_service::{Shutdown, ready::Part};
+use plexus_service::{Shutdown, TraceContext, ready::Part};
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep};
-use tracing::{error, info, warn};
+use tracing::{Instrument as _, debug, error, info, info_span, warn};
 
 use crate::{
     limits, metrics as names,
@@ -38,6 +38,8 @@ pub(crate) trait Feed: Send + Sync + 'static {
     ) -> impl Future<Output = Result<Range<Record<Self>>, UpstreamError>> + Send;
     /// `seq` and partition of a record.
     fn place(record: &Record<Self>) -> (u64, u32);
+    /// Trace of the request that led to a record.
+    fn trace(record: &Record<Self>) -> Option<TraceContext>;
     /// Fetches what applying the record needs and the record lacks, if that comes soon: all other records wait. What
     /// could not be had is for [`Feed::apply`] to do without.
     fn prepare(&mut self, record: &Record<Self>) -> impl Future<Output = Self::Prepared> + Send;
@@ -195,8 +197,19 @@ impl<F: Feed> Follower<F> {
         if seq > position + 1 {
             return Err(Stop::Hole { partition, after: position, before: seq }.into());
         }
-        let prepared = self.feed.prepare(&record).await;
-        self.feed.apply(record, prepared);
+        let trace = F::trace(&record);
+        let applied = async {
+            let prepared = self.feed.prepare(&record).await;
+            self.feed.apply(record, prepared);
+            debug!(topic, partition, seq, "record applied");
+        };
+        match trace {
+            Some(trace) => {
+                let span = info_span!("record", trace_id = %trace.trace_id());
+                trace.scope(applied.instrument(span)).await;
+            }
+            None => applied.await,
+        }
         self.feed.track().set(index(partition), seq);
         metrics::counter!(names::RECORDS, "topic" => topic).increment(1);
         Ok(())

@@ -170,7 +170,7 @@ impl Live {
                 self.ends.push(Reverse((until, self.rooms.put(&room))));
             }
             self.positions.live.set(room.partition, position);
-            room.wake();
+            room.wake(None);
         }
     }
 
@@ -181,7 +181,7 @@ impl Live {
             if let Some(Reverse((_, slot))) = self.ends.pop()
                 && let Some(room) = self.rooms.take(slot)
             {
-                room.wake();
+                room.wake(None);
             }
         }
     }

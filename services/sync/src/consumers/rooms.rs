@@ -4,6 +4,7 @@ use std::{collections::HashSet, sync::Arc};
 
 use plexus_log::OutputRoom;
 use plexus_proto::log::v1::{NewEvent, OutputRoomEvent, output_room_event::Body};
+use plexus_service::TraceContext;
 use ruma::{OwnedRoomId, RoomId, UserId};
 use tokio::time::{Instant, timeout};
 use tracing::{error, warn};
@@ -190,6 +191,10 @@ impl Feed for Rooms {
 
     fn place(record: &OutputRoomEvent) -> (u64, u32) {
         (record.seq, record.partition)
+    }
+
+    fn trace(record: &OutputRoomEvent) -> Option<TraceContext> {
+        TraceContext::parse(&record.traceparent)
     }
 
     /// A delta that is too large for a record, or that names events beside the new one, is read from the room server:

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use plexus_log::OutputUser;
 use plexus_proto::log::v1::{OutputUserEvent, output_user_event::Fact};
+use plexus_service::TraceContext;
 use ruma::UserId;
 use tracing::error;
 
@@ -53,6 +54,10 @@ impl Feed for Users {
 
     fn place(record: &OutputUserEvent) -> (u64, u32) {
         (record.seq, record.partition)
+    }
+
+    fn trace(record: &OutputUserEvent) -> Option<TraceContext> {
+        TraceContext::parse(&record.traceparent)
     }
 
     async fn prepare(&mut self, _: &OutputUserEvent) {}

@@ -13,7 +13,7 @@ use tokio::{
     sync::watch,
     time::{Instant, timeout_at},
 };
-use tracing::{error, warn};
+use tracing::{debug, error, warn};
 
 use super::{
     context::{Context, Problem, Told, data_event},
@@ -31,7 +31,7 @@ use crate::{
     clock::now_ms,
     limits, metrics as names,
     positions::Vector,
-    view::{self, Candidate, Membership, PUSH_RULES, Pin, Reading, User},
+    view::{self, Candidate, Membership, News, PUSH_RULES, Pin, Reading, User},
 };
 
 /// Answers a request.
@@ -59,6 +59,9 @@ pub(crate) async fn answer(service: &SyncService, request: &Request) -> Result<R
         }
         if !is_final && wait(&mut news, deadline, &service.shutdown).await {
             waited = true;
+            if let Some(cause) = news.borrow().cause {
+                debug!(cause.trace_id = %cause, "waiting request woken");
+            }
             // There was nothing to tell up to here, so nobody need look there again.
             since = Some(answer.next_batch);
             continue;
@@ -74,7 +77,7 @@ pub(crate) async fn answer(service: &SyncService, request: &Request) -> Result<R
 }
 
 /// Waits for news; returns whether there are some.
-async fn wait(news: &mut watch::Receiver<u64>, deadline: Instant, shutdown: &Shutdown) -> bool {
+async fn wait(news: &mut watch::Receiver<News>, deadline: Instant, shutdown: &Shutdown) -> bool {
     // A timer would take a millisecond to tell.
     if deadline <= Instant::now() {
         return false;
@@ -108,7 +111,7 @@ async fn attempt(
     request: &Request,
     since: Option<SyncToken>,
     user: &mut Arc<User>,
-    news: &mut watch::Receiver<u64>,
+    news: &mut watch::Receiver<News>,
     device: Option<&(Device, super::filter::Redundant)>,
 ) -> Result<(Response, Vec<Sent>), MatrixError> {
     let at_once = AtOnce::new();

@@ -10,6 +10,7 @@ use std::{
 
 use parking_lot::{Mutex, RwLock};
 use plexus_log::partition_of;
+use plexus_service::trace::TraceId;
 use ruma::{OwnedEventId, OwnedRoomId, OwnedUserId, UserId};
 use tokio::sync::watch;
 use tracing::warn;
@@ -243,13 +244,14 @@ impl Room {
         self.moves.get_or_init(|| watch::Sender::new(())).subscribe()
     }
 
-    pub(crate) fn wake(&self) {
+    /// Wakes whoever waits for what happens in the room. `cause`: the trace of what happened.
+    pub(crate) fn wake(&self, cause: Option<TraceId>) {
         if let Some(moves) = self.moves.get() {
             moves.send_replace(());
         }
         self.watchers.lock().retain(|_, watcher| match watcher.upgrade() {
             Some(user) => {
-                user.wake();
+                user.wake(cause);
                 true
             }
             None => false,

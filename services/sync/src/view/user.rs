@@ -16,6 +16,7 @@ use plexus_matrix_http::{
     token::SyncToken,
 };
 use plexus_push::Rules;
+use plexus_service::trace::TraceId;
 use ruma::{OwnedRoomId, OwnedUserId, RoomId, UserId};
 use serde::Deserialize;
 use tokio::sync::watch;
@@ -41,7 +42,7 @@ pub(crate) struct User {
     /// Held by who loads.
     loading: tokio::sync::Mutex<()>,
     /// Changes whenever something happened that may concern the user.
-    news: watch::Sender<u64>,
+    news: watch::Sender<News>,
 }
 
 #[derive(Debug)]
@@ -155,6 +156,13 @@ struct IgnoredUsers {
     ignored_users: HashMap<String, serde::de::IgnoredAny>,
 }
 
+/// That something happened.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct News {
+    /// Trace of the request that led to it, if it is known.
+    pub(crate) cause: Option<TraceId>,
+}
+
 impl User {
     pub(super) fn new(id: OwnedUserId) -> Self {
         let partition = usize::try_from(partition_of(id.as_str())).unwrap_or_default();
@@ -164,7 +172,7 @@ impl User {
             last_used: AtomicU64::new(0),
             slot: Mutex::new(Slot::Absent),
             loading: tokio::sync::Mutex::new(()),
-            news: watch::Sender::new(0),
+            news: watch::Sender::new(News::default()),
         }
     }
 
@@ -177,12 +185,12 @@ impl User {
     }
 
     /// Tells from now on whenever something happened that may concern the user.
-    pub(crate) fn news(&self) -> watch::Receiver<u64> {
+    pub(crate) fn news(&self) -> watch::Receiver<News> {
         self.news.subscribe()
     }
 
-    pub(super) fn wake(&self) {
-        self.news.send_modify(|count| *count = count.wrapping_add(1));
+    pub(super) fn wake(&self, cause: Option<TraceId>) {
+        self.news.send_replace(News { cause });
     }
 
     /// What of what happens the user is notified of; `None` if the user is not loaded any more.
