@@ -33,6 +33,7 @@ mod resets;
 mod resolution;
 mod restricted;
 pub(crate) mod room;
+mod servers;
 #[cfg(test)]
 pub(crate) mod slow;
 mod snapshot;
@@ -70,7 +71,7 @@ pub(crate) use self::{
     snapshot::Token,
     source::{
         AliasCounts, AliasTarget, AnnotationKey, Arrival, JOINED_LOCAL_LIMIT, MemberProfile, Needs,
-        ReceiptKey, Source,
+        ReceiptKey, ServerKey, Source,
     },
     trie::{Change, DecodeError, Key, Missing, NewNodes, Node, Nodes, Trie, diff},
     txn::{transaction_key, txn_key},

@@ -149,6 +149,8 @@ fn insert_create(work: &mut Work<'_>, created: &Created) -> Result<OwnedEventId,
         visibility: HistoryVisibility::Shared,
         txn: None,
         was_outlier: false,
+        relay: true,
+        gap_before: false,
     };
     let place = Place { standing: Standing::Front, before: At::Current, prevs: &[] };
     place::place(work, draft, place)?;

@@ -21,6 +21,10 @@ pub(crate) mod flags {
     pub(crate) const REDACTED: i32 = 8;
     /// The event was sent by a user of this server.
     pub(crate) const LOCAL: i32 = 16;
+    /// This server hands the event on to the others in the room.
+    pub(crate) const RELAY: i32 = 32;
+    /// The event cites events that could not be had: the timeline has a gap before it.
+    pub(crate) const GAP_BEFORE: i32 = 64;
 }
 
 impl StoredEvent {

@@ -169,6 +169,8 @@ pub(super) fn send(work: &mut Work<'_>, intent: &Intent) -> Result<Sent, Stop> {
         visibility,
         txn: intent.txn.clone(),
         was_outlier: false,
+        relay: true,
+        gap_before: false,
     };
     let place = Place { standing: Standing::Front, before, prevs: &prev_events };
     let sent = place::place(work, draft, place)?;

@@ -26,6 +26,8 @@ pub(super) fn change(
     let change = |membership: &str| i32::from(is == Some(membership)) - i32::from(was == Some(membership));
     work.room.joined_members += change("join");
     work.room.invited_members += change("invite");
+    let joined = i64::from(change("join"));
+    work.note_member(&user_id, joined);
     work.rows.members.push(MemberRow {
         room_nid: work.room.identity.nid,
         user_id,

@@ -1,6 +1,6 @@
 //! What comes of an input: rows to write, records to put out, a verdict.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use bytes::Bytes;
 use plexus_proto::{
@@ -16,7 +16,7 @@ use super::{
     parked::ParkedEntry,
     room::Room,
     snapshot::Token,
-    source::{AnnotationKey, Needs, ReceiptKey},
+    source::{AnnotationKey, Needs, ReceiptKey, ServerKey},
     trie::Node,
 };
 
@@ -103,6 +103,8 @@ pub(crate) struct Rows {
     pub(crate) profile_marks: Vec<ProfileMarkRow>,
     /// Annotations among `events`: for later inputs of the batch.
     pub(crate) annotations: Vec<(AnnotationKey, EventNid)>,
+    /// How many users of other servers are joined, where that changes: for later inputs of the batch.
+    pub(crate) servers: BTreeMap<ServerKey, i64>,
     /// Upserts of `receipts`, in order.
     pub(crate) receipts: Vec<ReceiptRow>,
     /// Rows of `events` that were outliers and become part of the graph, or were soft-failed and become part of the

@@ -39,6 +39,10 @@ pub(super) struct Draft<'a> {
     pub(super) txn: Option<ClientTransaction>,
     /// Whether it is stored already, as an outlier.
     pub(super) was_outlier: bool,
+    /// Whether this server hands it on to the others in the room.
+    pub(super) relay: bool,
+    /// Whether it cites events that could not be had.
+    pub(super) gap_before: bool,
 }
 
 /// How an event stands in the room.
@@ -89,6 +93,13 @@ pub(super) fn place(work: &mut Work<'_>, draft: Draft<'_>, place: Place<'_>) -> 
         Standing::SoftFailed => flags::SOFT_FAILED,
         Standing::Rejected => flags::REJECTED,
     };
+    // Only what is at the front is handed on, and only there a gap is told.
+    let at_front = matches!(standing, Standing::Front | Standing::OnlyFront);
+    let bit = |flag: i32, is_set: bool| if is_set { flag } else { 0 };
+    let flags = standing_flags
+        | bit(flags::LOCAL, local)
+        | bit(flags::RELAY, draft.relay && at_front)
+        | bit(flags::GAP_BEFORE, draft.gap_before && at_front);
     let mut event = StoredEvent {
         nid: draft.nid,
         event_id: draft.event_id.clone(),
@@ -97,7 +108,7 @@ pub(super) fn place(work: &mut Work<'_>, draft: Draft<'_>, place: Place<'_>) -> 
         state_key: draft.state_key.map(str::to_owned),
         sender: draft.sender.to_owned(),
         depth: draft.depth,
-        flags: standing_flags | if local { flags::LOCAL } else { 0 },
+        flags,
         auth_generation: draft.auth_generation,
         members_root: None,
         other_root: None,
@@ -245,6 +256,8 @@ fn to_front(work: &mut Work<'_>, mut event: StoredEvent, new: New, at: At2<'_>) 
     if !alone {
         work.keep_state(seq);
     }
+    let told = work.server_changes()?;
+    let server_changes = if rewritten || delta.truncated { None } else { told };
     let record = NewEvent {
         event_id: event.event_id.to_string(),
         json: event.json.clone(),
@@ -254,6 +267,9 @@ fn to_front(work: &mut Work<'_>, mut event: StoredEvent, new: New, at: At2<'_>) 
         visibility: new.visibility.into(),
         txn: new.txn.clone(),
         soft_failed: false,
+        relay: !event.lacks(flags::RELAY),
+        gap_before: !event.lacks(flags::GAP_BEFORE),
+        server_changes,
     };
     work.put_out(Some(event.nid), Body::NewEvent(record));
     write(work, event, new);

@@ -250,14 +250,14 @@ fn receive_placed(
         }
         work.unpark(parked, &incoming.id)?;
         let told = snapshot::read(work, state_before)?;
-        return check_and_place(work, incoming, known, cited, standing, Some(told));
+        return check_and_place(work, incoming, known, cited, (standing, pdu.relay), Some(told));
     }
     if work.room.latest.is_empty() {
         return Err(Stop::Refuse(ErrorReason::RoomUnknown, "the room is not known here".to_owned()));
     }
     if cited.missing_auth.is_empty() && cited.missing_prevs.is_empty() {
         work.unpark(parked, &incoming.id)?;
-        return check_and_place(work, incoming, known, cited, standing, None);
+        return check_and_place(work, incoming, known, cited, (standing, pdu.relay), None);
     }
     if standing == Standing::Old {
         return Err(bad_state("the state before the event is not known"));
@@ -265,13 +265,13 @@ fn receive_placed(
     work.park(pdu, &incoming.id, cited.missing_prevs, cited.missing_auth)
 }
 
-/// The three checks of authorization, and what comes of them. `told`: the state before the event, from elsewhere.
+/// The three checks of authorization, and what comes of them. `relay`: whether this server hands the event on. `told`: the state before the event, from elsewhere.
 fn check_and_place(
     work: &mut Work<'_>,
     incoming: Incoming,
     known: Option<Arc<StoredEvent>>,
     cited: Cited,
-    standing: Standing,
+    (standing, relay): (Standing, bool),
     told: Option<snapshot::Told>,
 ) -> Result<Verdict, Stop> {
     let prevs: Vec<Latest> = cited.prevs.iter().map(|prev| latest(prev)).collect();
@@ -331,6 +331,8 @@ fn check_and_place(
         visibility,
         txn: None,
         was_outlier: known.is_some(),
+        relay,
+        gap_before: told.is_some() && !cited.missing_prevs.is_empty(),
     };
     let placed =
         place::place(work, draft, Place { standing: final_standing, before: before.clone(), prevs: &prevs })?;

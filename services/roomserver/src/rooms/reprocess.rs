@@ -102,6 +102,9 @@ fn show(work: &mut Work<'_>, event: &Arc<StoredEvent>) -> Result<Verdict, Stop> 
         visibility: visibility.into(),
         txn: None,
         soft_failed: false,
+        relay: false,
+        gap_before: false,
+        server_changes: None,
     };
     work.put_out(Some(event.nid), Body::NewEvent(record));
     let mut shown = StoredEvent::clone(event);

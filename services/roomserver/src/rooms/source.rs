@@ -10,7 +10,9 @@ use std::{
 
 use bytes::Bytes;
 use plexus_events::resolve::{Citing, Links};
-use ruma::{EventId, OwnedEventId, OwnedRoomAliasId, OwnedRoomId, OwnedUserId, RoomId, UserId};
+use ruma::{
+    EventId, OwnedEventId, OwnedRoomAliasId, OwnedRoomId, OwnedServerName, OwnedUserId, RoomId, UserId,
+};
 
 use super::{
     effort::Effort,
@@ -70,6 +72,15 @@ pub(crate) struct AnnotationKey {
     pub(crate) key: [u8; 16],
 }
 
+/// A server in a room.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct ServerKey {
+    /// Room.
+    pub(crate) room: RoomNid,
+    /// Server.
+    pub(crate) server: OwnedServerName,
+}
+
 /// Things loaded for a batch. A value of `None` is known to be absent from the database.
 #[derive(Debug, Default, Clone)]
 pub(crate) struct Source {
@@ -100,6 +111,8 @@ pub(crate) struct Source {
     pub(crate) profiles: HashMap<OwnedUserId, MemberProfile>,
     /// Annotations that were not redacted before the batch, with those that the batch adds.
     pub(crate) annotations: HashMap<AnnotationKey, Vec<EventNid>>,
+    /// How many users of servers are joined to rooms, with what inputs of this batch have changed.
+    pub(crate) servers: HashMap<ServerKey, i64>,
     /// Parked events of rooms.
     pub(crate) parked: HashMap<RoomNid, Arc<ParkedEntries>>,
     /// Inputs of parked events, encoded.
@@ -185,6 +198,7 @@ impl Source {
         for (key, nid) in &applied.rows.annotations {
             self.annotations.entry(key.clone()).or_default().push(*nid);
         }
+        self.servers.extend(applied.rows.servers.iter().map(|(key, joined)| (key.clone(), *joined)));
         self.absorb_received(applied);
     }
 
@@ -298,6 +312,8 @@ pub(crate) struct Needs {
     pub(crate) profiles: HashSet<OwnedUserId>,
     /// Annotations. They may not exist.
     pub(crate) annotations: HashSet<AnnotationKey>,
+    /// Servers of which it is wanted how many users are joined, and by which snapshot the room was joined.
+    pub(crate) servers: HashSet<(ServerKey, Option<Token>)>,
     /// Rooms whose parked events are wanted.
     pub(crate) parked: HashSet<RoomNid>,
     /// Inputs of parked events. They exist.
@@ -342,6 +358,7 @@ impl Needs {
             receipts,
             profiles,
             annotations,
+            servers,
             parked,
             parked_records,
             snapshots,
@@ -360,6 +377,7 @@ impl Needs {
             + receipts.len()
             + profiles.len()
             + annotations.len()
+            + servers.len()
             + parked.len()
             + parked_records.len()
             + snapshots.len()

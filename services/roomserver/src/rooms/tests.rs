@@ -269,7 +269,7 @@ impl World {
                 source.receipts.len(),
                 source.links.len(),
                 source.citing.len(),
-                (source.profiles.len(), source.annotations.len()),
+                (source.profiles.len(), source.annotations.len(), source.servers.len()),
             )
         };
         let before = (before, received(source));
@@ -311,6 +311,13 @@ impl World {
             let found = self.tables.annotations.get(key).into_iter().flatten().copied();
             let is_whole = |nid: &EventNid| self.tables.events[nid].event.lacks(super::flags::REDACTED);
             source.annotations.insert(key.clone(), found.filter(is_whole).collect());
+        }
+        for (key, _) in &needs.servers {
+            let room = self.tables.rooms.values().find(|room| room.nid == key.room).unwrap();
+            let joined = self.tables.members.iter().filter(|((id, user), (membership, _))| {
+                *id == room.room_id && membership == "join" && user.server_name() == key.server
+            });
+            source.servers.insert(key.clone(), i64::try_from(joined.count()).unwrap());
         }
         for key in &needs.receipts {
             let known = self.tables.receipts.get(key).map(|row| row.event_seq);

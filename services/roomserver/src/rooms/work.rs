@@ -1,7 +1,7 @@
 //! One input at work: the room as it becomes, what is read, what is to be written.
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::Arc,
 };
 
@@ -12,7 +12,7 @@ use plexus_proto::{
     input::v1::Verdict,
     log::v1::{InputRoomEvent, OutputRoomEvent, Receipt, output_room_event::Body},
 };
-use ruma::{EventId, RoomId};
+use ruma::{EventId, OwnedServerName, RoomId};
 
 use super::{
     apply::Env,
@@ -64,6 +64,8 @@ pub(super) struct Work<'a> {
     pub(super) following: u16,
     /// The event that is being given its place.
     pub(super) arriving: Option<Arc<StoredEvent>>,
+    /// By how many the users of other servers who are joined have become more, since that was last told.
+    pub(super) servers: BTreeMap<OwnedServerName, i64>,
     /// Auth events that were read.
     pub(super) pdus: HashMap<EventNid, Arc<Pdu>>,
 }
@@ -89,6 +91,7 @@ impl<'a> Work<'a> {
             unparked: BTreeSet::new(),
             following: 0,
             arriving: None,
+            servers: BTreeMap::new(),
             pdus: HashMap::new(),
         }
     }

@@ -27,11 +27,13 @@ mod annotations;
 mod chains;
 mod profiles;
 mod received;
+mod servers;
 
 pub(crate) use annotations::find_annotations;
 pub(crate) use chains::{find_chains, find_citing};
 pub(crate) use profiles::find_profiles;
 pub(crate) use received::{find_arrivals, find_parked, find_parked_records, find_snapshot};
+pub(crate) use servers::find_servers;
 
 /// Key of a verdict: the ID of an input, or what stands for a client's transaction.
 pub(crate) type Key = [u8; 16];

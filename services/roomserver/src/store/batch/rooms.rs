@@ -91,6 +91,7 @@ impl RoomRows {
             upgrades,
             profile_marks,
             annotations: _,
+            servers: _,
             receipts,
             placed,
             room_states,

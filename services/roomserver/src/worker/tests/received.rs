@@ -335,6 +335,46 @@ async fn room_of_another_server_is_joined_through_the_bulk_lane() {
     }
     assert_eq!(told, state);
     assert!(chain >= 3);
+    // What lies before the join could not be had, and whoever let us in has handed it on.
+    assert_eq!(handed_on(&world, &room, joined.seq).await.first(), Some(&(false, true)));
+    server.stop().await;
+}
+
+/// What the events of a room say, as they were put out: whether this server hands them on, whether some lack before them.
+async fn handed_on(world: &World, room: &str, to: u64) -> Vec<(bool, bool)> {
+    let records = world.output_room(partition_of(room), to).await.into_iter();
+    let bodies = records.filter(|record| record.room_id == room).filter_map(|record| record.body);
+    let told = bodies.filter_map(|body| match body {
+        output_room_event::Body::NewEvent(event) => Some((event.relay, event.gap_before)),
+        _ => None,
+    });
+    told.collect()
+}
+
+/// What is made here is handed on, and so is what others ask a resident to take; what they send is not.
+#[tokio::test]
+async fn events_tell_whether_they_are_handed_on() {
+    let world = World::new().await;
+    let server = world.start().await;
+    let (room, create) = public_room("handed on");
+    let created = server.accepted(&world.write_room(&create).await).await;
+    let mut remote = remote_of(&world, &room, created.seq).await;
+    let (_, join) = remote.build(BOB, "m.room.member", Some(BOB), json!({"membership": "join"}));
+    let mut taken = record(&room, &join);
+    if let Some(Body::Pdu(pdu)) = &mut taken.body {
+        pdu.relay = true;
+    }
+    server.accepted(&world.write_room(&taken).await).await;
+    let (_, sent) = remote.build(BOB, "m.room.message", None, json!({"body": "hello"}));
+    server.accepted(&world.write_room(&record(&room, &sent)).await).await;
+    let last = server.accepted(&world.write_room(&message(&room, ALICE, "hello")).await).await;
+    let told = handed_on(&world, &room, last.seq).await;
+    let (made, others) = told.split_at(told.len() - 3);
+    assert!(made.iter().all(|told| *told == (true, false)), "{made:?}");
+    assert_eq!(others, [(true, false), (false, false), (true, false)]);
+    let stored = world.number("SELECT count(*) FROM events WHERE flags & 32 <> 0").await;
+    assert_eq!(usize::try_from(stored), Ok(told.len() - 1));
+    assert_eq!(world.number("SELECT count(*) FROM events WHERE flags & 64 <> 0").await, 0);
     server.stop().await;
 }
 

@@ -1,14 +1,19 @@
 //! Which servers are in a room follows its members, whatever changes them.
 
 use diesel_async::AsyncPgConnection;
-use plexus_proto::room::v1::{
-    JoinedServer, ListJoinedServersRequest, room_graph_service_client::RoomGraphServiceClient,
+use plexus_log::partition_of;
+use plexus_proto::{
+    log::v1::output_room_event::Body,
+    room::v1::{JoinedServer, ListJoinedServersRequest, room_graph_service_client::RoomGraphServiceClient},
 };
 use proptest::{prelude::*, strategy::ValueTree as _, test_runner::TestRunner};
 use ruma::{OwnedUserId, UserId};
 use serde_json::json;
 
-use super::fixture::{ALICE, BOB, World, intent, message, public_room, room_record};
+use super::{
+    fixture::{ALICE, BOB, World, intent, message, public_room, room_record},
+    received::{record, remote_of},
+};
 use crate::{
     rooms::{EventNid, MemberRow, PurgeRow, RoomNid, Rows, Token, ToldMember, ToldRows},
     store::{batch::Batch, snapshots},
@@ -173,6 +178,38 @@ async fn servers_of_a_room_are_told_with_their_members() {
     assert!(told().await.is_empty());
     let refused = server.rejected(&world.write_room(&message(&room_id, ALICE, "still here?")).await).await;
     assert!(!refused.message.is_empty());
+    assert_eq!(world.number(ASTRAY).await, 0);
+    server.stop().await;
+}
+
+/// Records tell which other servers come into a room, and which go.
+#[tokio::test]
+async fn records_tell_which_servers_come_and_go() {
+    let world = World::new().await;
+    let server = world.start().await;
+    let (room, create) = public_room("a");
+    let created = server.accepted(&world.write_room(&create).await).await;
+    let mut remote = remote_of(&world, &room, created.seq).await;
+    let mut last = created.seq;
+    let users = ["@one:b.example", "@two:b.example"];
+    let steps = [(0, "join"), (1, "join"), (0, "join"), (0, "leave"), (1, "leave"), (1, "join")];
+    for (user, membership) in steps {
+        let user = users[user];
+        let content = json!({ "membership": membership });
+        let (_, pdu) = remote.build(user, "m.room.member", Some(user), content);
+        last = server.accepted(&world.write_room(&record(&room, &pdu)).await).await.seq;
+    }
+    let records = world.output_room(partition_of(&room), last).await.into_iter();
+    let events = records.filter(|record| record.room_id == room).filter_map(|record| match record.body {
+        Some(Body::NewEvent(event)) => Some(event.server_changes.map(|told| (told.joined, told.left))),
+        _ => None,
+    });
+    let told: Vec<_> = events.collect();
+    let (own, others) = told.split_at(told.len() - steps.len());
+    assert!(own.iter().all(Option::is_none), "{own:?}");
+    let (there, none) = (vec!["b.example".to_owned()], Vec::new());
+    let (come, go) = (Some((there.clone(), none.clone())), Some((none, there)));
+    assert_eq!(others, [come.clone(), None, None, None, go, come]);
     assert_eq!(world.number(ASTRAY).await, 0);
     server.stop().await;
 }

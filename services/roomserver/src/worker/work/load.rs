@@ -14,7 +14,7 @@ use super::Work;
 use crate::{
     rooms::{
         AliasCounts, AliasTarget, AnnotationKey, Arrival, EventNid, MemberProfile, Needs, Node, NodeNid,
-        ParkedEntries, ParkedNid, ReceiptKey, RoomNid, Source, StoredEvent, Token,
+        ParkedEntries, ParkedNid, ReceiptKey, RoomNid, ServerKey, Source, StoredEvent, Token,
     },
     store::{StoreError, loads},
 };
@@ -34,6 +34,7 @@ impl Work<'_> {
             receipts,
             profiles,
             annotations,
+            servers,
             parked,
             parked_records,
             snapshots,
@@ -43,6 +44,7 @@ impl Work<'_> {
         } = needs;
         let wanted_profiles: Vec<&str> = profiles.iter().map(|user| user.as_str()).collect();
         let annotations: Vec<_> = annotations.into_iter().collect();
+        let servers: Vec<_> = servers.into_iter().collect();
         let links: Vec<_> = links.into_iter().collect();
         let citing: Vec<_> = citing.into_iter().collect();
         let parked_records: Vec<_> = parked_records.into_iter().collect();
@@ -75,6 +77,7 @@ impl Work<'_> {
             found_parked,
             found_snapshots,
             found_counts,
+            found_servers,
         ) = futures::try_join!(
             async {
                 futures::try_join!(
@@ -96,6 +99,7 @@ impl Work<'_> {
             try_join_all(parked),
             try_join_all(snapshots),
             loads::count_aliases(conn, &wanted_counts),
+            loads::find_servers(conn, &servers),
         )?;
         let (
             found_nodes,
@@ -129,6 +133,7 @@ impl Work<'_> {
             profiles: profiles.into_iter().map(|user| (user, MemberProfile::default())).collect(),
             found_profiles,
             annotations: annotations.into_iter().zip(found_annotations).collect(),
+            servers: servers.into_iter().map(|(key, _)| key).zip(found_servers).collect(),
             parked: found_parked,
             parked_records: found_records,
             arrivals: found_arrivals,
@@ -160,6 +165,7 @@ struct Loaded {
     profiles: Vec<(OwnedUserId, MemberProfile)>,
     found_profiles: Vec<(OwnedUserId, MemberProfile)>,
     annotations: Vec<(AnnotationKey, Vec<EventNid>)>,
+    servers: Vec<(ServerKey, i64)>,
     parked: Vec<(RoomNid, Arc<ParkedEntries>)>,
     parked_records: Vec<(ParkedNid, Bytes)>,
     arrivals: HashMap<OwnedEventId, Arrival>,
@@ -187,6 +193,7 @@ impl Loaded {
         source.profiles.extend(self.profiles);
         source.profiles.extend(self.found_profiles);
         source.annotations.extend(self.annotations);
+        source.servers.extend(self.servers);
         source.parked.extend(self.parked);
         source.parked_records.extend(self.parked_records);
         source.arrivals.extend(self.arrivals);

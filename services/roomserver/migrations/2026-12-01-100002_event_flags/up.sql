@@ -1,0 +1,1 @@
+COMMENT ON COLUMN events.flags IS 'Bits: 1 rejected, 2 soft-failed, 4 outlier, 8 redacted, 16 sent by a user of this server, 32 handed on to other servers by this one, 64 the timeline has a gap before it. No event of before this migration has one of the last two: there was no other server to hand it on to.';
