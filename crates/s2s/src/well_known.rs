@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use http::{HeaderMap, header};
-use moka::future::Cache;
+use moka::{future::Cache, ops::compute::Op};
 use plexus_outbound::{Fetcher, Limits};
 use serde::Deserialize;
 use tokio::time::Instant;
@@ -175,23 +175,17 @@ impl WellKnown {
             return entry.delegated.clone();
         }
         let entry = self.entries.entry_by_ref(host);
-        let entry = entry
-            .and_try_compute_with(|current| async {
-                // Whoever came first has asked meanwhile.
-                let current = current.map(moka::Entry::into_value);
-                if current.as_ref().is_some_and(|entry| Instant::now() < entry.fresh_until) {
-                    return Ok::<_, std::convert::Infallible>(moka::ops::compute::Op::Nop);
-                }
-                let outcome = self.ask.ask(host).await;
-                let jitter = rand::random_range(0.9..1.1);
-                let entry = Entry::after(current.as_ref(), outcome, Instant::now(), jitter);
-                Ok(moka::ops::compute::Op::Put(entry))
-            })
-            .await;
-        match entry {
-            Ok(computed) => computed.into_entry().and_then(|entry| entry.into_value().delegated),
-            Err(never) => match never {},
-        }
+        let computed = entry.and_compute_with(|current| async {
+            // Whoever came first has asked meanwhile.
+            let current = current.map(moka::Entry::into_value);
+            if current.as_ref().is_some_and(|entry| Instant::now() < entry.fresh_until) {
+                return Op::Nop;
+            }
+            let outcome = self.ask.ask(host).await;
+            let jitter = rand::random_range(0.9..1.1);
+            Op::Put(Entry::after(current.as_ref(), outcome, Instant::now(), jitter))
+        });
+        computed.await.into_entry().and_then(|entry| entry.into_value().delegated)
     }
 
     /// Forgets what is known of a name.

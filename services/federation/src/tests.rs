@@ -1,6 +1,7 @@
 //! The service over its router, with a store of keys that a test fills.
 
 mod authentication;
+mod graph;
 mod keys;
 
 use std::sync::Arc;
@@ -20,7 +21,10 @@ use plexus_s2s::{authorization::Signed, keys::response, now_ms};
 use plexus_service::{Config, RpcChannel};
 use ruma::ServerName;
 use serde_json::{Value, json};
-use tonic::{Response, Status, service::Routes};
+use tonic::{
+    Response, Status,
+    service::{Routes, RoutesBuilder},
+};
 use tower::ServiceExt as _;
 
 use crate::{Deps, Federation};
@@ -61,6 +65,11 @@ struct Fixture {
 
 impl Fixture {
     fn new(federation: &Value) -> Self {
+        Self::with(federation, |_| {})
+    }
+
+    /// With more services of the room server.
+    fn with(federation: &Value, add: impl FnOnce(&mut RoutesBuilder)) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let authority = rcgen::generate_simple_self_signed(["nobody.test".to_owned()]).unwrap();
         std::fs::write(folder.path().join("ca.pem"), authority.cert.pem()).unwrap();
@@ -74,6 +83,7 @@ impl Fixture {
         let store = Store::default();
         let mut routes = Routes::builder();
         routes.add_service(KeyStoreServiceServer::new(store.clone()));
+        add(&mut routes);
         let rooms = RpcChannel::in_process(routes.routes());
         let edge = Edge::new(&config, Authenticator::new(rooms.clone()));
         let federation = Federation::new(Deps { config: Arc::new(config), rooms, edge }).unwrap();

@@ -5,7 +5,7 @@
 //! server: whoever could count for others could silence them. Before that, failures count by address.
 
 use axum::{
-    extract::{FromRequest, Request},
+    extract::{FromRequest, FromRequestParts as _, Request},
     response::{IntoResponse as _, Response},
 };
 use bytes::Bytes;
@@ -48,21 +48,21 @@ async fn authenticate<C: CostClass>(
     federation: &Federation,
 ) -> Result<Signed<C>, MatrixError> {
     let (mut parts, body) = request.into_parts();
-    let address =
-        match <ClientAddress as axum::extract::FromRequestParts<()>>::from_request_parts(&mut parts, &())
-            .await
-        {
-            Ok(address) => network(address.0),
-            Err(never) => match never {},
-        };
+    let Ok(ClientAddress(address)) = ClientAddress::from_request_parts(&mut parts, &()).await;
+    // Loopback is a reverse proxy that does not tell whom it speaks for: all servers would pay for one.
+    let address = (!address.is_loopback()).then(|| network(address));
     let quotas = &federation.quotas;
-    quotas.failures.peek(address).map_err(|after| {
-        metrics::refused("address");
-        MatrixError::limit_exceeded(after)
-    })?;
+    if let Some(address) = address {
+        quotas.failures.peek(address).map_err(|after| {
+            metrics::refused("address");
+            MatrixError::limit_exceeded(after)
+        })?;
+    }
     let fail = |reason: &'static str, error: MatrixError| {
         metrics::refused(reason);
-        quotas.failures.force(address);
+        if let Some(address) = address {
+            quotas.failures.force(address);
+        }
         error
     };
     let claims = read(&parts.headers, federation).map_err(|why| fail("header", unauthorized(why)))?;

@@ -27,9 +27,8 @@ pub(crate) struct Args {
 pub(crate) async fn handler(
     State(federation): State<Federation>,
     QueryArgs(args): QueryArgs<Args>,
-    signed: Signed<Query>,
+    _signed: Signed<Query>,
 ) -> Result<JsonObject, MatrixError> {
-    let Signed { origin: _origin, .. } = &signed;
     if args.user_id.server_name() != federation.name() {
         return Err(MatrixError::not_found("The user is not one of this server"));
     }
