@@ -7,11 +7,12 @@ use std::{
 
 use async_trait::async_trait;
 use hickory_resolver::{
-    Resolver, TokioResolver,
+    Resolver, ResolverBuilder, TokioResolver,
     config::{ConnectionConfig, LookupIpStrategy, NameServerConfig, ResolverConfig, ResolverOpts},
     net::{NetError, runtime::TokioRuntimeProvider},
     proto::rr::{Name, RData, RecordType},
 };
+use tracing::warn;
 
 /// Answers that are kept.
 const CACHE_SIZE: u64 = 16_384;
@@ -59,7 +60,7 @@ pub trait Resolve: Send + Sync {
 
 /// Why there is no resolution of names.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot find out which servers resolve names: {0}")]
+#[error("names cannot be resolved: {0}")]
 pub struct DnsConfigError(String);
 
 /// DNS, and the hosts file for addresses.
@@ -71,22 +72,30 @@ impl Dns {
     /// Asks these servers of names, or those of the system if there are none.
     pub fn new(servers: &[SocketAddr]) -> Result<Self, DnsConfigError> {
         let failed = |error: NetError| DnsConfigError(error.to_string());
-        let mut builder = if servers.is_empty() {
-            Resolver::builder_tokio().map_err(failed)?
-        } else {
-            let server = |address: &SocketAddr| {
-                let mut connections = vec![ConnectionConfig::udp(), ConnectionConfig::tcp()];
-                for connection in &mut connections {
-                    connection.port = address.port();
-                }
-                NameServerConfig::new(address.ip(), true, connections)
-            };
-            let config = ResolverConfig::from_name_servers(servers.iter().map(server).collect());
-            Resolver::builder_with_config(config, TokioRuntimeProvider::default())
+        let mut builder = match (servers, Resolver::builder_tokio()) {
+            ([], Ok(system)) => system,
+            // As the C library does. A machine without a network is no reason not to start.
+            ([], Err(error)) => {
+                warn!(%error, "the system names no servers that resolve names, so this machine is asked");
+                of_servers(&[SocketAddr::from(([127, 0, 0, 1], 53))])
+            }
+            (servers, _) => of_servers(servers),
         };
         set(builder.options_mut());
         Ok(Self { resolver: builder.build().map_err(failed)? })
     }
+}
+
+fn of_servers(servers: &[SocketAddr]) -> ResolverBuilder<TokioRuntimeProvider> {
+    let server = |address: &SocketAddr| {
+        let mut connections = vec![ConnectionConfig::udp(), ConnectionConfig::tcp()];
+        for connection in &mut connections {
+            connection.port = address.port();
+        }
+        NameServerConfig::new(address.ip(), true, connections)
+    };
+    let config = ResolverConfig::from_name_servers(servers.iter().map(server).collect());
+    Resolver::builder_with_config(config, TokioRuntimeProvider::default())
 }
 
 fn set(options: &mut ResolverOpts) {
