@@ -57,9 +57,9 @@ need_rust() {
 # The oldest Rust that compiles it.
 rust_version() { sed -n 's/^rust-version = "\(.*\)"$/\1/p' "$root/Cargo.toml"; }
 
-# What it takes to compile: librdkafka is C, Diesel links libpq.
+# What it takes to compile: librdkafka is C and links OpenSSL, Diesel links libpq.
 need_build_tools() {
-  need_packages build-essential pkg-config cmake libpq-dev
+  need_packages build-essential pkg-config cmake libpq-dev libssl-dev
   need_rust
 }
 

@@ -8,10 +8,12 @@ mod client;
 mod group;
 mod producer;
 mod reader;
+mod security;
 mod topics;
 
 use std::{sync::Arc, time::Duration};
 
+use plexus_service::config::LogConfig;
 use rdkafka::producer::Producer as _;
 use tokio::{
     sync::mpsc,
@@ -19,6 +21,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
+pub use self::security::{KafkaConfigError, Sasl, Security};
 use self::{producer::Producer, reader::KafkaReader};
 use crate::{
     Backend, BackendReader, Log, LogError, Offset, OwnershipEvent, PARTITIONS, RawRecord, TopicSpec,
@@ -36,6 +39,21 @@ pub struct KafkaConfig {
     pub replication: i32,
     /// How long an append waits for its acknowledgement.
     pub append_timeout: Duration,
+    /// TLS and SASL.
+    pub security: Security,
+}
+
+impl KafkaConfig {
+    /// Reads the configuration, which must name brokers, and the files that it names.
+    pub fn new(config: &LogConfig, append_timeout: Duration) -> Result<Self, KafkaConfigError> {
+        Ok(Self {
+            brokers: config.required_brokers()?.to_owned(),
+            topic_prefix: config.topic_prefix.clone(),
+            replication: config.replication,
+            append_timeout,
+            security: Security::new(config)?,
+        })
+    }
 }
 
 /// How long a request that changes nothing may take before it is tried again.

@@ -94,7 +94,7 @@ pub struct ServerConfig {
 }
 
 /// Where the event logs are.
-#[derive(Debug, Clone, Default, Deserialize, Serialize)]
+#[derive(Clone, Default, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct LogConfig {
     /// Bootstrap brokers of Redpanda or Kafka, `host:port`, separated by commas. `standalone` uses the in-process log
@@ -104,6 +104,26 @@ pub struct LogConfig {
     pub topic_prefix: String,
     /// Replicas of topics that are created at start; 0 for the broker's default.
     pub replication: i32,
+    /// Whether brokers are reached by TLS.
+    pub tls: bool,
+    /// Authorities by which to verify brokers, PEM; those of the system if it is unset.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls_ca: Option<PathBuf>,
+    /// Certificate chain to show brokers, PEM.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls_certificate: Option<PathBuf>,
+    /// Private key of the certificate, PEM.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls_key: Option<PathBuf>,
+    /// How to log in to brokers: `PLAIN`, `SCRAM-SHA-256` or `SCRAM-SHA-512`; empty: not at all.
+    pub sasl_mechanism: String,
+    /// Name to log in with.
+    pub sasl_username: String,
+    /// Password to log in with; empty: it is in the file.
+    pub sasl_password: String,
+    /// File whose first line is the password.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sasl_password_file: Option<PathBuf>,
 }
 
 impl LogConfig {
@@ -139,14 +159,8 @@ pub struct CallConfig {
     pub tls_key: Option<PathBuf>,
 }
 
-impl std::fmt::Debug for CallConfig {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.debug_struct("CallConfig").field("token_file", &self.token_file).finish_non_exhaustive()
-    }
-}
-
 /// The database of the room server.
-#[derive(Debug, Clone, Deserialize, Serialize)]
+#[derive(Clone, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct PostgresConfig {
     /// Connection URL, such as `postgres:///plexus?host=/var/run/postgresql`.
@@ -381,7 +395,7 @@ impl Default for HttpConfig {
 }
 
 /// Who may register, and how.
-#[derive(Debug, Clone, Default, Deserialize, Serialize)]
+#[derive(Clone, Default, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct RegistrationConfig {
     /// Whether anybody may register (`m.login.dummy`).
@@ -581,6 +595,12 @@ impl Config {
         }
         self.server.signing_key = folder.join(&self.server.signing_key);
         federation::resolve_paths(&mut self.outbound, &mut self.federation, folder);
+        let log = &mut self.log;
+        let files =
+            [&mut log.tls_ca, &mut log.tls_certificate, &mut log.tls_key, &mut log.sasl_password_file];
+        for path in files.into_iter().flatten() {
+            *path = folder.join(&*path);
+        }
         for (secret, name) in [(&mut self.rpc, "rpc.token"), (&mut self.operator, "operator.token")] {
             let named = secret.token_file.as_os_str().is_empty();
             secret.token_file = folder.join(if named { Path::new(name) } else { &secret.token_file });
@@ -613,5 +633,6 @@ mod federation;
 #[cfg(test)]
 mod limits_tests;
 mod retention;
+mod shown;
 #[cfg(test)]
 mod tests;

@@ -298,6 +298,11 @@ pub struct Broker {
 impl Broker {
     /// Starts a broker by `deploy/kafka/run`; its jars must be installed (`deploy/kafka/install`).
     pub async fn start() -> Result<Self> {
+        Self::start_with(Vec::new()).await
+    }
+
+    /// Starts a broker with further arguments.
+    pub async fn start_with(arguments: Vec<String>) -> Result<Self> {
         let folder = tempfile::Builder::new().prefix("plexus-kafka-").tempdir_in("/tmp")?;
         let (port, controller) = (free_port()?, free_port()?);
         let data = folder.path().join("data");
@@ -305,7 +310,7 @@ impl Broker {
         let process = Process::start("kafka", folder.path().join("log"), move || {
             let mut command = Command::new(&run);
             command.arg("--data").arg(&data).args(["--port", &port.to_string()]);
-            command.args(["--controller-port", &controller.to_string()]);
+            command.args(["--controller-port", &controller.to_string()]).args(&arguments);
             command
         })?;
         let mut broker = Self { folder, address: format!("127.0.0.1:{port}"), process };
@@ -333,6 +338,19 @@ pub struct Needs {
     pub brokers: String,
     /// Prefix of topics.
     pub topic_prefix: String,
+    /// How a mesh secures what goes between its parts.
+    pub wires: Wires,
+}
+
+/// Further keys of the configuration of a mesh, as TOML; by default there are none.
+#[derive(Default)]
+pub struct Wires {
+    /// Lines of `[log]`.
+    pub log: String,
+    /// Lines of `[rpc]` and `[operator]`.
+    pub calls: String,
+    /// Keys of the listeners of gRPC, separated by commas. If there are any, room servers are called by `https://`.
+    pub listeners: String,
 }
 
 /// The services, in one process or in several.
@@ -355,16 +373,18 @@ pub const RPC_TOKEN: &str = "of-the-services-of-a-test";
 fn settings(folder: &Path, needs: &Needs) -> String {
     format!(
         "[server]\nname = \"plexus.test\"\nsigning_key = \"{}\"\n\
-         [log]\nbrokers = \"{}\"\ntopic_prefix = \"{}\"\nreplication = 1\n\
+         [log]\nbrokers = \"{}\"\ntopic_prefix = \"{}\"\nreplication = 1\n{}\
          [postgres]\nurl = \"{}\"\n\
-         [rpc]\ntoken = \"{RPC_TOKEN}\"\n\
+         [rpc]\ntoken = \"{RPC_TOKEN}\"\n{calls}[operator]\n{calls}\
          [registration]\nopen = true\nshared_secret = \"test secret\"\n\
          [auth]\nargon2_memory_kib = 64\nargon2_iterations = 1\n\
          [rate_limits]\nenabled = false\n",
         folder.join("signing.key").display(),
         needs.brokers,
         needs.topic_prefix,
+        needs.wires.log,
         needs.database,
+        calls = needs.wires.calls,
     )
 }
 
@@ -421,14 +441,17 @@ impl Services {
         let folder = tempfile::Builder::new().prefix("plexus-").tempdir_in("/tmp")?;
         let ports = (0..room_servers).map(|_| Ok([free_port()?, free_port()?, free_port()?]));
         let ports = ports.collect::<Result<Vec<_>>>()?;
-        let endpoints = ports.iter().map(|[grpc, ..]| format!("\"http://127.0.0.1:{grpc}\""));
+        let tls = &needs.wires.listeners;
+        let (scheme, tls) =
+            if tls.is_empty() { ("http", tls.clone()) } else { ("https", format!(", {tls}")) };
+        let endpoints = ports.iter().map(|[grpc, ..]| format!("\"{scheme}://127.0.0.1:{grpc}\""));
         let endpoints = endpoints.collect::<Vec<_>>().join(", ");
         let base = settings(folder.path(), needs);
         let mut processes = Vec::new();
         for (index, [grpc, operator, admin]) in ports.iter().enumerate() {
             let config = format!(
-                "{base}[roomserver]\nlisten = {{ address = \"127.0.0.1:{grpc}\" }}\n\
-                 operator_listen = {{ address = \"127.0.0.1:{operator}\" }}\n\
+                "{base}[roomserver]\nlisten = {{ address = \"127.0.0.1:{grpc}\"{tls} }}\n\
+                 operator_listen = {{ address = \"127.0.0.1:{operator}\"{tls} }}\n\
                  admin_http = {{ address = \"127.0.0.1:{admin}\" }}\nendpoints = [{endpoints}]\n",
             );
             processes.push(service(
@@ -448,7 +471,7 @@ impl Services {
             client: format!("http://127.0.0.1:{client}"),
             sync: format!("http://127.0.0.1:{sync}"),
         };
-        let grpc = format!("http://127.0.0.1:{}", ports[0][0]);
+        let grpc = format!("{scheme}://127.0.0.1:{}", ports[0][0]);
         let operators = ports.iter().map(|[_, operator, _]| *operator).collect();
         let mut services = Self { folder, processes, homeserver, grpc, operators, common };
         services.wait().await?;

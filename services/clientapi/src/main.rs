@@ -19,12 +19,7 @@ fn main() -> ExitCode {
     plexus_service::run::main("plexus-clientapi", |context| async move {
         let config = &context.config;
         context.serve_admin(&config.clientapi.admin_http).await?;
-        let log = kafka::open(KafkaConfig {
-            brokers: config.log.required_brokers()?.to_owned(),
-            topic_prefix: config.log.topic_prefix.clone(),
-            replication: config.log.replication,
-            append_timeout: APPEND_TIMEOUT,
-        });
+        let log = kafka::open(KafkaConfig::new(&config.log, APPEND_TIMEOUT)?);
         let log = log.await.context("cannot open the logs")?;
         let rooms = RoomServers::connect(config)?;
         let app = App::new(AppDeps {

@@ -17,12 +17,7 @@ fn main() -> ExitCode {
         let config = &context.config;
         let at_work = context.readiness.part("room server");
         context.serve_admin(&config.roomserver.admin_http).await?;
-        let log = kafka::open(KafkaConfig {
-            brokers: config.log.required_brokers()?.to_owned(),
-            topic_prefix: config.log.topic_prefix.clone(),
-            replication: config.log.replication,
-            append_timeout: APPEND_TIMEOUT,
-        });
+        let log = kafka::open(KafkaConfig::new(&config.log, APPEND_TIMEOUT)?);
         let log = log.await.context("cannot open the logs")?;
         let server = plexus_roomserver::start(plexus_roomserver::Deps {
             config: Arc::clone(config),

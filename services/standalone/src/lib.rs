@@ -90,18 +90,12 @@ pub async fn start(context: Context) -> anyhow::Result<impl Future<Output = ()>>
     })
 }
 
-async fn open_log(config: &LogConfig) -> Result<Log, plexus_log::LogError> {
+async fn open_log(config: &LogConfig) -> anyhow::Result<Log> {
     if config.brokers.is_empty() {
         let log = memory::open(MemoryConfig { append_timeout: APPEND_TIMEOUT, ..MemoryConfig::default() });
         return Ok(log);
     }
-    kafka::open(KafkaConfig {
-        brokers: config.brokers.clone(),
-        topic_prefix: config.topic_prefix.clone(),
-        replication: config.replication,
-        append_timeout: APPEND_TIMEOUT,
-    })
-    .await
+    Ok(kafka::open(KafkaConfig::new(config, APPEND_TIMEOUT)?).await?)
 }
 
 /// With the log in this process, its room server owns everything. With brokers there may be others.

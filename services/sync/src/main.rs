@@ -2,7 +2,7 @@
 
 use std::{process::ExitCode, time::Duration};
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use plexus_log::kafka::KafkaConfig;
 use plexus_matrix_http::{Authenticator, Edge};
 use plexus_service::RoomServers;
@@ -14,17 +14,8 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 fn main() -> ExitCode {
     plexus_service::run::main("plexus-sync", |context| async move {
         let config = &context.config;
-        if config.log.brokers.is_empty() {
-            bail!("`brokers` in [log] must name the brokers; only plexus-standalone runs without");
-        }
-        let log = plexus_log::kafka::open(KafkaConfig {
-            brokers: config.log.brokers.clone(),
-            topic_prefix: config.log.topic_prefix.clone(),
-            replication: config.log.replication,
-            append_timeout: APPEND_TIMEOUT,
-        })
-        .await
-        .context("cannot open the logs")?;
+        let log = plexus_log::kafka::open(KafkaConfig::new(&config.log, APPEND_TIMEOUT)?);
+        let log = log.await.context("cannot open the logs")?;
         log.create_topics().await.context("cannot create the topics")?;
         let rooms = RoomServers::connect(config)?;
         context.serve_admin(&config.sync.admin_http).await?;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use plexus_log::{Log, kafka};
 use plexus_service::{RpcChannel, Token};
-use plexus_testkit::server::{Broker, Needs, Postgres, Services};
+use plexus_testkit::server::{Broker, Needs, Postgres, Services, Wires};
 
 /// Prefix of the topics.
 const TOPIC_PREFIX: &str = "test.";
@@ -37,12 +37,17 @@ impl Stage {
         let topic_prefix = TOPIC_PREFIX.to_owned();
         let (broker, services) = match shape {
             Shape::Standalone => {
-                let needs = Needs { database, brokers: String::new(), topic_prefix };
+                let needs = Needs { database, brokers: String::new(), topic_prefix, wires: Wires::default() };
                 (None, Services::standalone(&needs).await?)
             }
             Shape::Mesh(room_servers) => {
                 let broker = Broker::start().await?;
-                let needs = Needs { database, brokers: broker.address.clone(), topic_prefix };
+                let needs = Needs {
+                    database,
+                    brokers: broker.address.clone(),
+                    topic_prefix,
+                    wires: Wires::default(),
+                };
                 let services = Services::mesh(&needs, room_servers).await?;
                 (Some(broker), services)
             }
@@ -64,6 +69,7 @@ impl Stage {
             topic_prefix: TOPIC_PREFIX.to_owned(),
             replication: 1,
             append_timeout: Duration::from_secs(10),
+            security: kafka::Security::default(),
         };
         Ok(kafka::open(config).await?)
     }

@@ -4,7 +4,7 @@ use rdkafka::{
     ClientContext,
     config::{ClientConfig, RDKafkaLogLevel},
     consumer::ConsumerContext,
-    error::KafkaError,
+    error::{KafkaError, RDKafkaErrorCode},
 };
 
 use super::KafkaConfig;
@@ -30,6 +30,7 @@ pub(super) fn base(config: &KafkaConfig) -> ClientConfig {
         .set("allow.auto.create.topics", "false")
         .set("log.connection.close", "false")
         .set_log_level(RDKafkaLogLevel::Warning);
+    config.security.apply(&mut client);
     client
 }
 
@@ -52,12 +53,31 @@ impl ClientContext for Context {
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        // Said again by whatever fails for it; a broker that is away is said by `log`.
-        tracing::debug!(error = %error, reason, "client of the brokers failed");
+        failed(&error, reason);
     }
 }
 
 impl ConsumerContext for Context {}
+
+/// Tells a failure of a client. Whatever fails for it says it again, and a broker that is away is said by [`log`]; but one
+/// that refuses us looks like one that is away, and only this tells what to do.
+pub(super) fn failed(error: &KafkaError, reason: &str) {
+    match error.rdkafka_error_code() {
+        Some(RDKafkaErrorCode::Authentication | RDKafkaErrorCode::SaslAuthenticationFailed) => {
+            tracing::warn!(
+                reason,
+                "the brokers refuse our name or password: check `sasl_mechanism`, `sasl_username` and its password in [log]"
+            );
+        }
+        Some(RDKafkaErrorCode::SSL) => {
+            tracing::warn!(
+                reason,
+                "no TLS with the brokers: check `tls`, `tls_ca`, `tls_certificate` and `tls_key` in [log]"
+            );
+        }
+        _ => tracing::debug!(error = %error, reason, "client of the brokers failed"),
+    }
+}
 
 pub(super) fn log(level: RDKafkaLogLevel, facility: &str, message: &str) {
     match level {

@@ -180,7 +180,7 @@ impl ClientContext for Member {
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        tracing::debug!(error = %error, reason, "client of the brokers failed");
+        client::failed(&error, reason);
     }
 }
 

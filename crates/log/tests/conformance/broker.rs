@@ -20,6 +20,8 @@ pub(crate) struct Broker {
     port: u16,
     controller_port: u16,
     process: Option<Child>,
+    /// Further arguments of `deploy/kafka/run`.
+    arguments: Vec<String>,
 }
 
 fn free_port() -> u16 {
@@ -28,11 +30,17 @@ fn free_port() -> u16 {
 
 impl Broker {
     pub(crate) async fn start() -> Self {
+        Self::start_with(Vec::new()).await
+    }
+
+    /// Starts a broker with further arguments.
+    pub(crate) async fn start_with(arguments: Vec<String>) -> Self {
         let mut broker = Self {
             data: tempfile::tempdir().unwrap(),
             port: free_port(),
             controller_port: free_port(),
             process: None,
+            arguments,
         };
         broker.run().await;
         broker
@@ -50,6 +58,7 @@ impl Broker {
             .arg(self.data.path())
             .args(["--port", &self.port.to_string()])
             .args(["--controller-port", &self.controller_port.to_string()])
+            .args(&self.arguments)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null())

@@ -11,6 +11,7 @@ mod kafka_only;
 mod limits;
 mod memory_only;
 mod reading;
+mod secured;
 mod world;
 
 /// Runs each scenario in both worlds.

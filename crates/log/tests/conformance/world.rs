@@ -38,6 +38,7 @@ pub(crate) fn config(brokers: String) -> KafkaConfig {
         topic_prefix: format!("test-{}-", uuid::Uuid::now_v7().simple()),
         replication: 1,
         append_timeout: Duration::from_secs(30),
+        security: plexus_log::kafka::Security::default(),
     }
 }
 

@@ -1,6 +1,6 @@
 //! What the types of the keys do not say.
 
-use super::{Config, Listener, RateLimit};
+use super::{Config, Listener, LogConfig, RateLimit};
 
 /// Says what is wrong, and what to do about it.
 pub(super) fn check(config: &Config) -> Result<(), String> {
@@ -24,6 +24,7 @@ pub(super) fn check(config: &Config) -> Result<(), String> {
             return Err(format!("`tls_certificate` in [{key}] needs `tls_ca`"));
         }
     }
+    log(&config.log)?;
     if config.postgres.max_connections == 0 {
         return Err("`max_connections` in [postgres] must be at least 1".to_owned());
     }
@@ -76,6 +77,36 @@ fn http(config: &Config) -> Result<(), String> {
 fn seconds(value: u64) -> usize {
     const YEAR: u64 = 365 * 24 * 60 * 60;
     if value > YEAR { 0 } else { usize::try_from(value).unwrap_or(usize::MAX) }
+}
+
+fn log(config: &LogConfig) -> Result<(), String> {
+    if config.tls_certificate.is_some() != config.tls_key.is_some() {
+        return Err("[log] needs both `tls_certificate` and `tls_key`, or neither".to_owned());
+    }
+    let files = [&config.tls_ca, &config.tls_certificate];
+    if !config.tls && files.into_iter().any(Option::is_some) {
+        return Err("[log] names files for TLS, but `tls` is not true".to_owned());
+    }
+    let has_password = match (config.sasl_password.is_empty(), &config.sasl_password_file) {
+        (false, Some(_)) => {
+            return Err("[log] needs `sasl_password` or `sasl_password_file`, not both".to_owned());
+        }
+        (empty, file) => !empty || file.is_some(),
+    };
+    match config.sasl_mechanism.as_str() {
+        "" if config.sasl_username.is_empty() && !has_password => Ok(()),
+        "" => Err("`sasl_username` and `sasl_password` in [log] need `sasl_mechanism`".to_owned()),
+        "PLAIN" if !config.tls => {
+            Err("PLAIN shows the password to whoever listens: set `tls` in [log], or use SCRAM-SHA-512"
+                .to_owned())
+        }
+        "PLAIN" | "SCRAM-SHA-256" | "SCRAM-SHA-512" if config.sasl_username.is_empty() || !has_password => {
+            Err("`sasl_mechanism` in [log] needs `sasl_username`, and `sasl_password` or `sasl_password_file`"
+                .to_owned())
+        }
+        "PLAIN" | "SCRAM-SHA-256" | "SCRAM-SHA-512" => Ok(()),
+        _ => Err("`sasl_mechanism` in [log] must be PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512".to_owned()),
+    }
 }
 
 fn rate_limits(config: &Config) -> Result<(), String> {

@@ -47,7 +47,8 @@ fn the_example_shows_every_key_with_its_default() {
     let mut expected = BTreeSet::new();
     keys("", &defaults, &mut expected);
     assert_eq!(shown, expected);
-    for optional in ["# tls_certificate", "# tls_key", "# tls_client_ca", "# tls_ca"] {
+    for optional in ["# tls_certificate", "# tls_key", "# tls_client_ca", "# tls_ca", "# sasl_password_file"]
+    {
         assert!(text.contains(optional), "{optional} is not shown");
     }
 }
@@ -79,6 +80,32 @@ fn tokens_are_beside_the_configuration() {
     let config = Config::load(file.path()).unwrap();
     assert_eq!(config.rpc.token_file, file.path().with_file_name("rpc.token"));
     assert_eq!(config.operator.token_file, Path::new("/run/op"));
+}
+
+#[test]
+fn brokers_are_told_no_password_in_the_clear() {
+    let log = |keys: &str| load(&format!("[server]\nname = \"a\"\n[log]\nsasl_username = \"a\"\n{keys}"));
+    let refused = |keys: &str| log(keys).unwrap_err().to_string();
+    assert!(refused("").contains("need `sasl_mechanism`"));
+    assert!(refused("sasl_mechanism = \"PLAIN\"\nsasl_password = \"b\"").contains("`tls`"));
+    assert!(refused("sasl_mechanism = \"GSSAPI\"\nsasl_password = \"b\"").contains("must be"));
+    assert!(refused("sasl_mechanism = \"SCRAM-SHA-512\"").contains("sasl_password_file"));
+    assert!(refused("sasl_password = \"b\"\nsasl_password_file = \"c\"").contains("not both"));
+    let files = "sasl_mechanism = \"SCRAM-SHA-512\"\nsasl_password = \"b\"\ntls_ca = \"ca.pem\"";
+    assert!(refused(files).contains("`tls` is not true"));
+    log("sasl_mechanism = \"PLAIN\"\nsasl_password = \"b\"\ntls = true").unwrap();
+    let config = log("sasl_mechanism = \"SCRAM-SHA-512\"\nsasl_password_file = \"c\"").unwrap();
+    assert!(config.log.sasl_password_file.unwrap().is_absolute());
+}
+
+#[test]
+fn secrets_are_not_printed_with_the_configuration() {
+    let text = "[server]\nname = \"a\"\n[log]\nsasl_mechanism = \"SCRAM-SHA-512\"\nsasl_username = \"a\"\n\
+                sasl_password = \"secret1\"\n[postgres]\nurl = \"postgres://a:secret2@b/c\"\n\
+                [rpc]\ntoken = \"secret3-secret3-secret3\"\n[operator]\ntoken = \"secret4-secret4-secret4\"\n\
+                [registration]\ntokens = [\"secret5\"]\nshared_secret = \"secret6\"\n";
+    let printed = format!("{:?}", load(text).unwrap());
+    assert!(!printed.contains("secret"), "{printed}");
 }
 
 #[test]
