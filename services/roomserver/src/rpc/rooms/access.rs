@@ -28,6 +28,9 @@ pub(crate) struct Viewer {
     pub(super) history: MemberHistory,
     /// How the user stands to the room.
     pub(crate) standing: Standing,
+    /// `seq` of the event that last ended a time in which anybody could read the room; unset for those who see the room as
+    /// it is now.
+    public_until: Option<i64>,
 }
 
 /// How a user stands to a room that they may see something of.
@@ -44,6 +47,8 @@ pub(crate) enum Standing {
     },
     /// Anybody: the room is world-readable.
     Passerby,
+    /// Anybody: the room was world-readable and is no more. What was said then stays readable, and nothing else.
+    Stranger,
 }
 
 impl Standing {
@@ -52,6 +57,7 @@ impl Standing {
         match self {
             Self::Member | Self::Passerby => true,
             Self::Departed { open, .. } => open,
+            Self::Stranger => false,
         }
     }
 }
@@ -68,12 +74,15 @@ impl View {
         viewer.history.next_join(seq).filter(|_| viewer.standing == Standing::Member)
     }
 
-    /// The last position that the viewer may see: one who has left sees nothing that came later, unless everybody does.
+    /// The last position that the viewer may see: one who has left sees nothing that came later, unless everybody does or
+    /// did.
     pub(super) fn end(&self) -> Option<i64> {
-        self.viewer.as_ref().and_then(|viewer| match viewer.standing {
-            Standing::Departed { seq, open: false } => Some(seq),
+        let viewer = self.viewer.as_ref()?;
+        match viewer.standing {
+            Standing::Departed { seq, open: false } => Some(viewer.public_until.unwrap_or(seq).max(seq)),
+            Standing::Stranger => viewer.public_until,
             Standing::Departed { open: true, .. } | Standing::Member | Standing::Passerby => None,
-        })
+        }
     }
 
     /// Whether the viewer may see an event of the room. Services may see all.
@@ -145,17 +154,23 @@ pub(crate) async fn view(
     let Some(room) = rooms.into_iter().next() else { return Err(nothing_to_see()) };
     let forgotten = room.forgotten.unwrap_or(false);
     let history = if forgotten { MemberHistory::default() } else { history_of(&changes) };
+    let mut public_until = None;
     let standing = if room.membership.as_deref() == Some("join") {
         Standing::Member
     } else {
         let open = is_world_readable(app, conn, &room).await.map_err(|error| failed(&error))?;
+        if !open {
+            let last = reads::timeline::find_end_of_public(conn, &room.room_nid).await;
+            public_until = last.map_err(|error| failed(&error))?.into_iter().next().map(|(seq,)| seq);
+        }
         match history.departure() {
             Some(seq) => Standing::Departed { seq, open },
             None if open => Standing::Passerby,
+            None if public_until.is_some() => Standing::Stranger,
             None => return Err(nothing_to_see()),
         }
     };
-    Ok(View { room, viewer: Some(Viewer { user_id: viewer.to_owned(), history, standing }) })
+    Ok(View { room, viewer: Some(Viewer { user_id: viewer.to_owned(), history, standing, public_until }) })
 }
 
 /// Reads a history from its rows.
@@ -192,6 +207,6 @@ async fn is_world_readable(app: &App, conn: &AsyncPgConnection, room: &RoomRow) 
         .is_some_and(|event| event.content.history_visibility.as_deref() == Some("world_readable")))
 }
 
-fn nothing_to_see() -> Status {
+pub(super) fn nothing_to_see() -> Status {
     forbidden("you are not a member of the room, and were not before")
 }

@@ -6,7 +6,7 @@ use tracing::instrument;
 
 use super::{
     LIMIT,
-    access::{Standing, view},
+    access::{Standing, nothing_to_see, view},
     filter::Filter,
     page::{self, Source, Span},
 };
@@ -43,10 +43,21 @@ pub(super) async fn answer(
         (None, false) if view.room.oldest_position < 0 => view.room.oldest_position - 1,
         (None, false) => 0,
         (None, true) => match view.viewer.as_ref().map(|viewer| viewer.standing) {
-            Some(Standing::Departed { seq, .. }) => seq,
-            Some(Standing::Member | Standing::Passerby) | None => view.room.last_seq,
+            Some(Standing::Departed { seq, open: true }) => seq,
+            Some(
+                Standing::Departed { open: false, .. }
+                | Standing::Member
+                | Standing::Passerby
+                | Standing::Stranger,
+            )
+            | None => end.unwrap_or(view.room.last_seq),
         },
     };
+    // Who may only read what was said in the open is not kept waiting for more.
+    let is_stranger = view.viewer.as_ref().is_some_and(|viewer| viewer.standing == Standing::Stranger);
+    if is_stranger && !backward && end.is_some_and(|end| start > end) {
+        return Err(nothing_to_see());
+    }
     let span = if backward {
         Span { after: to.unwrap_or(i64::MIN), up_to: end.map_or(start, |end| end.min(start)), backward }
     } else {

@@ -4,7 +4,7 @@ use diesel_async::AsyncPgConnection;
 use plexus_proto::room::v1::{StatePoint, state_point::Point};
 use tonic::Status;
 
-use super::access::{Facts, Standing, View};
+use super::access::{Facts, Standing, View, nothing_to_see};
 use crate::{
     app::App,
     rooms::flags,
@@ -49,12 +49,14 @@ pub(in crate::rpc) async fn resolve(
     view: &View,
     at: Option<StatePoint>,
 ) -> Result<State, Status> {
-    let departure = view.viewer.as_ref().and_then(|viewer| match viewer.standing {
-        Standing::Departed { seq, .. } => Some(seq),
-        Standing::Member | Standing::Passerby => None,
-    });
+    let standing = view.viewer.as_ref().map(|viewer| viewer.standing);
+    let departure = match standing {
+        Some(Standing::Departed { seq, .. }) => Some(seq),
+        Some(Standing::Member | Standing::Passerby | Standing::Stranger) | None => None,
+    };
     let room = &view.room;
     let (point, before) = match at.and_then(|at| at.point) {
+        None if standing == Some(Standing::Stranger) => return Err(nothing_to_see()),
         None => match departure {
             None => {
                 return Ok(current_state(view));

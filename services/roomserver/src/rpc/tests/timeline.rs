@@ -70,8 +70,23 @@ pub(super) fn expected(room: &Room, viewer: &str) -> (Vec<Sent>, bool, Option<us
         .filter(|_| !joined)
         .map(|last_join| last_join + 1);
     let open = current_visibility(room) == HistoryVisibility::WorldReadable;
-    let allowed = joined || departure.is_some() || open;
-    (visible.map(|(_, sent)| sent.clone()).collect(), allowed, departure.filter(|_| !open))
+    // What was world-readable stays so, until the event that ended it.
+    let public = room
+        .log
+        .iter()
+        .rposition(|sent| {
+            sent.event_type == "m.room.history_visibility"
+                && sent.visibility == HistoryVisibility::WorldReadable
+        })
+        .filter(|_| !joined);
+    let allowed = joined || departure.is_some() || public.is_some();
+    (visible.map(|(_, sent)| sent.clone()).collect(), allowed, departure.max(public).filter(|_| !open))
+}
+
+/// Whether a viewer may see what the room is like now, or was when they left.
+pub(super) fn sees_state(room: &Room, viewer: &str) -> bool {
+    let was_there = room.log.iter().any(|sent| sent.memberships.get(viewer) == Some(&Membership::Join));
+    was_there || current_visibility(room) == HistoryVisibility::WorldReadable
 }
 
 fn current_visibility(room: &Room) -> HistoryVisibility {

@@ -70,3 +70,12 @@ query! {
          FROM events e LEFT JOIN room_states s ON s.room_nid = e.room_nid AND s.seq = e.seq \
          WHERE e.room_nid = ? AND e.seq <= ? AND e.flags & 7 = 0 ORDER BY e.seq DESC LIMIT 1";
 }
+
+query! {
+    /// Finds the `seq` of the last change of a room's history visibility that made it world-readable, or ended that: both
+    /// have the more open value.
+    fn find_end_of_public<'a>(room_nid: i64 as Int8) -> (i64,) as (Int8) =
+        "SELECT seq FROM events \
+         WHERE room_nid = ? AND type = 'm.room.history_visibility' AND visibility = 4 AND seq IS NOT NULL AND flags & 7 = 0 \
+         ORDER BY seq DESC LIMIT 1";
+}

@@ -17,6 +17,9 @@ tests![
     a_member_goes_on_from_the_same_token,
     a_room_that_is_not_world_readable_has_no_preview,
     an_event_of_a_world_readable_time_stays_readable,
+    pages_and_surroundings_of_a_world_readable_time_stay_readable,
+    who_left_before_it_reads_a_world_readable_time,
+    what_a_room_is_like_now_is_not_told_with_its_past,
 ];
 
 fn visibility(of: &str) -> Value {
@@ -129,4 +132,89 @@ async fn an_event_of_a_world_readable_time_stays_readable(server: Server) {
     // Nor does anybody preview what comes now.
     let request = carl.get("/events").query("room_id", room.0.clone()).query("timeout", 0);
     request.await.refused(403, "M_FORBIDDEN");
+}
+
+/// The messages of a page, or of a part of what surrounds an event.
+fn texts(events: &[Value]) -> Vec<&str> {
+    events.iter().filter_map(|event| event.pointer("/content/body")?.as_str()).collect()
+}
+
+/// Says something in private, something in the open, and something in private again; returns the second.
+async fn says_in_between(alice: &User, room: &Room) -> String {
+    alice.says(room, "before").await;
+    alice.sets_state(room, "m.room.history_visibility", "", visibility("world_readable")).await.ok();
+    alice.says(room, "for all").await;
+    let open = alice.says(room, "for everybody").await;
+    alice.sets_state(room, "m.room.history_visibility", "", visibility("joined")).await.ok();
+    alice.says(room, "for members").await;
+    open
+}
+
+/// Makes sure that somebody reads what was said in the open, and nothing else.
+async fn reads_in_between(user: &User, room: &Room, open: &str) {
+    eventually(
+        "the event is found",
+        || async { user.reads_event(room, open).await },
+        |answer| answer.status == 200,
+    )
+    .await
+    .ok();
+    for direction in ["b", "f"] {
+        let page = user.get(path!("/rooms/{}/messages", room)).query("dir", direction).query("limit", 100);
+        let page = page.await.ok();
+        let mut found = texts(page.list("/chunk"));
+        if direction == "b" {
+            found.reverse();
+        }
+        assert_eq!(found, ["for all", "for everybody"], "{direction}");
+    }
+    let context = user.reads_context(room, open).query("limit", 50).await.ok();
+    assert_eq!(context.text("/event/event_id"), open);
+    assert_eq!(texts(context.list("/events_before")), ["for all"]);
+    assert!(texts(context.list("/events_after")).is_empty(), "{context}");
+}
+
+async fn pages_and_surroundings_of_a_world_readable_time_stay_readable(server: Server) {
+    let (alice, carl) = server.pair().await;
+    let room = alice.creates_room().public().state("m.room.history_visibility", visibility("joined")).await;
+    let open = says_in_between(&alice, &room).await;
+    reads_in_between(&carl, &room, &open).await;
+    // An invite changes nothing about what was.
+    alice.invites(&carl, &room).await.ok();
+    reads_in_between(&carl, &room, &open).await;
+}
+
+async fn who_left_before_it_reads_a_world_readable_time(server: Server) {
+    let (alice, bob) = server.pair().await;
+    let room = alice.creates_room().public().state("m.room.history_visibility", visibility("joined")).await;
+    bob.joins(&room).await.ok();
+    bob.leaves(&room).await.ok();
+    let open = says_in_between(&alice, &room).await;
+    reads_in_between(&bob, &room, &open).await;
+}
+
+async fn what_a_room_is_like_now_is_not_told_with_its_past(server: Server) {
+    let (alice, carl) = server.pair().await;
+    let room = open_room(&alice).await;
+    let open = alice.says(&room, "for all").await;
+    alice.sets_state(&room, "m.room.history_visibility", "", visibility("joined")).await.ok();
+    alice.sets_state(&room, "m.room.name", "", json!({ "name": "Ours" })).await.ok();
+    let context = eventually(
+        "the surroundings are found",
+        || async { carl.reads_context(&room, &open).query("limit", 50).await },
+        |answer| answer.status == 200,
+    )
+    .await;
+    let body = &context.body;
+    let told = body.list("/state").iter().chain(body.list("/events_after"));
+    assert!(!told.clone().any(|event| event["type"] == "m.room.name"), "{body}");
+    for request in [
+        carl.reads_all_state(&room),
+        carl.reads_members(&room),
+        carl.get(path!("/rooms/{}/joined_members", room)),
+        carl.get(path!("/rooms/{}/aliases", room)),
+        carl.get(path!("/rooms/{}/initialSync", room)),
+    ] {
+        request.await.refused(403, "M_FORBIDDEN");
+    }
 }
