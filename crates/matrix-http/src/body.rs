@@ -57,6 +57,7 @@ pub(crate) async fn read(extensions: &mut Extensions, mut body: Body) -> Result<
             rest.extend_from_slice(&data);
         }
     }
+    intake.finish(length)?;
     Ok(if rest.is_empty() { first } else { rest.freeze() })
 }
 

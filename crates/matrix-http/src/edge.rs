@@ -19,6 +19,7 @@ use plexus_service::{
     Config,
     http::{Client, Held, UnderWay},
 };
+use ruma::OwnedUserId;
 
 use crate::{
     AuthedUser, Authenticator, ClientAddress, MatrixError, Policy, RateLimiter,
@@ -148,12 +149,18 @@ impl Edge {
             Some(user) => self.holder(user.id.as_str()),
             None => self.holder(network(address)),
         };
+        // Reads may have bodies, too; these are not kept.
+        let writer = match policy.charge {
+            Charge::User(_) | Charge::Nothing => user.as_ref().map(|user| user.id.clone()),
+            Charge::Read(_) | Charge::Login => None,
+        };
         let turn = if policy.expensive { Some(self.take_turn(holder).await?) } else { None };
         let bodies = (!body.is_end_stream()).then(|| {
             let max = policy.max_body.unwrap_or(self.0.max_body);
             Intake {
                 max,
                 timeout: self.0.body_timeout,
+                writer,
                 hold: Arc::new(BodyHold { edge: self.clone(), holder, held, bytes: AtomicUsize::new(0) }),
             }
         });
@@ -211,6 +218,8 @@ pub(crate) struct Intake {
     pub(crate) max: usize,
     /// How long it may take to begin with.
     pub(crate) timeout: Duration,
+    /// Who writes it, if it is kept.
+    writer: Option<OwnedUserId>,
     hold: Arc<BodyHold>,
 }
 
@@ -218,6 +227,14 @@ impl Intake {
     /// Counts bytes that were read, until the request is answered.
     pub(crate) fn add(&self, bytes: usize) -> Result<(), MatrixError> {
         self.hold.add(bytes)
+    }
+
+    /// Counts a body that was read as a whole against what its user may write.
+    pub(crate) fn finish(&self, bytes: usize) -> Result<(), MatrixError> {
+        match &self.writer {
+            Some(user) => self.hold.edge.0.limits.check_written(user, bytes),
+            None => Ok(()),
+        }
     }
 }
 

@@ -38,6 +38,7 @@ struct Limits {
     room_creation: Buckets,
     to_device: Buckets,
     other: Buckets,
+    written: Buckets,
     read: Buckets,
     open_read: Buckets,
 }
@@ -58,6 +59,7 @@ impl RateLimiter {
                 room_creation: Buckets::new(config.room_creation),
                 to_device: Buckets::new(config.to_device),
                 other: Buckets::new(config.other),
+                written: Buckets::new(config.written),
                 read: Buckets::new(config.read),
                 open_read: Buckets::new(config.open_read),
             })
@@ -85,6 +87,12 @@ impl RateLimiter {
             return Ok(());
         }
         self.with(|limits| limits.to_device.take(user.as_str(), cost))
+    }
+
+    /// Counts the bytes of a change by a user, as kilobytes: one for the change itself, and those of its body.
+    pub fn check_written(&self, user: &UserId, bytes: usize) -> Result<(), MatrixError> {
+        let kilobytes = u32::try_from(bytes / 1024).unwrap_or(u32::MAX).saturating_add(1);
+        self.with(|limits| limits.written.take(user.as_str(), kilobytes))
     }
 
     /// Counts an event sent.

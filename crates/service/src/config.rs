@@ -470,6 +470,8 @@ pub struct RateLimitsConfig {
     pub to_device: RateLimit,
     /// All other requests that change something, by user.
     pub other: RateLimit,
+    /// Kilobytes written, by user: the bodies of all requests that change something, and one more for each.
+    pub written: RateLimit,
     /// Reads, by user: each counts by its cost, from 1 for what is looked up to 10 for searches.
     pub read: RateLimit,
     /// Reads without a token, by address, likewise.
@@ -491,6 +493,7 @@ impl Default for RateLimitsConfig {
             room_creation: RateLimit::new(0.2, 10),
             to_device: RateLimit::new(20.0, 100),
             other: RateLimit::new(10.0, 100),
+            written: RateLimit::new(6.0, 32_768),
             read: RateLimit::new(100.0, 3_000),
             open_read: RateLimit::new(20.0, 500),
         }

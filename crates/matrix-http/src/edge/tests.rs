@@ -154,3 +154,32 @@ async fn reads_without_a_token_are_counted_by_address_and_cost() {
     assert_eq!(ask("192.0.2.1", false).await, StatusCode::TOO_MANY_REQUESTS);
     assert_eq!(ask("192.0.2.2", false).await, StatusCode::OK);
 }
+
+#[tokio::test]
+async fn bodies_of_changes_count_by_their_bytes() {
+    let config = json!({
+        "server": { "name": "test" }, "rate_limits": { "written": { "per_second": 0.001, "burst": 30 } },
+    });
+    let nobody = RpcChannel::in_process(tonic::service::Routes::default());
+    let edge = Edge::new(&serde_json::from_value(config).unwrap(), Authenticator::new(nobody));
+    let read = async |writer: Option<&ruma::UserId>, length: usize| {
+        let hold = BodyHold { edge: edge.clone(), holder: 1, held: None, bytes: AtomicUsize::new(0) };
+        let timeout = Duration::from_secs(30);
+        let intake =
+            Intake { max: 1 << 20, timeout, writer: writer.map(ToOwned::to_owned), hold: Arc::new(hold) };
+        let mut extensions = http::Extensions::new();
+        extensions.insert(intake);
+        crate::body::read(&mut extensions, Body::from(vec![b' '; length])).await.map(drop)
+    };
+    let (alice, bob) = (ruma::user_id!("@alice:test"), ruma::user_id!("@bob:test"));
+    read(Some(alice), 20 * 1024).await.unwrap();
+    assert!(read(Some(alice), 20 * 1024).await.unwrap_err().is("M_LIMIT_EXCEEDED"));
+    // Small ones count, too.
+    for _ in 0..9 {
+        read(Some(alice), 10).await.unwrap();
+    }
+    assert!(read(Some(alice), 10).await.unwrap_err().is("M_LIMIT_EXCEEDED"));
+    read(Some(bob), 20 * 1024).await.unwrap();
+    // The body of a read is not kept.
+    read(None, 200 * 1024).await.unwrap();
+}

@@ -111,7 +111,7 @@ fn log(config: &LogConfig) -> Result<(), String> {
 
 fn rate_limits(config: &Config) -> Result<(), String> {
     let limits = &config.rate_limits;
-    let all: [(&str, &RateLimit); 12] = [
+    let all: [(&str, &RateLimit); 13] = [
         ("message", &limits.message),
         ("registration", &limits.registration),
         ("login", &limits.login),
@@ -122,6 +122,7 @@ fn rate_limits(config: &Config) -> Result<(), String> {
         ("other", &limits.other),
         ("failed_login_account", &limits.failed_login_account),
         ("invitee", &limits.invitee),
+        ("written", &limits.written),
         ("read", &limits.read),
         ("open_read", &limits.open_read),
     ];
