@@ -2,6 +2,7 @@
 
 mod attack;
 mod coverage;
+mod measure;
 mod mutants;
 mod run;
 
@@ -25,6 +26,8 @@ enum Command {
     Mutants(mutants::Options),
     /// Sends what nobody who means well would send, and sees whether the server stands it.
     Attack(attack::Options),
+    /// Measures what others notice while a server is attacked.
+    Measure(measure::Options),
     /// Prints what a server serves of the specification, and how many tests touch it.
     Coverage(coverage::Options),
     /// Prints the names of tests.
@@ -36,6 +39,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Run(options) => run::run(&options),
         Command::Mutants(options) => mutants::run(&options),
         Command::Attack(options) => attack::run(&options),
+        Command::Measure(options) => measure::run(&options),
         Command::Coverage(options) => coverage::run(&options),
         Command::List(filter) => {
             for test in filter.tests() {
