@@ -4,11 +4,12 @@ use std::{env, fs, path::PathBuf};
 
 use prost::Message as _;
 
-const FILES: [&str; 16] = [
+const FILES: [&str; 18] = [
     "plexus/common/v1/common.proto",
     "plexus/log/v1/input_room.proto",
     "plexus/log/v1/output_room.proto",
     "plexus/log/v1/user.proto",
+    "plexus/log/v1/keys.proto",
     "plexus/log/v1/ephemeral.proto",
     "plexus/input/v1/input.proto",
     "plexus/reader/v1/cursor.proto",
@@ -21,6 +22,7 @@ const FILES: [&str; 16] = [
     "plexus/user/v1/backup.proto",
     "plexus/user/v1/inbox.proto",
     "plexus/user/v1/user.proto",
+    "plexus/user/v1/keys.proto",
 ];
 const OPERATOR: [&str; 6] = [
     "plexus/operator/v1/database.proto",

@@ -12,6 +12,7 @@ pub mod canonical;
 pub mod create;
 pub mod hash;
 pub mod key_file;
+pub mod keys;
 pub mod pdu;
 pub mod power;
 pub mod receive;

@@ -83,6 +83,7 @@ pub const ROOM_SERVER_SERVICES: &[&str] = &[
     user::v1::backup_service_server::SERVICE_NAME,
     user::v1::credential_service_server::SERVICE_NAME,
     user::v1::inbox_service_server::SERVICE_NAME,
+    user::v1::key_query_service_server::SERVICE_NAME,
     user::v1::session_service_server::SERVICE_NAME,
     user::v1::user_query_service_server::SERVICE_NAME,
     user::v1::user_stream_service_server::SERVICE_NAME,

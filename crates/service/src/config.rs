@@ -248,6 +248,8 @@ pub struct RoomserverConfig {
     pub advertise: String,
     /// Room servers, `http://host:port`, for those who call them: `clientapi` and `sync`.
     pub endpoints: Vec<String>,
+    /// Most members of a room without encryption who are told of each other's devices.
+    pub plain_room_device_lists: u32,
 }
 
 impl Default for RoomserverConfig {
@@ -258,6 +260,7 @@ impl Default for RoomserverConfig {
             admin_http: Listener::plain("127.0.0.1:8702"),
             advertise: String::new(),
             endpoints: vec!["http://127.0.0.1:8700".to_owned()],
+            plain_room_device_lists: 1000,
         }
     }
 }

@@ -8,7 +8,7 @@ use plexus_log::Log;
 use plexus_matrix_http::{Edge, RateLimiter};
 use plexus_proto::user::v1::{
     backup_service_client::BackupServiceClient, credential_service_client::CredentialServiceClient,
-    user_query_service_client::UserQueryServiceClient,
+    key_query_service_client::KeyQueryServiceClient, user_query_service_client::UserQueryServiceClient,
 };
 use plexus_service::{Config, RpcChannel};
 use ruma::{OwnedServerName, RoomVersionId, ServerName};
@@ -62,6 +62,7 @@ pub struct App {
     pub(crate) users: UserQueryServiceClient<RpcChannel>,
     pub(crate) credentials: CredentialServiceClient<RpcChannel>,
     pub(crate) backups: BackupServiceClient<RpcChannel>,
+    pub(crate) keys: KeyQueryServiceClient<RpcChannel>,
     pub(crate) edge: Edge,
     pub(crate) limits: RateLimiter,
     pub(crate) passwords: Passwords,
@@ -84,6 +85,7 @@ impl App {
             input,
             credentials: CredentialServiceClient::new(users.clone()),
             backups: BackupServiceClient::new(users.clone()),
+            keys: KeyQueryServiceClient::new(users.clone()),
             users: UserQueryServiceClient::new(users),
             limits: edge.limits().clone(),
             edge,

@@ -17,6 +17,7 @@ mod device;
 mod directory;
 mod discovery;
 mod filter;
+mod keys;
 mod knock;
 mod membership;
 mod message;

@@ -6,8 +6,8 @@ use axum::Router;
 use plexus_matrix_http::{Endpoint, Policy, Routes, UserLimit, apply_layers, get, post, put};
 
 use crate::{
-    App, absent, account, admin, backup, config, device, discovery, filter, profile, push, session, tag,
-    to_device,
+    App, absent, account, admin, backup, config, device, discovery, filter, keys, profile, push, session,
+    tag, to_device,
 };
 
 /// A change by a user that has no limit of its own.
@@ -45,6 +45,7 @@ pub fn routes(app: App) -> Router {
         .with(account_routes)
         .with(rooms::routes)
         .with(backup_routes)
+        .with(keys::routes)
         .with(absent::routes)
         .with_state(app)
 }

@@ -13,6 +13,7 @@ mod inbox;
 pub(crate) mod input;
 mod inspection;
 mod key_store;
+mod keys;
 mod operator;
 mod output_range;
 mod reader_cursors;
@@ -43,6 +44,7 @@ pub(crate) fn routes(app: &App) -> Routes {
     routes.add_service(directory::service(app));
     routes.add_service(graph::service(app));
     routes.add_service(users::service(app));
+    routes.add_service(keys::service(app));
     routes.add_service(credentials::service(app));
     routes.add_service(inbox::service(app));
     routes.add_service(backups::service(app));

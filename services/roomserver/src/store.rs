@@ -8,6 +8,7 @@ mod connect;
 pub(crate) mod deferred;
 pub(crate) mod generation;
 pub(crate) mod inbox_bounds;
+pub(crate) mod keys;
 pub(crate) mod loads;
 pub(crate) mod member_jobs;
 pub(crate) mod migrate;

@@ -9,6 +9,7 @@ mod backup;
 mod data;
 mod devices;
 mod json;
+mod keys;
 mod profile;
 mod push_rules;
 mod reports;
@@ -26,6 +27,10 @@ pub(crate) use self::{
     apply::{Applied, At, Outcome, apply},
     backup::{Backup, BackupNeeds, Backups, Rank, needs as backup_needs},
     devices::SEEN_FOR,
+    keys::{
+        CrossSigningKey, DeviceKeys, FallbackKey, KeyChange, KeyReads, Keys, MASTER, OneTimeKey,
+        SELF_SIGNING, SignatureRow, USER_SIGNING, key_reads,
+    },
     state::{
         AccessToken, Account, AccountData, BackupKeyRow, Change, Device, InboxMessage, MemberJob,
         RefreshToken, Report, TokenHash, User,
@@ -65,6 +70,10 @@ pub(crate) fn builds_on(record: &InputUserEvent) -> Option<(&str, &str, &str)> {
         | Command::UpdateBackup(_)
         | Command::DeleteBackup(_)
         | Command::PutBackupKeys(_)
-        | Command::DeleteBackupKeys(_) => None,
+        | Command::DeleteBackupKeys(_)
+        | Command::UploadKeys(_)
+        | Command::ClaimKeys(_)
+        | Command::UploadCrossSigningKeys(_)
+        | Command::UploadSignatures(_) => None,
     }
 }

@@ -3,6 +3,7 @@
 
 mod answer;
 mod context;
+mod device_lists;
 mod effort;
 mod ephemeral;
 mod erasure;
@@ -12,6 +13,7 @@ mod filter;
 mod inbox;
 mod invited;
 mod joined;
+mod key_counts;
 mod lazy;
 mod left;
 pub(crate) mod notifications;

@@ -6,7 +6,7 @@ use futures::{StreamExt as _, TryStreamExt as _, stream::BoxStream};
 use plexus_matrix_http::MatrixError;
 use plexus_proto::{
     common::v1::{ErrorReason, PartitionHead},
-    log::v1::{OutputRoomEvent, OutputUserEvent},
+    log::v1::{KeyCounts, OutputRoomEvent, OutputUserEvent},
     room::v1::{
         self as room, RoomEvent, RoomInfo, StateKey, StatePoint, UserRoom,
         room_history_service_client::RoomHistoryServiceClient,
@@ -15,7 +15,7 @@ use plexus_proto::{
     },
     user::v1::{
         self as user, inbox_service_client::InboxServiceClient,
-        user_query_service_client::UserQueryServiceClient,
+        key_query_service_client::KeyQueryServiceClient, user_query_service_client::UserQueryServiceClient,
         user_stream_service_client::UserStreamServiceClient,
     },
 };
@@ -81,6 +81,7 @@ pub(crate) struct Upstream {
     users: UserQueryServiceClient<RpcChannel>,
     user_stream: UserStreamServiceClient<RpcChannel>,
     inbox: InboxServiceClient<RpcChannel>,
+    keys: KeyQueryServiceClient<RpcChannel>,
     /// Who asked to be erased, as the answers tell.
     pub(crate) erased: Erased,
 }
@@ -109,6 +110,7 @@ impl Upstream {
                 .max_decoding_message_size(limits::MESSAGE),
             users: UserQueryServiceClient::new(channel.clone()).max_decoding_message_size(limits::MESSAGE),
             inbox: InboxServiceClient::new(channel.clone()).max_decoding_message_size(limits::MESSAGE),
+            keys: KeyQueryServiceClient::new(channel.clone()).max_decoding_message_size(limits::MESSAGE),
             user_stream: UserStreamServiceClient::new(channel).max_decoding_message_size(limits::MESSAGE),
             erased: Erased::default(),
         }
@@ -334,6 +336,26 @@ impl Upstream {
             limit: limits::INBOX_PAGE,
         };
         call("Inbox.ListInbox", client.list_inbox(request)).await
+    }
+
+    pub(crate) async fn device_list_changes(
+        &self,
+        request: user::ListDeviceListChangesRequest,
+    ) -> Result<user::ListDeviceListChangesResponse, UpstreamError> {
+        let mut client = self.keys.clone();
+        call("KeyQuery.ListDeviceListChanges", client.list_device_list_changes(request)).await
+    }
+
+    pub(crate) async fn key_counts(
+        &self,
+        user_id: &UserId,
+        device_id: &str,
+    ) -> Result<KeyCounts, UpstreamError> {
+        let mut client = self.keys.clone();
+        let request =
+            user::GetKeyCountsRequest { user_id: user_id.to_string(), device_id: device_id.to_owned() };
+        let mut devices = call("KeyQuery.GetKeyCounts", client.get_key_counts(request)).await?.devices;
+        Ok(devices.remove(device_id).unwrap_or_default())
     }
 
     pub(crate) async fn filter(&self, user_id: &UserId, filter_id: &str) -> Result<Vec<u8>, UpstreamError> {

@@ -7,6 +7,7 @@
 mod applied;
 mod event;
 mod inboxes;
+mod keys;
 mod load;
 mod membership;
 mod receipts;
@@ -52,6 +53,8 @@ pub(crate) struct View {
     typing: DashMap<OwnedRoomId, Arc<Typing>>,
     /// When the last of all who type stops by itself, in milliseconds since the Unix epoch.
     typing_end: AtomicI64,
+    /// How far changes of device lists were heard of.
+    pub(crate) keys: keys::KeyNews,
     max_rooms: usize,
     /// Counts uses, to tell what was used last.
     clock: AtomicU64,
@@ -67,6 +70,7 @@ impl View {
             users: DashMap::new(),
             typing: DashMap::new(),
             typing_end: AtomicI64::new(0),
+            keys: keys::KeyNews::new(),
             max_rooms: max_rooms.max(1),
             clock: AtomicU64::new(0),
             loaded: AtomicU64::new(0),

@@ -6,6 +6,7 @@ mod devices;
 mod discovery;
 mod endpoints;
 mod key_backup;
+mod keys;
 mod profiles;
 mod push;
 mod rooms;
@@ -35,6 +36,9 @@ pub(crate) fn tests() -> Vec<Test> {
         devices::tests(),
         to_device::tests(),
         key_backup::tests(),
+        keys::tests(),
+        keys::signing::tests(),
+        keys::changes::tests(),
     ]
     .concat()
 }

@@ -37,6 +37,8 @@ pub fn reason_error(reason: ErrorReason, message: &str) -> MatrixError {
         Reason::TimedOut => return MatrixError::timed_out(),
         Reason::Duplicate | Reason::InvalidRelation => (StatusCode::BAD_REQUEST, "M_UNKNOWN"),
         Reason::WrongRoomKeysVersion => (StatusCode::FORBIDDEN, "M_WRONG_ROOM_KEYS_VERSION"),
+        Reason::InvalidSignature => (StatusCode::BAD_REQUEST, "M_INVALID_SIGNATURE"),
+        Reason::MissingParam => (StatusCode::BAD_REQUEST, "M_MISSING_PARAM"),
         Reason::DuplicateAnnotation => (StatusCode::BAD_REQUEST, "M_DUPLICATE_ANNOTATION"),
     };
     let message = if message.is_empty() { status.canonical_reason().unwrap_or("Refused") } else { message };

@@ -15,7 +15,7 @@ const VERSIONS: [&str; 15] = [
 ];
 
 /// Parts of later versions that are served.
-const FEATURES: [&str; 1] = ["uk.tcpip.msc4133.stable"];
+const FEATURES: [&str; 2] = ["org.matrix.e2e_cross_signing", "uk.tcpip.msc4133.stable"];
 
 #[instrument(name = "http.client.get_supported_versions", skip_all)]
 pub(crate) async fn handler() -> Matrix<Response> {

@@ -8,6 +8,7 @@ mod deferred;
 mod directory;
 mod facts;
 mod inboxes;
+mod keys;
 mod member_jobs;
 mod receipts;
 mod relations;

@@ -10,6 +10,7 @@ pub(crate) mod facts;
 pub(crate) mod graph;
 pub(crate) mod heads;
 pub(crate) mod inboxes;
+pub(crate) mod keys;
 pub(crate) mod members;
 pub(super) mod query;
 pub(crate) mod relations;

@@ -70,6 +70,15 @@ diesel::table! {
 }
 
 diesel::table! {
+    cross_signing_keys (user_id, usage) {
+        user_id -> Text,
+        usage -> Text,
+        public_key -> Text,
+        key -> Bytea,
+    }
+}
+
+diesel::table! {
     db_generation (is_here) {
         is_here -> Bool,
         generation -> Int8,
@@ -111,6 +120,15 @@ diesel::table! {
         input_id -> Bytea,
         payload -> Bytea,
         deferred_ts -> Int8,
+    }
+}
+
+diesel::table! {
+    device_keys (user_id, device_id) {
+        user_id -> Text,
+        device_id -> Text,
+        keys -> Bytea,
+        seq -> Int8,
     }
 }
 
@@ -177,6 +195,18 @@ diesel::table! {
 }
 
 diesel::table! {
+    fallback_keys (user_id, device_id, algorithm) {
+        user_id -> Text,
+        device_id -> Text,
+        algorithm -> Text,
+        key_id -> Text,
+        key -> Bytea,
+        used -> Bool,
+        generation -> Int8,
+    }
+}
+
+diesel::table! {
     filters (user_id, filter_id) {
         user_id -> Text,
         filter_id -> Text,
@@ -213,12 +243,44 @@ diesel::table! {
 }
 
 diesel::table! {
+    key_changes (user_id) {
+        user_id -> Text,
+        partition -> Int2,
+        seq -> Int8,
+    }
+}
+
+diesel::table! {
+    key_signatures (target_user_id, target_key, signer_user_id, signer_key_id) {
+        target_user_id -> Text,
+        target_key -> Text,
+        signer_user_id -> Text,
+        signer_key_id -> Text,
+        signature -> Text,
+        seq -> Int8,
+    }
+}
+
+diesel::table! {
     member_jobs (user_id, kind) {
         user_id -> Text,
         kind -> Int2,
         partition -> Int2,
         version -> Int8,
         created_ts -> Int8,
+    }
+}
+
+diesel::table! {
+    one_time_keys (user_id, device_id, algorithm, key_id) {
+        user_id -> Text,
+        device_id -> Text,
+        algorithm -> Text,
+        key_id -> Text,
+        key -> Bytea,
+        generation -> Int8,
+        seq -> Int8,
+        index -> Int4,
     }
 }
 
@@ -543,18 +605,24 @@ diesel::allow_tables_to_appear_in_same_query!(
     backfills,
     backward_refs,
     bulk_lanes,
+    cross_signing_keys,
     db_generation,
     dead_letters,
     decisions,
     deferred_inputs,
+    device_keys,
     devices,
     event_json,
     event_relations,
     events,
+    fallback_keys,
     filters,
     key_backup_keys,
     key_backup_versions,
+    key_changes,
+    key_signatures,
     member_jobs,
+    one_time_keys,
     output_floors,
     output_log,
     parked,

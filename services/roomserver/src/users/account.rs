@@ -10,7 +10,7 @@ use plexus_proto::{
 
 use super::{
     apply::{Stop, Work, check_name, refuse},
-    devices, profile, session,
+    devices, keys, profile, session,
     state::{Account, Change, MemberJob},
 };
 
@@ -88,6 +88,7 @@ pub(super) fn deactivate(work: &mut Work<'_>, command: &Deactivate) -> Result<()
     work.put_account(account);
     let all = work.user.devices.keys().cloned().collect();
     devices::remove(work, all);
+    keys::remove_user(work);
     if command.erase {
         for field in std::mem::take(&mut work.user.profile).into_keys() {
             work.changes.push(Change::Profile(field, None));

@@ -9,7 +9,7 @@ use plexus_proto::{
 use ruma::{ServerName, UserId};
 
 use super::{
-    account, backup, data, devices, profile, push_rules, reports, session,
+    account, backup, data, devices, keys, profile, push_rules, reports, session,
     state::{Account, Change, MemberJob, User},
     tags, to_device,
 };
@@ -144,6 +144,10 @@ impl Work<'_> {
             Command::DeleteBackup(command) => backup::delete(self, command),
             Command::PutBackupKeys(command) => backup::put_keys(self, command),
             Command::DeleteBackupKeys(command) => backup::delete_keys(self, command),
+            Command::UploadKeys(command) => keys::upload(self, command),
+            Command::ClaimKeys(command) => keys::claim(self, command),
+            Command::UploadCrossSigningKeys(command) => keys::upload_cross_signing(self, command),
+            Command::UploadSignatures(command) => keys::upload_signatures(self, command),
         }
     }
 
@@ -191,6 +195,11 @@ impl Work<'_> {
     /// Sets what the command answers. It is kept with the verdict.
     pub(super) fn answer(&mut self, payload: Bytes) {
         self.payload = payload;
+    }
+
+    /// The partition of the user.
+    pub(super) fn partition(&self) -> u32 {
+        self.at.partition
     }
 
     /// The `seq` that the next fact will get.

@@ -9,7 +9,7 @@ use plexus_proto::{
 
 use super::{
     apply::{MAX_NAME_BYTES, Stop, Work, check_name, refuse},
-    session,
+    keys, session,
     state::Change,
     to_device,
 };
@@ -47,7 +47,8 @@ pub(super) fn update(work: &mut Work<'_>, command: &UpdateDevice) -> Result<(), 
     device.display_name = Some(name.clone());
     work.changes.push(Change::Device(command.device_id.clone(), Some(device.clone())));
     let changed = vec![command.device_id.clone()];
-    work.put_out(Fact::DevicesChanged(DevicesChanged { changed, ..DevicesChanged::default() }));
+    let seq = work.put_out(Fact::DevicesChanged(DevicesChanged { changed, ..DevicesChanged::default() }));
+    work.note_keys_changed(seq);
     Ok(())
 }
 
@@ -76,10 +77,12 @@ pub(super) fn remove(work: &mut Work<'_>, device_ids: Vec<String>) {
         work.changes.push(Change::Device(device_id.clone(), None));
         to_device::drop_inbox(work, device_id);
         session::revoke_device(work, device_id);
+        keys::remove_device(work, device_id);
     }
-    work.put_out(Fact::DevicesChanged(DevicesChanged {
+    let seq = work.put_out(Fact::DevicesChanged(DevicesChanged {
         changed: Vec::new(),
         removed: device_ids,
         logged_out: work.user.devices.is_empty(),
     }));
+    work.note_keys_changed(seq);
 }

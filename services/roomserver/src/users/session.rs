@@ -40,9 +40,14 @@ pub(super) fn start(work: &mut Work<'_>, session: &NewSession) -> Result<(), Sto
     if let Some(name) = initial_display_name {
         check_name("initial_display_name", name, MAX_NAME_BYTES)?;
     }
-    if work.user.devices.contains_key(device_id) {
+    let is_new = !work.user.devices.contains_key(device_id);
+    if !is_new {
         revoke_device(work, device_id);
     } else {
+        // Both would be named alike where they sign.
+        if work.user.keys.cross_signing.values().any(|key| key.public_key == *device_id) {
+            return refuse(ErrorReason::InvalidParam, "device_id is a cross-signing key");
+        }
         if work.user.devices.len() >= MAX_DEVICES {
             return refuse(ErrorReason::LimitExceeded, format!("a user has at most {MAX_DEVICES} devices"));
         }
@@ -56,11 +61,14 @@ pub(super) fn start(work: &mut Work<'_>, session: &NewSession) -> Result<(), Sto
         work.user.devices.insert(device_id.clone(), device);
     }
     put_pair(work, device_id, access, refresh, *expires_ts);
-    work.put_out(Fact::DevicesChanged(DevicesChanged {
+    let seq = work.put_out(Fact::DevicesChanged(DevicesChanged {
         changed: vec![device_id.clone()],
         removed: Vec::new(),
         logged_out: false,
     }));
+    if is_new {
+        work.note_keys_changed(seq);
+    }
     Ok(())
 }
 

@@ -4,7 +4,10 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use bytes::Bytes;
 
-use super::backup::{Backup, Backups, Rank};
+use super::{
+    backup::{Backup, Backups, Rank},
+    keys::{KeyChange, Keys},
+};
 
 /// SHA-256 of a token.
 pub(crate) type TokenHash = [u8; 32];
@@ -34,6 +37,8 @@ pub(crate) struct User {
     pub(crate) filters: BTreeSet<String>,
     /// Backups of room keys, as far as a command of the batch builds on them.
     pub(crate) backups: Backups,
+    /// Keys, as far as commands of the batch look at them.
+    pub(crate) keys: Keys,
 }
 
 /// An account.
@@ -147,6 +152,8 @@ pub(crate) enum Change {
     BackupDeleted(i64),
     /// All versions are gone.
     BackupsDropped,
+    /// Keys.
+    Key(KeyChange),
 }
 
 /// A room key of a backup.

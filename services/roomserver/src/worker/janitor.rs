@@ -18,9 +18,9 @@ use crate::{
     app::App,
     metrics as names,
     store::{
-        StoreError, backups, bounds,
+        StoreError, backups, bounds, generation,
         inbox_bounds::{self, INBOXES, Place},
-        pool,
+        keys, pool,
         purge::{self, Finished},
         reads, snapshots,
     },
@@ -41,6 +41,8 @@ pub(super) async fn run(app: App, shutdown: Shutdown) {
     let mut rounds = tokio::time::interval_at(tokio::time::Instant::now() + pause, pause);
     rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut inbox = Place::default();
+    // Keys of earlier generations are looked for once in each.
+    let mut swept = 0;
     loop {
         let is_round = tokio::select! {
             () = shutdown.requested() => return,
@@ -55,6 +57,9 @@ pub(super) async fn run(app: App, shutdown: Shutdown) {
         }
         if let Err(failure) = trim(&app).await {
             debug!(reason = %chain(&failure), "what is kept for operators stays for now");
+        }
+        if let Err(failure) = sweep_keys(&app, &mut swept).await {
+            debug!(reason = %chain(&failure), "keys of an earlier generation stay for now");
         }
         if let Err(failure) = expire_snapshots(&app, &shutdown).await {
             debug!(reason = %chain(&failure), "old snapshots stay for now");
@@ -118,6 +123,22 @@ async fn collect_backups(app: &App, shutdown: &Shutdown) -> Result<(), StoreErro
     let keys = backups::collect_garbage(&mut conn, backups::STEP, || shutdown.is_requested()).await?;
     if keys > 0 {
         info!(keys, "keys of deleted backups are gone");
+    }
+    Ok(())
+}
+
+/// Deletes one-time keys of earlier generations of the database, which nobody is given any more. One instance does it for
+/// all.
+async fn sweep_keys(app: &App, swept: &mut i64) -> Result<(), StoreError> {
+    if !app.board.owned().contains(&0) {
+        return Ok(());
+    }
+    let mut conn = pool::get(&app.pool).await?;
+    let generation = generation::get(&mut conn).await?;
+    while *swept != generation {
+        if keys::sweep(&conn, generation).await? == 0 {
+            *swept = generation;
+        }
     }
     Ok(())
 }

@@ -10,6 +10,7 @@ mod fixture;
 mod guests;
 mod hostile;
 mod inboxes;
+mod keys;
 mod live;
 mod member_jobs;
 mod operators;

@@ -37,6 +37,7 @@ use crate::{
     store::{
         StoreError,
         batch::{Batch, BulkFence, DeadLetter, Fence, OutputRow, VerdictRow},
+        keys::load_keys,
         loads::{self, Key},
         output::encode_without_json,
         purge,
@@ -155,6 +156,7 @@ impl<'a> Work<'a> {
         let mut user_ids: HashSet<&str> = HashSet::new();
         let mut backups = Vec::new();
         let mut wanted_data: HashSet<Wanted<'_>> = HashSet::new();
+        let mut key_reads = users::KeyReads::default();
         for input in inputs {
             match &input.body {
                 Body::Room(room_input) => {
@@ -175,6 +177,7 @@ impl<'a> Work<'a> {
                     user_ids.insert(&record.user_id);
                     wanted_data.extend(users::builds_on(record));
                     backups.extend(users::backup_needs(record));
+                    users::key_reads(record, &mut key_reads);
                 }
                 Body::Poison(_) => {}
             }
@@ -182,12 +185,18 @@ impl<'a> Work<'a> {
         let user_ids: Vec<&str> = user_ids.into_iter().collect();
         let wanted_data: Vec<Wanted<'_>> = wanted_data.into_iter().collect();
         let unknown_ids: Vec<&str> = unknown_rooms.iter().map(|id| id.as_str()).collect();
-        let (verdicts, found, purging, users) = futures::try_join!(
+        let (verdicts, found, purging, mut users, keys) = futures::try_join!(
             loads::find_verdicts(conn, &keys),
             loads::find_rooms(conn, &unknown_rooms),
             purge::find(conn, &unknown_ids),
             load_users(conn, &user_ids, &wanted_data, &backups),
+            load_keys(conn, &key_reads),
         )?;
+        for (id, keys) in keys {
+            if let Some(user) = users.get_mut(&id) {
+                user.keys = keys;
+            }
+        }
         let mut rooms: HashMap<OwnedRoomId, Option<Room>> = HashMap::with_capacity(seen_rooms.len());
         for id in unknown_rooms {
             rooms.insert(id.to_owned(), None);

@@ -166,6 +166,9 @@ impl Rooms {
     }
 }
 
+/// Type of the event that encrypts a room.
+const ENCRYPTION: &str = "m.room.encryption";
+
 impl Feed for Rooms {
     type Topic = OutputRoom;
     type Prepared = Prepared;
@@ -176,6 +179,7 @@ impl Feed for Rooms {
 
     async fn heads(&self) -> Result<Vector, UpstreamError> {
         let (heads, generation) = self.upstream.room_heads().await?;
+        self.view.keys.rooms.begin(&heads);
         self.positions.set_generation(generation);
         Ok(heads)
     }
@@ -224,6 +228,9 @@ impl Feed for Rooms {
     }
 
     fn apply(&mut self, record: OutputRoomEvent, prepared: Prepared) {
+        if concerns_device_lists(&record) {
+            self.view.keys.rooms.heard(record.partition, record.seq);
+        }
         let Prepared::Whole(completed) = prepared else {
             metrics::counter!(names::UNLOADED).increment(1);
             self.unload(&record);
@@ -243,6 +250,7 @@ impl Feed for Rooms {
     }
 
     fn drop_partition(&mut self, partition: u32, seq: u64) {
+        self.view.keys.rooms.missed(partition, seq);
         for room in self.view.rooms_of_partition(partition) {
             room.heard_of(seq);
             room.unload();
@@ -257,5 +265,17 @@ impl Feed for Rooms {
 
     fn wake(&mut self) {
         self.woken.wake();
+    }
+}
+
+/// Whether a record may change who has to know whose keys: memberships, and whether a room is encrypted.
+fn concerns_device_lists(record: &OutputRoomEvent) -> bool {
+    match &record.body {
+        Some(Body::NewEvent(new)) => new.delta.as_ref().is_some_and(|delta| {
+            delta.truncated
+                || delta.changes.iter().any(|change| change.r#type == MEMBER || change.r#type == ENCRYPTION)
+        }),
+        Some(Body::Purged(_) | Body::StateRewritten(_)) => true,
+        Some(_) | None => false,
     }
 }

@@ -5,16 +5,17 @@ use std::sync::Arc;
 use plexus_log::OutputUser;
 use plexus_proto::log::v1::{OutputUserEvent, output_user_event::Fact};
 use plexus_service::TraceContext;
-use ruma::UserId;
+use ruma::{OwnedRoomId, UserId};
+use tokio::time::timeout;
 use tracing::error;
 
 use super::follower::Feed;
 use crate::{
     clock::now_ms,
-    metrics as names,
+    limits, metrics as names,
     positions::{Positions, Track, Vector},
     upstream::{Range, Upstream, UpstreamError},
-    view::{AccountChange, View, Woken},
+    view::{AccountChange, Room, View, Woken},
 };
 
 /// Applies what happens to users.
@@ -31,16 +32,28 @@ impl Users {
     }
 }
 
+/// Whom a record concerns beside its user.
+pub(crate) enum Concerned {
+    Nobody,
+    /// Members of these rooms.
+    Members(Vec<Arc<Room>>),
+    /// Whoever it is: that could not be found out.
+    Everybody,
+}
+
 impl Feed for Users {
     type Topic = OutputUser;
-    type Prepared = ();
+    /// Rooms whose members have to be told of changed keys.
+    type Prepared = Concerned;
 
     fn track(&self) -> &Track {
         &self.positions.users
     }
 
     async fn heads(&self) -> Result<Vector, UpstreamError> {
-        self.upstream.user_heads().await
+        let heads = self.upstream.user_heads().await?;
+        self.view.keys.users.begin(&heads);
+        Ok(heads)
     }
 
     async fn range(
@@ -60,9 +73,40 @@ impl Feed for Users {
         TraceContext::parse(&record.traceparent)
     }
 
-    async fn prepare(&mut self, _: &OutputUserEvent) {}
+    async fn prepare(&mut self, record: &OutputUserEvent) -> Concerned {
+        if !concerns_device_lists(record) {
+            return Concerned::Nobody;
+        }
+        let Ok(user_id) = <&UserId>::try_from(record.user_id.as_str()) else { return Concerned::Nobody };
+        if let Some(rooms) = self.view.find_user(user_id).and_then(|user| user.joined_rooms()) {
+            return Concerned::Members(rooms);
+        }
+        if !self.view.has_users() {
+            return Concerned::Nobody;
+        }
+        let rooms = match timeout(limits::COMPLETION, self.upstream.rooms_of(user_id)).await {
+            Ok(Ok((rooms, _))) => rooms,
+            Ok(Err(_)) | Err(_) => return Concerned::Everybody,
+        };
+        let rooms = rooms.into_iter().filter(|room| room.membership == "join");
+        let rooms = rooms.filter_map(|room| self.view.find_room(&OwnedRoomId::try_from(room.room_id).ok()?));
+        Concerned::Members(rooms.collect())
+    }
 
-    fn apply(&mut self, record: OutputUserEvent, (): ()) {
+    fn apply(&mut self, record: OutputUserEvent, concerned: Concerned) {
+        if concerns_device_lists(&record) || is_own(&record) {
+            self.view.keys.users.heard(record.partition, record.seq);
+        }
+        // Members of many rooms are woken once.
+        match concerned {
+            Concerned::Nobody => {}
+            Concerned::Members(rooms) => {
+                rooms.iter().flat_map(|room| room.watching()).for_each(|user| self.woken.user(user));
+            }
+            Concerned::Everybody => {
+                self.view.users_in_memory().into_iter().for_each(|user| self.woken.user(user));
+            }
+        }
         let Ok(user_id) = UserId::parse(record.user_id.as_str()) else {
             let (seq, partition) = (record.seq, record.partition);
             error!(partition, seq, "record names no user, leaving it out");
@@ -106,15 +150,21 @@ impl Feed for Users {
             }
             // Sessions may have ended: requests that wait look whether theirs has.
             Some(Fact::DevicesChanged(devices)) => {
+                devices.removed.iter().for_each(|device| user.drop_key_counts(device));
                 user.remove_devices(devices.removed, record.seq);
                 self.woken.user(user);
             }
-            Some(Fact::PasswordChanged(_)) => self.woken.user(user),
+            Some(Fact::PasswordChanged(_) | Fact::KeysChanged(_)) => self.woken.user(user),
+            Some(Fact::KeyCountsChanged(changed)) => {
+                user.set_key_counts(changed.device_id, record.seq, changed.counts.unwrap_or_default());
+                self.woken.user(user);
+            }
             Some(Fact::Registered(_) | Fact::ProfileChanged(_)) | None => {}
         }
     }
 
-    fn drop_partition(&mut self, partition: u32, _: u64) {
+    fn drop_partition(&mut self, partition: u32, seq: u64) {
+        self.view.keys.users.missed(partition, seq);
         let partition = usize::try_from(partition).unwrap_or(usize::MAX);
         let users = self.view.users_in_memory();
         for user in users.into_iter().filter(|user| user.partition == partition) {
@@ -130,4 +180,18 @@ impl Feed for Users {
     fn wake(&mut self) {
         self.woken.wake();
     }
+}
+
+/// Whether those who share rooms with the user have to be told.
+fn concerns_device_lists(record: &OutputUserEvent) -> bool {
+    match &record.fact {
+        Some(Fact::DevicesChanged(devices)) => !devices.changed.is_empty() || !devices.removed.is_empty(),
+        Some(Fact::KeysChanged(changed)) => !changed.own,
+        Some(_) | None => false,
+    }
+}
+
+/// Whether the user alone has to be told of keys.
+fn is_own(record: &OutputUserEvent) -> bool {
+    matches!(&record.fact, Some(Fact::KeysChanged(changed)) if changed.own)
 }

@@ -17,8 +17,9 @@ use tracing::{debug, error, warn};
 
 use super::{
     context::{Context, Problem, Told, data_event},
+    device_lists,
     effort::AtOnce,
-    erasure, inbox, invited, joined,
+    erasure, inbox, invited, joined, key_counts,
     lazy::{Device, Sent},
     left,
     params::Request,
@@ -188,6 +189,7 @@ async fn make(
     user: &User,
     pins: &mut Vec<Pin>,
 ) -> Result<(Response, Vec<Sent>), Problem> {
+    let has_device_news = device_lists::may_have_changed(context, &reading.candidates);
     let candidates = std::mem::take(&mut reading.candidates);
     reading.candidates =
         candidates.into_iter().filter(|candidate| is_wanted(context, &reading, candidate)).collect();
@@ -230,6 +232,10 @@ async fn make(
     }
     show(context, &mut response, &timelines).await?;
     inbox::deliver(context, user, &mut response).await?;
+    if has_device_news {
+        response.device_lists = device_lists::changes(context).await?;
+    }
+    key_counts::tell(context, &mut response).await?;
     let filter = &context.request.filter.account_data;
     if context.since.is_none() && reading.attention.rules_seq == 0 {
         // Who changed nothing has the predefined rules.

@@ -20,6 +20,10 @@ pub(crate) struct Response {
     pub(crate) to_device: Events,
     pub(crate) device_lists: DeviceLists,
     pub(crate) device_one_time_keys_count: BTreeMap<String, u64>,
+    pub(crate) device_unused_fallback_key_types: Vec<String>,
+    /// Whether what the device has left changed since the client was told.
+    #[serde(skip)]
+    pub(crate) has_new_key_counts: bool,
     pub(crate) rooms: Rooms,
 }
 
@@ -30,8 +34,8 @@ pub(crate) struct Events {
 
 #[derive(Debug, Default, Serialize)]
 pub(crate) struct DeviceLists {
-    changed: Vec<OwnedUserId>,
-    left: Vec<OwnedUserId>,
+    pub(crate) changed: Vec<OwnedUserId>,
+    pub(crate) left: Vec<OwnedUserId>,
 }
 
 #[derive(Debug, Default, Serialize)]
@@ -125,6 +129,8 @@ impl Response {
             to_device: Events::default(),
             device_lists: DeviceLists::default(),
             device_one_time_keys_count: BTreeMap::new(),
+            device_unused_fallback_key_types: Vec::new(),
+            has_new_key_counts: false,
             rooms: Rooms::default(),
         }
     }
@@ -134,6 +140,9 @@ impl Response {
         let Rooms { join, invite, knock, leave } = &self.rooms;
         self.account_data.events.is_empty()
             && self.to_device.events.is_empty()
+            && self.device_lists.changed.is_empty()
+            && self.device_lists.left.is_empty()
+            && !self.has_new_key_counts
             && join.is_empty()
             && invite.is_empty()
             && knock.is_empty()

@@ -244,6 +244,11 @@ impl Room {
         self.moves.get_or_init(|| watch::Sender::new(())).subscribe()
     }
 
+    /// The members who are woken by what happens in the room.
+    pub(crate) fn watching(&self) -> Vec<Arc<User>> {
+        self.watchers.lock().values().filter_map(std::sync::Weak::upgrade).collect()
+    }
+
     /// Wakes whoever waits for what happens in the room. `cause`: the trace of what happened.
     pub(crate) fn wake(&self, cause: Option<TraceId>) {
         if let Some(moves) = self.moves.get() {

@@ -15,6 +15,7 @@ use plexus_matrix_http::{
     invites::{INVITE_PERMISSION, blocks_invites},
     token::SyncToken,
 };
+use plexus_proto::log::v1::KeyCounts;
 use plexus_push::Rules;
 use plexus_service::trace::TraceId;
 use ruma::{OwnedRoomId, OwnedUserId, RoomId, UserId};
@@ -39,6 +40,8 @@ pub(crate) struct User {
     pub(crate) partition: usize,
     last_used: AtomicU64,
     slot: Mutex<Slot>,
+    /// What devices have left of their keys, with the `seq` of the record that told it; of those that sync here.
+    key_counts: Mutex<HashMap<String, (u64, KeyCounts)>>,
     /// Held by who loads.
     loading: tokio::sync::Mutex<()>,
     /// Changes whenever something happened that may concern the user.
@@ -171,6 +174,7 @@ impl User {
             partition,
             last_used: AtomicU64::new(0),
             slot: Mutex::new(Slot::Absent),
+            key_counts: Mutex::default(),
             loading: tokio::sync::Mutex::new(()),
             news: watch::Sender::new(News::default()),
         }
@@ -269,8 +273,42 @@ impl User {
         }
     }
 
+    /// What a device has left of its keys, and the `seq` of the record that told it; `None` if that is not known.
+    pub(crate) fn key_counts(&self, device_id: &str) -> Option<(u64, KeyCounts)> {
+        self.key_counts.lock().get(device_id).cloned()
+    }
+
+    /// Notes what a device has left, as it was read, unless a record has told it meanwhile; returns what is known now.
+    pub(crate) fn note_key_counts(&self, device_id: String, counts: KeyCounts) -> (u64, KeyCounts) {
+        self.key_counts.lock().entry(device_id).or_insert((0, counts)).clone()
+    }
+
+    /// Sets what a device has left, as a record tells it.
+    pub(crate) fn set_key_counts(&self, device_id: String, seq: u64, counts: KeyCounts) {
+        self.key_counts.lock().insert(device_id, (seq, counts));
+    }
+
+    /// Forgets what a device that is gone had left.
+    pub(crate) fn drop_key_counts(&self, device_id: &str) {
+        self.key_counts.lock().remove(device_id);
+    }
+
+    /// The rooms that the user is in, as far as they are known here; `None` if they are not.
+    pub(crate) fn joined_rooms(&self) -> Option<Vec<Arc<Room>>> {
+        match &*self.slot.lock() {
+            Slot::Loaded(view) => {
+                let is_in = |room: &&UserRoom| {
+                    room.history.back().is_some_and(|last| last.membership == Membership::Join)
+                };
+                Some(view.rooms.values().filter(is_in).map(|room| Arc::clone(&room.room)).collect())
+            }
+            Slot::Absent | Slot::Loading(_) => None,
+        }
+    }
+
     /// Drops what is in memory, and what is being loaded: it lacks a fact.
     pub(crate) fn unload(&self) {
+        self.key_counts.lock().clear();
         *self.slot.lock() = Slot::Absent;
     }
 

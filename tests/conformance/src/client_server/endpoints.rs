@@ -100,6 +100,12 @@ const WITH_TOKEN: &[&str] = &[
     "GET /pushrules/global/override/{x}/actions",
     "PUT /pushrules/global/override/{x}/actions",
     "GET /notifications",
+    "POST /keys/upload",
+    "POST /keys/query",
+    "POST /keys/claim",
+    "POST /keys/device_signing/upload",
+    "POST /keys/signatures/upload",
+    "GET /keys/changes",
     "POST /publicRooms",
 ];
 
@@ -148,6 +154,11 @@ const WITH_BODY: &[&str] = &[
     "PUT /pushrules/global/override/.m.rule.master/actions",
     "POST /publicRooms",
     "POST /user_directory/search",
+    "POST /keys/upload",
+    "POST /keys/query",
+    "POST /keys/claim",
+    "POST /keys/device_signing/upload",
+    "POST /keys/signatures/upload",
 ];
 
 /// The tests of this file.

@@ -172,7 +172,11 @@ impl Account {
             | Command::UpdateBackup(_)
             | Command::DeleteBackup(_)
             | Command::PutBackupKeys(_)
-            | Command::DeleteBackupKeys(_) => {}
+            | Command::DeleteBackupKeys(_)
+            | Command::UploadKeys(_)
+            | Command::ClaimKeys(_)
+            | Command::UploadCrossSigningKeys(_)
+            | Command::UploadSignatures(_) => {}
         }
         Ok(())
     }

@@ -60,6 +60,7 @@ impl Directory {
             | Change::BackupRoomCleared(..)
             | Change::BackupDeleted(_)
             | Change::BackupsDropped
+            | Change::Key(_)
             | Change::MemberJob(..) => return,
         };
         let entry = self.changed.entry(user_id.to_owned()).or_default();

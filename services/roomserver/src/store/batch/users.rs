@@ -7,8 +7,8 @@ use diesel::sql_types::{Array, Binary, Bool, Int8, Nullable, Text};
 use indexmap::IndexMap;
 
 use super::{
-    Pipeline, backups::Backups, directory::Directory, inboxes::Inboxes, member_jobs::MemberJobs,
-    reports::Reports,
+    Pipeline, backups::Backups, directory::Directory, inboxes::Inboxes, keys::KeyRows,
+    member_jobs::MemberJobs, reports::Reports,
 };
 use crate::{
     store::statement::statement,
@@ -30,6 +30,7 @@ pub(crate) struct UserRows {
     member_jobs: MemberJobs,
     inboxes: Inboxes,
     backups: Backups,
+    keys: KeyRows,
 }
 
 impl UserRows {
@@ -79,6 +80,7 @@ impl UserRows {
                 }
                 Change::BackupDeleted(version) => self.backups.delete((user(), version)),
                 Change::BackupsDropped => self.backups.drop_all(user_id),
+                Change::Key(change) => self.keys.merge(user_id, change),
                 Change::Report(report) => self.reports.merge(user_id, report),
                 Change::MemberJob(job, version, created_ts) => {
                     self.member_jobs.merge(user_id, job, version, created_ts);
@@ -106,6 +108,7 @@ impl UserRows {
         self.member_jobs.write(pipeline);
         self.inboxes.write(pipeline);
         self.backups.write(pipeline);
+        self.keys.write(pipeline);
     }
 
     fn write_accounts(&self, pipeline: &mut Pipeline<'_>) {

@@ -17,6 +17,7 @@ use plexus_proto::{
     user::v1::{
         self as user,
         inbox_service_server::{InboxService, InboxServiceServer},
+        key_query_service_server::{KeyQueryService, KeyQueryServiceServer},
         user_query_service_server::{UserQueryService, UserQueryServiceServer},
         user_stream_service_server::{UserStreamService, UserStreamServiceServer},
     },
@@ -57,6 +58,7 @@ impl World {
             .add_service(UserQueryServiceServer::new(self.clone()))
             .add_service(UserStreamServiceServer::new(self.clone()))
             .add_service(InboxServiceServer::new(self.clone()))
+            .add_service(KeyQueryServiceServer::new(self.clone()))
     }
 }
 
@@ -416,6 +418,28 @@ impl RoomStreamService for World {
         let removed = from.keys().filter(|key| !to.contains_key(*key));
         let removed = removed.map(|(kind, key)| StateKey { r#type: kind.clone(), state_key: key.clone() });
         one(room::StreamStateDeltaResponse { changed, removed: removed.collect() })
+    }
+}
+
+/// Nobody has keys.
+#[tonic::async_trait]
+impl KeyQueryService for World {
+    async fn query_keys(&self, _: Request<user::QueryKeysRequest>) -> Answer<user::QueryKeysResponse> {
+        unasked()
+    }
+
+    async fn get_key_counts(
+        &self,
+        _: Request<user::GetKeyCountsRequest>,
+    ) -> Answer<user::GetKeyCountsResponse> {
+        Ok(Response::new(user::GetKeyCountsResponse::default()))
+    }
+
+    async fn list_device_list_changes(
+        &self,
+        _: Request<user::ListDeviceListChangesRequest>,
+    ) -> Answer<user::ListDeviceListChangesResponse> {
+        Ok(Response::new(user::ListDeviceListChangesResponse::default()))
     }
 }
 
