@@ -420,6 +420,7 @@ diesel::table! {
         since_seq -> Int8,
         snapshot -> Bytea,
         profile_version -> Int8,
+        first_seq -> Int8,
     }
 }
 

@@ -122,6 +122,7 @@ fn head(app: &App, room: RoomRow) -> (RoomInfo, AsOf) {
         partition,
         last_seq: unsigned(room.last_seq),
         resident: room.resident,
+        ..RoomInfo::default()
     };
     (info, as_of)
 }

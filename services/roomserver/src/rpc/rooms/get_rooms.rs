@@ -41,6 +41,10 @@ pub(super) fn info(row: InfoRow) -> RoomInfo {
         depth: unsigned(row.depth),
         partition: u32::try_from(row.partition).unwrap_or(0),
         last_seq: unsigned(row.last_seq),
+        last_event_ts: row.last_event_ts,
+        bump_ts: row.bump_ts,
+        encrypted: row.encrypted,
+        room_type: row.room_type,
         resident: row.resident,
     }
 }

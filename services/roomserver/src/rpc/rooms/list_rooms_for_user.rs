@@ -55,5 +55,7 @@ fn user_room(row: UserRoomRow) -> UserRoom {
         sender: row.sender,
         partition: u32::try_from(row.partition).unwrap_or(0),
         since_seq: unsigned(row.since_seq),
+        first_seq: unsigned(row.first_seq),
+        member_ts: row.member_ts,
     }
 }

@@ -62,6 +62,8 @@ struct Membership {
     forgotten: bool,
     /// Where it began, as far as the batch knows: events that say the same again leave that alone.
     began: i64,
+    /// The first event of the batch that told of the user.
+    first: i64,
     /// Whether the batch saw it begin. Else it may have been the same before the batch.
     seen: bool,
 }
@@ -162,11 +164,13 @@ impl RoomRows {
         for member in members {
             let key = (member.room_nid, member.user_id.clone());
             self.forgotten.shift_remove(&key);
-            let (began, seen) = match self.members.get(&key) {
+            let before = self.members.get(&key);
+            let first = before.map_or(member.seq, |before| before.first);
+            let (began, seen) = match before {
                 Some(before) if before.row.membership == member.membership => (before.began, before.seen),
                 before => (member.seq, before.is_some()),
             };
-            self.members.insert(key, Membership { row: member, forgotten: false, began, seen });
+            self.members.insert(key, Membership { row: member, forgotten: false, began, first, seen });
         }
         for key in forgotten {
             match self.members.get_mut(&key) {
@@ -408,6 +412,7 @@ impl RoomRows {
                     forgotten: self.members.values().map(|member| member.forgotten).collect(),
                     began: self.members.values().map(|member| member.began).collect(),
                     seen: self.members.values().map(|member| member.seen).collect(),
+                    first: self.members.values().map(|member| member.first).collect(),
                     lifetime: PhantomData,
                 },
             );
@@ -714,16 +719,18 @@ statement! {
         forgotten: Array<Bool> => Vec<bool>,
         began: Array<Int8> => Vec<i64>,
         seen: Array<Bool> => Vec<bool>,
+        first: Array<Int8> => Vec<i64>,
     }
-    "INSERT INTO room_members (room_nid, snapshot, user_id, membership, event_nid, seq, forgotten, since_seq) \
+    "INSERT INTO room_members (room_nid, snapshot, user_id, membership, event_nid, seq, forgotten, since_seq, first_seq) \
      SELECT v.room_nid, r.snapshot, v.user_id, v.membership, v.event_nid, v.seq, v.forgotten, \
-     CASE WHEN m.membership = v.membership AND NOT v.seen THEN m.since_seq ELSE v.began END FROM unnest(",
-    ") AS v(room_nid, user_id, membership, event_nid, seq, forgotten, began, seen) \
+     CASE WHEN m.membership = v.membership AND NOT v.seen THEN m.since_seq ELSE v.began END, \
+     COALESCE(NULLIF(m.first_seq, 0), v.first) FROM unnest(",
+    ") AS v(room_nid, user_id, membership, event_nid, seq, forgotten, began, seen, first) \
      JOIN rooms AS r ON r.room_nid = v.room_nid LEFT JOIN room_members AS m \
      ON m.room_nid = v.room_nid AND m.snapshot = r.snapshot AND m.user_id = v.user_id \
      ON CONFLICT (room_nid, snapshot, user_id) DO UPDATE SET membership = excluded.membership, \
      event_nid = excluded.event_nid, seq = excluded.seq, forgotten = excluded.forgotten, \
-     since_seq = excluded.since_seq"
+     since_seq = excluded.since_seq, first_seq = excluded.first_seq"
 }
 
 statement! {

@@ -66,6 +66,8 @@ pub(crate) struct UserRoomRow {
     pub(crate) sender: String,
     pub(crate) partition: i16,
     pub(crate) since_seq: i64,
+    pub(crate) first_seq: i64,
+    pub(crate) member_ts: i64,
 }
 
 query! {
@@ -74,9 +76,10 @@ query! {
         memberships: [String] as Array<Text>,
         include_forgotten: bool as Bool,
         user_id: str as Text,
-    ) -> UserRoomRow as (Text, Text, Text, Int8, Bool, Text, SmallInt, Int8) =
+    ) -> UserRoomRow as (Text, Text, Text, Int8, Bool, Text, SmallInt, Int8, Int8, Int8) =
         "WITH chosen AS (SELECT ?::text[] AS memberships) \
-         SELECT r.room_id, m.membership, e.event_id, m.seq, m.forgotten, e.sender, r.partition, m.since_seq \
+         SELECT r.room_id, m.membership, e.event_id, m.seq, m.forgotten, e.sender, r.partition, m.since_seq, \
+           m.first_seq, e.received_ts \
          FROM chosen c, current_members m \
          JOIN rooms r ON r.room_nid = m.room_nid \
          JOIN events e ON e.event_nid = m.event_nid \

@@ -51,6 +51,10 @@ pub(crate) struct InfoRow {
     pub(crate) depth: i64,
     pub(crate) partition: i16,
     pub(crate) last_seq: i64,
+    pub(crate) last_event_ts: i64,
+    pub(crate) bump_ts: i64,
+    pub(crate) encrypted: bool,
+    pub(crate) room_type: String,
     /// Whether users of the server are joined.
     pub(crate) resident: bool,
 }
@@ -58,10 +62,21 @@ pub(crate) struct InfoRow {
 query! {
     /// Describes rooms.
     fn list_infos<'a>(server: str as Text, room_ids: [String] as Array<Text>) -> InfoRow as (
-        Text, Text, Int4, Int4, Bool, Array<Text>, Int8, SmallInt, Int8, Bool
+        Text, Text, Int4, Int4, Bool, Array<Text>, Int8, SmallInt, Int8, Int8, Int8, Bool, Text, Bool
     ) = "SELECT r.room_id, r.version, r.joined_members, r.invited_members, r.published, \
          ARRAY(SELECT e.event_id FROM events e WHERE e.event_nid = ANY(r.latest_nids) ORDER BY e.event_nid), \
          r.depth, r.partition, r.last_seq, \
+         COALESCE((SELECT e.received_ts FROM events e WHERE e.room_nid = r.room_nid AND e.seq IS NOT NULL \
+           ORDER BY e.seq DESC LIMIT 1), 0), \
+         COALESCE((SELECT l.received_ts FROM (SELECT e.type, e.received_ts FROM events e \
+           WHERE e.room_nid = r.room_nid AND e.seq IS NOT NULL ORDER BY e.seq DESC LIMIT 200) l \
+           WHERE l.type = ANY(ARRAY['m.room.create', 'm.room.message', 'm.room.encrypted', 'm.sticker', \
+             'm.call.invite', 'm.poll.start', 'org.matrix.msc3381.poll.start', 'm.beacon_info', \
+             'org.matrix.msc3672.beacon_info']) LIMIT 1), 0), \
+         COALESCE((SELECT true FROM current_facts f WHERE f.room_nid = r.room_nid AND f.type = 'm.room.encryption' \
+           AND f.state_key = ''), false), \
+         COALESCE((SELECT f.value FROM current_facts f WHERE f.room_nid = r.room_nid AND f.type = 'm.room.create' \
+           AND f.state_key = ''), ''), \
          EXISTS (SELECT 1 FROM room_servers s WHERE s.room_nid = r.room_nid AND s.snapshot = r.snapshot \
              AND s.server = ? AND s.joined > 0) \
          FROM rooms r WHERE r.room_id = ANY(?) AND cardinality(r.latest_nids) > 0 ORDER BY r.room_id";

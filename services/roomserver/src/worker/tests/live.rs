@@ -102,12 +102,18 @@ async fn a_membership_lasts_as_long_as_nothing_else_takes_its_place() {
         let rooms = client.list_rooms_for_user(request).await.unwrap().into_inner().rooms;
         (rooms[0].membership.clone(), rooms[0].since_seq)
     };
+    let first = async || {
+        let mut client = RoomQueryServiceClient::new(server.channel.clone());
+        let request = ListRoomsForUserRequest { user_id: BOB.to_owned(), ..Default::default() };
+        client.list_rooms_for_user(request).await.unwrap().into_inner().rooms[0].first_seq
+    };
     let become_ = async |membership: &str, name: &str| {
         let written = world.write_room(&member(&room_id, membership, name)).await;
         server.accepted(&written).await.seq
     };
     let joined = become_("join", "Bob").await;
     assert_eq!(since().await, ("join".to_owned(), joined));
+    let began = joined;
     become_("join", "Bobby").await;
     assert_eq!(since().await, ("join".to_owned(), joined));
     let left = become_("leave", "Bobby").await;
@@ -137,6 +143,7 @@ async fn a_membership_lasts_as_long_as_nothing_else_takes_its_place() {
     assert_eq!(since().await, ("join".to_owned(), joined));
     let seqs = in_one_batch(&[("leave", "e"), ("join", "f"), ("join", "g")]).await;
     assert_eq!(since().await, ("join".to_owned(), seqs[1]));
+    assert_eq!(first().await, began, "the first member event is kept, whatever comes later");
     let seqs = in_one_batch(&[("leave", "g"), ("join", "h"), ("leave", "h")]).await;
     assert_eq!(since().await, ("leave".to_owned(), seqs[2]));
     server.stop().await;
