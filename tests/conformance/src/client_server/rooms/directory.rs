@@ -25,6 +25,7 @@ tests![
     users_who_cannot_be_met_are_not_found,
     one_is_found_by_oneself_as_by_everybody,
     a_search_needs_its_term,
+    no_more_users_are_told_than_are_asked_for,
     mutual_rooms_are_those_both_are_in,
     mutual_rooms_with_nobody_are_none,
     one_shares_no_rooms_with_oneself,
@@ -225,6 +226,20 @@ async fn a_search_needs_its_term(server: Server) {
     let alice = server.user("alice").await;
     let answer = alice.post("/user_directory/search", json!({})).await;
     answer.refused_as(&[(400, "M_MISSING_PARAM"), (400, "M_BAD_JSON"), (400, "M_INVALID_PARAM")]);
+}
+
+async fn no_more_users_are_told_than_are_asked_for(server: Server) {
+    let (alice, bob, carol) = server.trio().await;
+    let name = server.unique("Crowd");
+    for user in [&bob, &carol] {
+        user.sets_profile("displayname", json!(name)).await.ok();
+    }
+    alice.creates_room().member(&bob).member(&carol).await;
+    let found = || found_users(&alice, &name);
+    eventually("both are found", found, |answer| users(answer).len() == 2).await;
+    let body = json!({ "search_term": name, "limit": 1 });
+    let answer = alice.post("/user_directory/search", body).await.ok();
+    assert_eq!((users(&answer).len(), &answer["limited"]), (1, &json!(true)), "{answer}");
 }
 
 fn mutual(user: &User, other: &str) -> Request {

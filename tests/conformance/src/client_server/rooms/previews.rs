@@ -37,9 +37,10 @@ async fn listens(user: &User, room: &Room, from: &str, event: &str) -> (Value, S
     loop {
         let request = user.get("/events").query("room_id", room.0.clone()).query("from", from.clone());
         let answer = request.query("timeout", 5_000).await.ok();
-        let found = answer.list("/chunk").iter().find(|found| found["event_id"] == event);
-        if let Some(found) = found {
-            return (found.clone(), answer.text("/end"));
+        let found: Vec<_> = answer.list("/chunk").iter().filter(|found| found["event_id"] == event).collect();
+        if let [first, others @ ..] = &found[..] {
+            assert!(others.is_empty(), "{event} is told twice: {answer}");
+            return ((*first).clone(), answer.text("/end"));
         }
         assert!(Instant::now() < end, "{event} is not told; last: {answer}");
         from = answer.text("/end");

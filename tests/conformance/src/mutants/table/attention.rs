@@ -1,7 +1,7 @@
 //! What users are told of beside events: push rules, notifications, receipts, typing, tags; and what else is theirs.
 
 use super::{
-    Change::{Allow, Double, Drop, DropLast, Errcode, Ignore, Lose, Set, Status},
+    Change::{Allow, Double, Drop, DropLast, Errcode, Ignore, IgnoreField, Lose, Set, Status},
     Group,
 };
 
@@ -36,10 +36,7 @@ pub(super) fn groups() -> Vec<Group> {
         ("getRoomTags", vec![Drop("/tags"), Drop("/tags/*/order"), Allow(403, r#"{"tags":{}}"#)]),
         ("setRoomTag", vec![Lose("{}"), Allow(400, "{}"), Allow(403, "{}")]),
         ("deleteRoomTag", vec![Lose("{}"), Allow(403, "{}")]),
-        (
-            "searchUserDirectory",
-            vec![DropLast("/results"), Ignore("limit"), Set("/limited", "true"), Drop("/results/*/user_id")],
-        ),
+        ("searchUserDirectory", vec![DropLast("/results"), IgnoreField("limit"), Drop("/results/*/user_id")]),
         ("getAccount3PIDs", vec![Set("/threepids", "[{}]")]),
         ("getProtocols", vec![Set("", r#"{"irc":{}}"#), Errcode("M_MISSING_TOKEN", "M_UNKNOWN")]),
         ("getProtocolMetadata", vec![Allow(404, "{}")]),

@@ -17,7 +17,6 @@ pub(super) fn groups() -> Vec<Group> {
                 Drop("/chunk/*/room_id"),
                 Ignore("room_id"),
                 Ignore("from"),
-                Ignore("timeout"),
                 Allow(403, r#"{"chunk":[],"start":"x","end":"x"}"#),
                 Allow(401, r#"{"chunk":[],"start":"x","end":"x"}"#),
             ],
