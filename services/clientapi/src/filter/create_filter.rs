@@ -5,14 +5,12 @@ use axum::extract::State;
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use plexus_matrix_http::{AuthedUser, JsonObject, Matrix, MatrixError, PathArgs};
 use plexus_proto::log::v1::{SetFilter, input_user_event::Command};
-use ruma::{
-    OwnedUserId,
-    api::client::filter::{FilterDefinition, create_filter::v3::Response},
-};
+use ruma::{OwnedUserId, api::client::filter::create_filter::v3::Response};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 use tracing::instrument;
 
+use super::check::check;
 use crate::{App, account};
 
 /// Largest filter, in bytes.
@@ -29,9 +27,7 @@ pub(crate) async fn handler(
     if body.get().len() > MAX_FILTER {
         return Err(MatrixError::too_large("The filter is too large"));
     }
-    // What sync could not read later is refused now.
-    serde_json::from_str::<FilterDefinition>(body.get())
-        .map_err(|error| MatrixError::bad_json(format!("The filter does not fit: {error}")))?;
+    check(body.get())?;
     let filter_id = filter_id(&body)?;
     let command =
         Command::SetFilter(SetFilter { filter_id: filter_id.clone(), filter: body.into_bytes().into() });

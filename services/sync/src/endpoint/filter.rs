@@ -115,7 +115,11 @@ impl Filters {
             if filter.len() > MAX_INLINE {
                 return Err(MatrixError::too_large("The filter is too large"));
             }
-            return Filter::parse(filter.as_bytes()).map(Arc::new);
+            let filter = Filter::parse(filter.as_bytes())?;
+            if ![EventFormat::Client, EventFormat::Federation].contains(&filter.definition.event_format) {
+                return Err(MatrixError::bad_json("There is no such format of events"));
+            }
+            return Ok(Arc::new(filter));
         }
         let key = (user_id.clone(), filter.to_owned());
         if let Some(known) = self.by_id.get(&key) {

@@ -24,6 +24,8 @@ tests![
     a_filter_of_somebody_else_is_forbidden,
     an_unknown_filter_is_not_found,
     a_malformed_filter_is_refused,
+    a_filter_that_is_kept_can_be_used,
+    a_format_of_events_is_one_that_there_is,
     the_same_filter_may_be_kept_twice,
 ];
 
@@ -173,6 +175,36 @@ async fn a_malformed_filter_is_refused(server: Server) {
     assert_eq!(answer.status, 400, "{answer}");
     let filter = json!({ "room": { "rooms": "all" } });
     let answer = alice.post(path!("/user/{}/filter", alice.id), filter).await;
+    assert_eq!(answer.status, 400, "{answer}");
+}
+
+/// Whatever a filter asks for: it is refused at once, or sync takes it.
+async fn a_filter_that_is_kept_can_be_used(server: Server) {
+    let alice = server.user("alice").await;
+    let wildcards: Vec<_> = (0..500).map(|number| format!("org.example.{number}*")).collect();
+    for filter in [
+        json!({ "room": { "timeline": { "related_by_senders": ["nonsense"] } } }),
+        json!({ "room": { "timeline": { "related_by_rel_types": 5 } } }),
+        json!({ "room": { "timeline": { "types": wildcards } } }),
+        json!({ "account_data": { "not_types": wildcards } }),
+        json!({ "event_format": "nonsense" }),
+        json!({ "event_fields": ["a.b", "", ".", "\\."] }),
+    ] {
+        let answer = alice.post(path!("/user/{}/filter", alice.id), filter.clone()).await;
+        if answer.status == 200 {
+            alice.syncs().query("filter", answer.body.text("/filter_id")).await.ok();
+        } else {
+            assert_eq!(answer.status, 400, "{filter} {answer}");
+        }
+    }
+}
+
+async fn a_format_of_events_is_one_that_there_is(server: Server) {
+    let alice = server.user("alice").await;
+    let filter = json!({ "event_format": "nonsense" });
+    let answer = alice.post(path!("/user/{}/filter", alice.id), filter.clone()).await;
+    assert_eq!(answer.status, 400, "{answer}");
+    let answer = alice.syncs().query("filter", filter.to_string()).await;
     assert_eq!(answer.status, 400, "{answer}");
 }
 
