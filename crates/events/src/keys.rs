@@ -207,6 +207,7 @@ fn decode<const N: usize>(text: &str) -> Option<[u8; N]> {
 
 #[cfg(test)]
 mod tests {
+    use base64::prelude::BASE64_STANDARD_NO_PAD as STANDARD_NO_PAD;
     use ruma::user_id;
 
     use super::*;
@@ -221,7 +222,7 @@ mod tests {
     }
 
     fn public(key: &SigningKey) -> String {
-        UNPADDED.encode(key.public_key())
+        STANDARD_NO_PAD.encode(key.public_key())
     }
 
     #[test]

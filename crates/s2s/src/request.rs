@@ -190,10 +190,10 @@ impl Peers {
                     inner.discovery.forget(server).await;
                 }
             }
-            None if answered.as_ref().is_ok() || matches!(answered, Err(CallError::Refused(_))) => {
-                if inner.health.succeed(server) {
-                    info!(%server, "server answers again");
-                }
+            None if matches!(answered, Ok(_) | Err(CallError::Refused(_)))
+                && inner.health.succeed(server) =>
+            {
+                info!(%server, "server answers again");
             }
             None => {}
         }

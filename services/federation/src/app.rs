@@ -90,13 +90,11 @@ impl Federation {
     }
 
     /// All routes of the server-server API, with the layers of a listener around them.
-    #[must_use]
     pub fn router(&self) -> Router {
         plexus_matrix_http::apply_server_layers(routes::routes(self))
     }
 
     /// The routes that clients' listeners have, too: versions and keys.
-    #[must_use]
     pub fn open_routes(&self) -> Router {
         routes::open_routes(self)
     }

@@ -26,7 +26,7 @@ pub struct SyncToken {
     pub generation: Option<u64>,
     /// The `seq` in the user's own partition up to which to-device messages were delivered to the device.
     pub inbox: u64,
-    /// Which device that is: see [`device_mark`]. 0 if nothing was delivered.
+    /// Which device that is: see `device_mark`. 0 if nothing was delivered.
     pub inbox_device: u32,
     /// By partition: `seq` in `OutputRoomEvent`.
     pub rooms: [u64; PARTITION_COUNT],

@@ -154,11 +154,14 @@ proptest! {
     }
 }
 
+/// What a notary signs with, and what it tells of others.
+type Notary = (SigningKey, HashMap<OwnedServerName, Bytes>);
+
 /// Servers that answer, or do not, and what was asked of them.
 #[derive(Default)]
 struct Network {
     answers: Mutex<HashMap<OwnedServerName, Bytes>>,
-    notaries: Mutex<HashMap<OwnedServerName, (SigningKey, HashMap<OwnedServerName, Bytes>)>>,
+    notaries: Mutex<HashMap<OwnedServerName, Notary>>,
     asked: AtomicUsize,
     asked_notaries: AtomicUsize,
 }
@@ -297,10 +300,10 @@ async fn dead_servers_are_asked_seldom_and_their_keys_still_prove_events() {
 async fn notaries_are_believed_only_with_both_signatures() {
     let (network, store) = (Arc::<Network>::default(), Arc::<Memory>::default());
     let notary = signing("n", 7);
-    network
-        .answers
-        .lock()
-        .extend([(name("notary.org"), make(&name("notary.org"), &[notary.clone()], &[], NOW + DAY))]);
+    network.answers.lock().extend([(
+        name("notary.org"),
+        make(&name("notary.org"), std::slice::from_ref(&notary), &[], NOW + DAY),
+    )]);
     let known =
         HashMap::from([answer("dead.org", "a", 1), (name("forged.org"), answer("other.org", "a", 1).1)]);
     network.notaries.lock().insert(name("notary.org"), (notary, known.clone()));
@@ -320,10 +323,10 @@ async fn notaries_are_believed_only_with_both_signatures() {
 async fn keys_for_a_join_come_in_few_questions_and_in_time() {
     let (network, store) = (Arc::<Network>::default(), Arc::<Memory>::default());
     let notary = signing("n", 7);
-    network
-        .answers
-        .lock()
-        .extend([(name("notary.org"), make(&name("notary.org"), &[notary.clone()], &[], NOW + DAY))]);
+    network.answers.lock().extend([(
+        name("notary.org"),
+        make(&name("notary.org"), std::slice::from_ref(&notary), &[], NOW + DAY),
+    )]);
     let known = (0..120).map(|n| answer(&format!("s{n}.org"), "a", 1)).collect();
     network.notaries.lock().insert(name("notary.org"), (notary, known));
     network.answers.lock().extend([answer("direct.org", "a", 1)]);

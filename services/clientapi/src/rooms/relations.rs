@@ -94,7 +94,6 @@ impl Rooms {
             limit,
             recurse: query.recurse,
             ignored_users: ignored.to_vec(),
-            ..ListRelationsRequest::default()
         };
         // Who may not see the room is told no more than that there is no such event.
         let page = ask(self.history.clone().list_relations(asked)).await.map_err(|error| {

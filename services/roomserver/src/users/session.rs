@@ -141,7 +141,11 @@ fn revoke_predecessors(work: &mut Work<'_>, refresh: TokenHash) -> bool {
         .filter(|(_, token)| token.next == Some(refresh))
         .map(|(hash, _)| *hash)
         .collect();
-    old.into_iter().fold(false, |revoked, hash| revoke_pair(work, hash) || revoked)
+    let mut revoked = false;
+    for hash in old {
+        revoked |= revoke_pair(work, hash);
+    }
+    revoked
 }
 
 /// Revokes a refresh token and its access tokens; tells whether there were any of the latter.

@@ -96,6 +96,8 @@ async fn a_token_of_another_generation_has_delivered_nothing() {
     assert_eq!(told(&first), 1);
     let since: SyncToken = token(&first).parse().unwrap();
     assert!(since.inbox > 0, "{since}");
+    world.member(LEFT, BOB, BOB, "leave").await;
+    replica.settle(&world).await;
     let other = SyncToken { generation: Some(2), ..since };
     let beyond = SyncToken { inbox: since.inbox + 100, ..since };
     for since in [other, beyond] {

@@ -49,7 +49,7 @@ impl LastChanges {
             floor.fetch_max(*head, Ordering::AcqRel);
         }
         // Whoever was first has set the same.
-        let _: Result<(), ()> = self.begun.set(());
+        self.begun.set(()).ok();
     }
 
     /// Notes a change.

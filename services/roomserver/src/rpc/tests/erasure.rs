@@ -127,7 +127,6 @@ impl World {
             viewer: viewer.clone(),
             keys: vec![key("m.room.topic")],
             at: at.clone(),
-            ..GetStateRequest::default()
         };
         let entries = queries.get_state(request.clone()).await.unwrap().into_inner();
         let now = queries.get_state(GetStateRequest { at: None, ..request }).await.unwrap().into_inner();

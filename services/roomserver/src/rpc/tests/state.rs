@@ -114,7 +114,6 @@ async fn types_and_memberships_are_chosen_now_and_then() {
             at: at.map(|seq| StatePoint { point: Some(Point::AtSeq(seq)) }),
             memberships: strings(memberships),
             not_memberships: strings(not),
-            ..StreamStateRequest::default()
         };
         let chunks = stream(&fixture, request).await.expect("state is read");
         chunks.into_iter().map(|chunk| chunk.events.len()).sum::<usize>()

@@ -128,7 +128,6 @@ async fn state(
         viewer: viewer.to_owned(),
         keys: vec![StateKey { r#type: "m.room.topic".to_owned(), state_key: String::new() }],
         at: point.map(|point| StatePoint { point: Some(point) }),
-        ..GetStateRequest::default()
     };
     let topic = fixture.queries().get_state(one).await;
     let mut stream = match fixture.queries().stream_state(request).await {

@@ -107,11 +107,7 @@ async fn a_database_of_1fa722c_is_migrated() {
                 queries.list_timeline(timeline).await.expect("the timeline is read").into_inner().events;
             assert!(events.len() > 15, "{room_id}: {viewer} sees {}", events.len());
         }
-        let members = GetMembershipsRequest {
-            room_id: room_id.clone(),
-            user_ids: vec![ALICE.to_owned()],
-            ..GetMembershipsRequest::default()
-        };
+        let members = GetMembershipsRequest { room_id: room_id.clone(), user_ids: vec![ALICE.to_owned()] };
         queries.get_memberships(members).await.expect("members are read");
         let aliases = ListAliasesRequest { room_id: room_id.clone(), viewer: ALICE.to_owned() };
         let aliases =
