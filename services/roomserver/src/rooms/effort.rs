@@ -36,7 +36,7 @@ type Resolved = HashMap<Vec<(Option<u128>, Option<u128>)>, Arc<Changes>>;
 /// What the decisions on one record after the other have cost, and what they need not work out again.
 ///
 /// Numeric IDs are given again if a record is refused, so what was resolved is only remembered for the decision that did:
-/// for all calls of [`super::apply`] that it takes, and for the same decision if it is repeated as a whole.
+/// for all calls of [`super::apply()`] that it takes, and for the same decision if it is repeated as a whole.
 #[derive(Debug)]
 pub(crate) struct Effort {
     budget: Budget,
