@@ -14,7 +14,7 @@ use tokio::process::{Child, Command};
 use crate::actor::Homeserver;
 
 /// How long a process may take to become ready.
-const START: Duration = Duration::from_secs(60);
+const START: Duration = Duration::from_secs(120);
 
 /// Lines of a log that are shown when something went wrong.
 const LAST_WORDS: usize = 30;

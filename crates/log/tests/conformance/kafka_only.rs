@@ -98,7 +98,9 @@ async fn broker_killed_under_load_loses_nothing_acknowledged() {
 #[tokio::test(flavor = "multi_thread")]
 async fn full_queue_pushes_back_and_drains_when_the_broker_returns() {
     let mut broker = Broker::start().await;
-    let world = World::at(config(broker.address())).await;
+    // A broker takes its time to come back on a machine that has much to do.
+    let config = KafkaConfig { append_timeout: Duration::from_secs(120), ..config(broker.address()) };
+    let world = World::at(config).await;
     let rooms = rooms(8);
     world.append(&rooms[0], 0).await;
     broker.kill().await;
