@@ -55,26 +55,31 @@ pub(super) async fn run(app: App, shutdown: Shutdown) {
         if !is_round {
             continue;
         }
-        if let Err(failure) = trim(&app).await {
-            debug!(reason = %chain(&failure), "what is kept for operators stays for now");
-        }
-        if let Err(failure) = sweep_keys(&app, &mut swept).await {
-            debug!(reason = %chain(&failure), "keys of an earlier generation stay for now");
+        // What belongs to no partition one instance does for all: the owner of the first.
+        if app.board.owned().contains(&0) {
+            if let Err(failure) = trim(&app).await {
+                debug!(reason = %chain(&failure), "what is kept for operators stays for now");
+            }
+            if let Err(failure) = sweep_keys(&app, &mut swept).await {
+                debug!(reason = %chain(&failure), "keys of an earlier generation stay for now");
+            }
+            if let Err(failure) = collect_backups(&app, &shutdown).await {
+                debug!(reason = %chain(&failure), "deleted backups stay for now");
+            }
+            match trim_inboxes(&app, &inbox).await {
+                Ok(next) => inbox = next,
+                Err(failure) => {
+                    debug!(reason = %chain(&failure), "what waits too long for devices stays for now")
+                }
+            }
+        } else {
+            inbox = Place::default();
         }
         if let Err(failure) = expire_snapshots(&app, &shutdown).await {
             debug!(reason = %chain(&failure), "old snapshots stay for now");
         }
         if let Err(failure) = expire_parked(&app).await {
             debug!(reason = %chain(&failure), "events stay parked for now");
-        }
-        if let Err(failure) = collect_backups(&app, &shutdown).await {
-            debug!(reason = %chain(&failure), "deleted backups stay for now");
-        }
-        match trim_inboxes(&app, &inbox).await {
-            Ok(next) => inbox = next,
-            Err(failure) => {
-                debug!(reason = %chain(&failure), "what waits too long for devices stays for now")
-            }
         }
         if let Err(failure) = retention::round(&app, &shutdown).await {
             debug!(reason = %chain(&failure), "what the logs leave behind stays for now");
@@ -100,11 +105,8 @@ async fn finish_purges(app: &App, shutdown: &Shutdown) -> Result<(), StoreError>
     Ok(())
 }
 
-/// Deletes the oldest of what is kept for operators. One instance does it for all: the owner of the first partition.
+/// Deletes the oldest of what is kept for operators.
 async fn trim(app: &App) -> Result<(), StoreError> {
-    if !app.board.owned().contains(&0) {
-        return Ok(());
-    }
     let mut conn = pool::get(&app.pool).await?;
     let letters = bounds::trim_dead_letters(&mut conn, bounds::DEAD_LETTERS).await?;
     let resets = bounds::trim_state_resets(&mut conn, bounds::STATE_RESETS).await?;
@@ -114,11 +116,8 @@ async fn trim(app: &App) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Deletes the keys of backups that were deleted. One instance does it for all: the owner of the first partition.
+/// Deletes the keys of backups that were deleted.
 async fn collect_backups(app: &App, shutdown: &Shutdown) -> Result<(), StoreError> {
-    if !app.board.owned().contains(&0) {
-        return Ok(());
-    }
     let mut conn = connect(app).await?;
     let keys = backups::collect_garbage(&mut conn, backups::STEP, || shutdown.is_requested()).await?;
     if keys > 0 {
@@ -127,12 +126,8 @@ async fn collect_backups(app: &App, shutdown: &Shutdown) -> Result<(), StoreErro
     Ok(())
 }
 
-/// Deletes one-time keys of earlier generations of the database, which nobody is given any more. One instance does it for
-/// all.
+/// Deletes one-time keys of earlier generations of the database, which nobody is given any more.
 async fn sweep_keys(app: &App, swept: &mut i64) -> Result<(), StoreError> {
-    if !app.board.owned().contains(&0) {
-        return Ok(());
-    }
     let mut conn = pool::get(&app.pool).await?;
     let generation = generation::get(&mut conn).await?;
     while *swept != generation {
@@ -144,11 +139,7 @@ async fn sweep_keys(app: &App, swept: &mut i64) -> Result<(), StoreError> {
 }
 
 /// Drops the oldest messages of inboxes that are too full, in a part of all inboxes; returns where the next part begins.
-/// One instance does it for all: the owner of the first partition.
 async fn trim_inboxes(app: &App, after: &Place) -> Result<Place, StoreError> {
-    if !app.board.owned().contains(&0) {
-        return Ok(Place::default());
-    }
     let mut conn = connect(app).await?;
     let (dropped, next) = inbox_bounds::trim(&mut conn, after, INBOXES, now_ms()).await?;
     for inbox in dropped {
