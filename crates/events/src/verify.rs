@@ -49,13 +49,13 @@ pub fn check_format(event: &Object, rules: &RoomRules) -> Result<(), VerifyError
     if canonical::object_to_vec(event).len() > MAX_EVENT_BYTES {
         return Err(VerifyError::Format(format!("the event exceeds {MAX_EVENT_BYTES} bytes")));
     }
-    let event_type = text(event, "type")?.ok_or_else(|| missing("type"))?;
-    let sender = text(event, "sender")?.ok_or_else(|| missing("sender"))?;
+    let event_type = text(event, "type", rules)?.ok_or_else(|| missing("type"))?;
+    let sender = text(event, "sender", rules)?.ok_or_else(|| missing("sender"))?;
     if <&UserId>::try_from(sender).is_err() {
         return Err(VerifyError::Format("`sender` is not a user ID".to_owned()));
     }
-    text(event, "state_key")?;
-    let room_id = text(event, "room_id")?;
+    text(event, "state_key", rules)?;
+    let room_id = text(event, "room_id", rules)?;
     match room_id {
         Some(room_id) if <&RoomId>::try_from(room_id).is_err() => {
             return Err(VerifyError::Format("`room_id` is not a room ID".to_owned()));
@@ -92,17 +92,21 @@ fn missing(field: &str) -> VerifyError {
     VerifyError::Format(format!("`{field}` is missing"))
 }
 
-/// Reads a text of at most 255 bytes. Nothing that names something has a U+0000: the grammars of IDs forbid it, and what
-/// keeps events by type and state key need not be able to.
-fn text<'a>(event: &'a Object, field: &str) -> Result<Option<&'a str>, VerifyError> {
+/// Reads a text of at most 255 bytes, or code points in older room versions. Nothing that names something has a U+0000: the
+/// grammars of IDs forbid it, and what keeps events by type and state key need not be able to.
+fn text<'a>(event: &'a Object, field: &str, rules: &RoomRules) -> Result<Option<&'a str>, VerifyError> {
+    let fits = |text: &str| {
+        text.len() <= MAX_FIELD_BYTES
+            || (rules.counts_code_points() && text.chars().count() <= MAX_FIELD_BYTES)
+    };
     match event.get(field) {
         None => Ok(None),
         Some(Value::String(text)) if text.contains('\0') => {
             Err(VerifyError::Format(format!("`{field}` has a NUL")))
         }
-        Some(Value::String(text)) if text.len() <= MAX_FIELD_BYTES => Ok(Some(text)),
+        Some(Value::String(text)) if fits(text) => Ok(Some(text)),
         Some(Value::String(_)) => {
-            Err(VerifyError::Format(format!("`{field}` exceeds {MAX_FIELD_BYTES} bytes")))
+            Err(VerifyError::Format(format!("`{field}` exceeds the limit of {MAX_FIELD_BYTES}")))
         }
         Some(_) => Err(VerifyError::Format(format!("`{field}` is not a string"))),
     }

@@ -57,6 +57,13 @@ impl RoomRules {
         self.rules.event_id_format == EventIdFormatVersion::V3
     }
 
+    /// Whether types, state keys and IDs are limited to 255 code points rather than bytes: up to version 10, rooms hold
+    /// events that other servers have let in by that.
+    #[must_use]
+    pub fn counts_code_points(&self) -> bool {
+        !matches!(self.id, RoomVersionId::V11 | RoomVersionId::V12)
+    }
+
     /// How state is resolved.
     #[must_use]
     pub fn state_resolution(&self) -> StateResolutionV2Rules {
