@@ -12,5 +12,5 @@ mod owners;
 mod writer;
 
 pub use error::SubmitError;
-pub use plexus_proto::input::v1::Accepted;
-pub use writer::{Connect, InputWriter, VERDICT_DEADLINE};
+pub use plexus_proto::input::v1::{Accepted, verdict::Outcome};
+pub use writer::{Connect, InputWriter, Lane, VERDICT_DEADLINE, Written};

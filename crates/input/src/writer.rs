@@ -6,7 +6,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use plexus_log::{InputRoom, InputUser, Log, LogError, Topic};
+use plexus_log::{InputRoom, InputRoomBulk, InputUser, Log, LogError, Topic};
 use plexus_proto::{
     common::v1::ErrorReason,
     input::v1::{
@@ -53,7 +53,25 @@ pub struct InputWriter {
     deadline: Duration,
 }
 
+/// Which log an input of a room goes to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lane {
+    /// That of live traffic.
+    Live,
+    /// That of chunks of joins and gaps, which live traffic does not wait for.
+    Bulk,
+}
+
+/// An input of a room that lies in its log: it will be judged, whoever waits for that.
+#[derive(Debug)]
+pub struct Written {
+    lane: Lane,
+    record: InputRoomEvent,
+    position: Position,
+}
+
 /// Where a record lies.
+#[derive(Debug)]
 struct Position {
     log: InputLog,
     partition: u32,
@@ -89,15 +107,51 @@ impl InputWriter {
         room_id: &RoomId,
         body: input_room_event::Body,
     ) -> Result<Accepted, SubmitError> {
-        let record = InputRoomEvent {
-            version: 1,
-            input_id: new_input_id(),
-            room_id: room_id.to_string(),
-            produced_ts: now_ms(),
-            traceparent: TraceContext::next_step().to_string(),
-            body: Some(body),
-        };
+        let record = room_record(room_id, body);
         self.submit::<InputRoom>(InputLog::Room, &record.input_id.clone(), &record).await
+    }
+
+    /// Writes an input of a room without waiting for its verdict: for writers who have several under way. Inputs of a room
+    /// are judged in the order in which they were written to their lane.
+    pub async fn append_room(
+        &self,
+        room_id: &RoomId,
+        lane: Lane,
+        body: input_room_event::Body,
+    ) -> Result<Written, SubmitError> {
+        let record = room_record(room_id, body);
+        let deadline = Instant::now() + self.deadline;
+        let mut pause = Backoff::new(deadline);
+        let position = self.append_to(lane, &record, deadline, &mut pause).await?;
+        Ok(Written { lane, record, position })
+    }
+
+    /// Waits for the verdict on an input, whatever it is. One that was lost with its log is written again.
+    pub async fn verdict_on(&self, mut written: Written) -> Result<Outcome, SubmitError> {
+        let deadline = Instant::now() + self.deadline;
+        let mut pause = Backoff::new(deadline);
+        loop {
+            let input_id = &written.record.input_id;
+            let verdict = self.verdict(&written.position, input_id, deadline, &mut pause).await?;
+            match settled(verdict, &written.position)? {
+                Some(outcome) => return Ok(outcome),
+                None => pause.wait().await?,
+            }
+            written.position = self.append_to(written.lane, &written.record, deadline, &mut pause).await?;
+        }
+    }
+
+    async fn append_to(
+        &self,
+        lane: Lane,
+        record: &InputRoomEvent,
+        deadline: Instant,
+        pause: &mut Backoff,
+    ) -> Result<Position, SubmitError> {
+        match lane {
+            Lane::Live => self.append::<InputRoom>(InputLog::Room, record, deadline, pause).await,
+            Lane::Bulk => self.append::<InputRoomBulk>(InputLog::RoomBulk, record, deadline, pause).await,
+        }
     }
 
     /// Asks something of a user.
@@ -140,24 +194,14 @@ impl InputWriter {
             let position = self.append::<T>(log, record, deadline, &mut pause).await?;
             tracing::debug!(?log, partition = position.partition, offset = position.offset, "input written");
             let verdict = self.verdict(&position, input_id, deadline, &mut pause).await?;
-            match verdict.outcome {
+            match settled(verdict, &position)? {
                 Some(Outcome::Accepted(accepted)) => return Ok(accepted),
                 Some(Outcome::Rejected(rejected)) => {
                     let reason = rejected.reason();
                     return Err(SubmitError::Rejected { reason, message: rejected.message });
                 }
                 Some(Outcome::Parked(_)) => return Err(SubmitError::Parked),
-                Some(Outcome::Unknown(_)) => {
-                    tracing::warn!(
-                        partition = position.partition,
-                        "input was lost with its log, writing it again"
-                    );
-                    pause.wait().await?;
-                }
-                None => {
-                    tracing::error!(partition = position.partition, "verdict without an outcome");
-                    return Err(SubmitError::Unavailable);
-                }
+                Some(Outcome::Unknown(_)) | None => pause.wait().await?,
             }
         }
     }
@@ -248,6 +292,33 @@ impl InputWriter {
                 Ok(false)
             }
         }
+    }
+}
+
+/// What a verdict says; `None` if the input was lost with its log and has to be written again.
+fn settled(verdict: Verdict, position: &Position) -> Result<Option<Outcome>, SubmitError> {
+    let partition = position.partition;
+    match verdict.outcome {
+        Some(Outcome::Unknown(_)) => {
+            tracing::warn!(partition, "input was lost with its log, writing it again");
+            Ok(None)
+        }
+        Some(outcome) => Ok(Some(outcome)),
+        None => {
+            tracing::error!(partition, "verdict without an outcome");
+            Err(SubmitError::Unavailable)
+        }
+    }
+}
+
+fn room_record(room_id: &RoomId, body: input_room_event::Body) -> InputRoomEvent {
+    InputRoomEvent {
+        version: 1,
+        input_id: new_input_id(),
+        room_id: room_id.to_string(),
+        produced_ts: now_ms(),
+        traceparent: TraceContext::next_step().to_string(),
+        body: Some(body),
     }
 }
 

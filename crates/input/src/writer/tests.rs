@@ -179,3 +179,21 @@ async fn an_owner_that_is_gone_is_forgotten() {
     writer.submit_user(user_id!("@alice:test"), command()).await.unwrap();
     assert_eq!((any.asked().len(), owner.asked().len()), (2, 1));
 }
+
+#[tokio::test]
+async fn what_was_written_is_awaited_apart_in_either_lane() {
+    let room = ruma::room_id!("!room:example.org");
+    let body = || input_room_event::Body::Pdus(plexus_proto::log::v1::PduBatch::default());
+    let parked = Outcome::Parked(Parked { missing_event_ids: vec!["$a".to_owned()] });
+    for (lane, log) in [(Lane::Live, InputLog::Room), (Lane::Bulk, InputLog::RoomBulk)] {
+        let script = Script::new([Ok(Outcome::Unknown(UnknownInput {})), Ok(parked.clone())]);
+        let writer = InputWriter::new(memory::open(Default::default()), script.channel(), Connect::InProcess);
+        let written = writer.append_room(room, lane, body()).await.unwrap();
+        assert!(script.asked().is_empty());
+        // What was lost is written again, as the same input.
+        assert_eq!(writer.verdict_on(written).await.unwrap(), parked);
+        let asked = script.asked();
+        assert_eq!(asked.iter().map(|ask| (ask.log(), ask.offset)).collect::<Vec<_>>(), [(log, 0), (log, 1)]);
+        assert_eq!(asked[0].input_id, asked[1].input_id);
+    }
+}
