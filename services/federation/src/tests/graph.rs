@@ -5,11 +5,12 @@ use plexus_proto::{
     common::v1::ErrorReason,
     room::v1::{
         CheckRestrictedJoinRequest, CheckRestrictedJoinResponse, CheckVisibilityRequest,
-        CheckVisibilityResponse, EventVisibility, GetBackfillRequest, GetBackfillResponse, GetEventsRequest,
-        GetEventsResponse, GetForwardExtremitiesRequest, GetForwardExtremitiesResponse,
-        GetMembershipsRequest, GetMembershipsResponse, GetMissingEventsRequest, GetMissingEventsResponse,
-        GetRoomsRequest, GetRoomsResponse, GetStateRequest, GetStateResponse, GraphEvent, JoinedServer,
-        ListCopiesRequest, ListCopiesResponse, ListJoinedServersRequest, ListJoinedServersResponse,
+        CheckVisibilityResponse, EventVisibility, FindEventsRequest, FindEventsResponse, GetBackfillRequest,
+        GetBackfillResponse, GetEventsRequest, GetEventsResponse, GetForwardExtremitiesRequest,
+        GetForwardExtremitiesResponse, GetMembershipsRequest, GetMembershipsResponse,
+        GetMissingEventsRequest, GetMissingEventsResponse, GetRoomsRequest, GetRoomsResponse,
+        GetStateRequest, GetStateResponse, GraphEvent, JoinedServer, ListCopiesRequest, ListCopiesResponse,
+        ListJoinedServersRequest, ListJoinedServersResponse, ListOpenFetchesRequest, ListOpenFetchesResponse,
         ListRoomsForUserRequest, ListRoomsForUserResponse, ListTimelineRequest, ListTimelineResponse,
         RoomEvent, StreamAuthChainRequest, StreamAuthChainResponse, StreamStateAtRequest,
         StreamStateAtResponse, StreamStateRequest, StreamStateResponse,
@@ -143,6 +144,20 @@ impl RoomGraphService for Rooms {
         _: tonic::Request<CheckRestrictedJoinRequest>,
     ) -> Result<Response<CheckRestrictedJoinResponse>, Status> {
         Err(Status::unimplemented(""))
+    }
+
+    async fn find_events(
+        &self,
+        _: tonic::Request<FindEventsRequest>,
+    ) -> Result<Response<FindEventsResponse>, Status> {
+        Err(Status::unimplemented("not asked"))
+    }
+
+    async fn list_open_fetches(
+        &self,
+        _: tonic::Request<ListOpenFetchesRequest>,
+    ) -> Result<Response<ListOpenFetchesResponse>, Status> {
+        Err(Status::unimplemented("not asked"))
     }
 }
 

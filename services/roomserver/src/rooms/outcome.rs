@@ -118,8 +118,8 @@ pub(crate) struct Rows {
     pub(crate) unparked: Vec<ParkedNid>,
     /// Rows to delete from `parked_on`.
     pub(crate) arrived: Vec<(ParkedNid, OwnedEventId)>,
-    /// Parked events for which another attempt to fetch was asked.
-    pub(crate) asked_again: Vec<(ParkedNid, i32)>,
+    /// Parked events for which another attempt to fetch was asked: which attempt, and not before when.
+    pub(crate) asked_again: Vec<(ParkedNid, i32, i64)>,
     /// Rows for `backward_refs`.
     pub(crate) backward_refs: Vec<(RoomNid, OwnedEventId, EventNid)>,
     /// Rows to delete from `backward_refs`.

@@ -19,6 +19,8 @@ pub(crate) struct ParkedEntry {
     pub(crate) produced_ts: i64,
     /// How often what is missing was asked for.
     pub(crate) attempts: i32,
+    /// Server that sent it; empty if that is not known.
+    pub(crate) origin: Box<str>,
 }
 
 /// All parked events of a room by numeric ID.

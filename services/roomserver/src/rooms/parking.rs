@@ -1,6 +1,9 @@
 //! Events that cite what this server lacks are parked, the fetcher is told, and they are applied when it has come.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use plexus_proto::{
     common::v1::ErrorReason,
@@ -23,7 +26,7 @@ use super::{
 
 /// Parked events of a room after which only those are kept that no other one cites.
 const MAX_PARKED: usize = 100;
-/// Parked events of a room after which the oldest ones are given up.
+/// Parked events of a room after which the oldest ones are given up, of whatever server has sent most of them.
 const MAX_KEPT: usize = 1_000;
 /// How long an event may be parked, in milliseconds.
 const MAX_AGE: i64 = 24 * 60 * 60 * 1000;
@@ -71,7 +74,7 @@ impl Work<'_> {
         if let Some(entry) = find(&entries, id) {
             return Ok(parked(entry));
         }
-        let mut missing: std::collections::BTreeMap<OwnedEventId, bool> =
+        let mut missing: BTreeMap<OwnedEventId, bool> =
             missing_auth.into_iter().map(|id| (id, false)).collect();
         missing.extend(missing_prevs.into_iter().map(|id| (id, true)));
         let entry = Arc::new(ParkedEntry {
@@ -80,6 +83,7 @@ impl Work<'_> {
             missing,
             produced_ts: self.record.produced_ts,
             attempts: 1,
+            origin: pdu.origin.as_str().into(),
         });
         let record =
             InputRoomEvent { body: Some(input_room_event::Body::Pdu(pdu.clone())), ..self.record.clone() };
@@ -145,10 +149,10 @@ impl Work<'_> {
                 self.request(entry, pdu, &left);
             }
         }
-        let excess = left.len().saturating_sub(MAX_KEPT);
-        let oldest: Vec<_> = left.values().take(excess).map(Arc::clone).collect();
-        for entry in oldest {
-            self.give_up(&entry, "too many events of the room are parked")?;
+        for _ in MAX_KEPT..left.len() {
+            let left = Arc::clone(self.parked_now()?);
+            let Some(entry) = oldest_of_most(&left) else { break };
+            self.give_up(entry, "too many events of the room are parked")?;
         }
         Ok(())
     }
@@ -205,21 +209,42 @@ impl Work<'_> {
         Ok(())
     }
 
-    /// Rejects a parked event, and those that wait for it.
+    /// Gives up a parked event. What waits for it asks for it: whoever sent that may know more than who sent the event.
     fn give_up(&mut self, entry: &ParkedEntry, why: &str) -> Result<(), Stop> {
-        let mut open = vec![(entry.nid, entry.event_id.clone(), why.to_owned())];
-        while let Some((nid, id, why)) = open.pop() {
-            if !self.parked_now()?.contains_key(&nid) {
-                continue;
+        let (nid, id) = (entry.nid, &entry.event_id);
+        let entries = Arc::clone(self.parked_now()?);
+        if !entries.contains_key(&nid) {
+            return Ok(());
+        }
+        let waiting: Vec<_> = entries.values().filter(|entry| entry.missing.contains_key(id)).collect();
+        let mut pdus = Vec::with_capacity(waiting.len());
+        for entry in &waiting {
+            self.want_parked_record(entry.nid);
+        }
+        self.settle()?;
+        for entry in waiting {
+            if let Some(pdu) = self.parked_pdu(entry.nid)? {
+                pdus.push((Arc::clone(entry), pdu));
             }
-            self.drop_parked(nid)?;
-            receive::decide(self, &id, None, Stage::Missing, why);
-            let waiting = self.parked_now()?.values().filter(|entry| entry.missing.contains_key(&id));
-            let why = format!("it cites {id}, which was given up");
-            open.extend(waiting.map(|entry| (entry.nid, entry.event_id.clone(), why.clone())));
+        }
+        self.drop_parked(nid)?;
+        receive::decide(self, id, None, Stage::Missing, why.to_owned());
+        let left = Arc::clone(self.parked_now()?);
+        for (entry, pdu) in pdus {
+            self.request(&entry, &pdu, &left);
         }
         Ok(())
     }
+}
+
+/// The oldest event of the server that has most events parked: no server pushes out what others have sent.
+fn oldest_of_most(entries: &ParkedEntries) -> Option<&Arc<ParkedEntry>> {
+    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+    for entry in entries.values() {
+        *counts.entry(&entry.origin).or_default() += 1;
+    }
+    let (most, _) = counts.into_iter().max_by_key(|(_, count)| *count)?;
+    entries.values().find(|entry| *entry.origin == *most)
 }
 
 impl Work<'_> {
@@ -236,7 +261,7 @@ impl Work<'_> {
             return Err(bad_state("the parked event cannot be read"));
         };
         let anew = ParkedEntry { attempts: 1, ..ParkedEntry::clone(entry) };
-        self.rows.asked_again.push((anew.nid, anew.attempts));
+        self.rows.asked_again.push((anew.nid, anew.attempts, 0));
         self.request(&anew, &pdu, &entries);
         let verdict = parked(&anew);
         Arc::make_mut(self.parked_now()?).insert(anew.nid, Arc::new(anew));
@@ -260,6 +285,7 @@ pub(super) fn fetch_done(mut work: Work<'_>, done: &FetchDone) -> Result<Outcome
             work.give_up(entry, &why)?;
             return Ok(work.applied(accepted(None, 0)));
         }
+        Fetched::Deferred => return defer(work, entry, done),
         Fetched::Fetched => {}
     }
     let Some(pdu) = work.parked_pdu(entry.nid)? else {
@@ -273,10 +299,25 @@ pub(super) fn fetch_done(mut work: Work<'_>, done: &FetchDone) -> Result<Outcome
         work.give_up(entry, "what the event cites could not be fetched in five attempts")?;
     } else {
         let again = ParkedEntry { attempts: entry.attempts + 1, ..ParkedEntry::clone(entry) };
-        work.rows.asked_again.push((again.nid, again.attempts));
+        work.rows.asked_again.push((again.nid, again.attempts, 0));
         work.request(&again, &pdu, &entries);
         Arc::make_mut(work.parked_now()?).insert(again.nid, Arc::new(again));
     }
+    Ok(work.applied(accepted(None, 0)))
+}
+
+/// Notes that an attempt has to be repeated later: whoever could tell was not to be reached.
+fn defer(mut work: Work<'_>, entry: &ParkedEntry, done: &FetchDone) -> Result<Outcome, Stop> {
+    if entry.attempts >= MAX_ATTEMPTS {
+        let reason: String = done.reason.chars().take(1000).collect();
+        let why = format!("what the event cites could not be fetched in five attempts: {reason}");
+        work.give_up(entry, &why)?;
+        return Ok(work.applied(accepted(None, 0)));
+    }
+    let again = ParkedEntry { attempts: entry.attempts + 1, ..ParkedEntry::clone(entry) };
+    let latest = work.record.produced_ts.saturating_add(MAX_AGE);
+    work.rows.asked_again.push((again.nid, again.attempts, done.not_before_ts.clamp(0, latest)));
+    Arc::make_mut(work.parked_now()?).insert(again.nid, Arc::new(again));
     Ok(work.applied(accepted(None, 0)))
 }
 
@@ -296,14 +337,27 @@ pub(super) fn expire(work: &mut Work<'_>) -> Result<i64, Stop> {
 }
 
 impl Work<'_> {
+    /// Notes that the input of a parked event is lacking, unless it is there.
+    fn want_parked_record(&mut self, nid: ParkedNid) {
+        if !self.source.parked_records.contains_key(&nid) && !self.parks(nid) {
+            self.needs.parked_records.insert(nid);
+        }
+    }
+
+    /// Whether this input has parked the event.
+    fn parks(&self, nid: ParkedNid) -> bool {
+        self.rows.parked.iter().any(|row| row.entry.nid == nid)
+    }
+
     /// The input of a parked event.
     fn parked_pdu(&mut self, nid: ParkedNid) -> Result<Option<v1::Pdu>, Stop> {
-        let Some(record) = self.source.parked_records.get(&nid) else {
+        let own = self.rows.parked.iter().find(|row| row.entry.nid == nid).map(|row| row.record.clone());
+        let Some(record) = own.or_else(|| self.source.parked_records.get(&nid).cloned()) else {
             self.needs.parked_records.insert(nid);
             self.settle()?;
             return Ok(None);
         };
-        let record = InputRoomEvent::decode(record.clone())
+        let record = InputRoomEvent::decode(record)
             .map_err(|error| Stop::Poison(format!("parked input {nid} cannot be read: {error}")))?;
         Ok(match record.body {
             Some(input_room_event::Body::Pdu(pdu)) => Some(pdu),

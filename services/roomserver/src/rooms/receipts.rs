@@ -6,12 +6,11 @@ use plexus_proto::{
     common::v1::ErrorReason,
     log::v1::{Receipt, SetReceipt, output_room_event::Body},
 };
-use ruma::{EventId, OwnedEventId};
+use ruma::{EventId, OwnedEventId, UserId};
 use serde::Deserialize;
 
 use super::{
     event::StoredEvent,
-    intent::local_user,
     outcome::ReceiptRow,
     source::ReceiptKey,
     value::is_name,
@@ -25,11 +24,15 @@ const MAX_HOPS: usize = 3;
 
 /// Moves a receipt forward; returns the `seq` of the record that tells so, 0 if nothing changes.
 pub(super) fn set(work: &mut Work<'_>, request: &SetReceipt) -> Result<i64, Stop> {
-    let user = local_user(work, &request.user_id)?;
+    let Ok(user) = <&UserId>::try_from(request.user_id.as_str()) else {
+        return invalid("user_id: it is not a user ID");
+    };
+    let is_local = user.server_name() == work.env.server_name;
     let kind = match request.r#type.as_str() {
         "m.read" => "m.read",
-        "m.read.private" => "m.read.private",
-        _ => return invalid("type: it is neither `m.read` nor `m.read.private`"),
+        // Those of others do not leave their servers.
+        "m.read.private" if is_local => "m.read.private",
+        _ => return invalid("type: it is neither `m.read` nor `m.read.private` of a user of this server"),
     };
     let Ok(event_id) = <&EventId>::try_from(request.event_id.as_str()) else {
         return invalid("event_id: it is not an event ID");

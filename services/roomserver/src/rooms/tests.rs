@@ -385,7 +385,7 @@ impl World {
         for nid in rows.unparked.drain(..) {
             assert!(tables.parked.remove(&nid).is_some(), "parked");
         }
-        for (nid, attempts) in rows.asked_again.drain(..) {
+        for (nid, attempts, _) in rows.asked_again.drain(..) {
             let row = tables.parked.get_mut(&nid).expect("parked");
             row.entry = super::ParkedEntry { attempts, ..super::ParkedEntry::clone(&row.entry) }.into();
         }

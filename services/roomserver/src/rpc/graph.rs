@@ -3,8 +3,10 @@
 mod check_restricted_join;
 mod check_visibility;
 mod chunks;
+mod find_events;
 mod get_forward_extremities;
 mod list_joined_servers;
+mod list_open_fetches;
 mod sight;
 mod stream_auth_chain;
 mod stream_state_at;
@@ -14,9 +16,11 @@ use diesel_async::AsyncPgConnection;
 use futures::stream::BoxStream;
 use plexus_proto::room::v1::{
     CheckRestrictedJoinRequest, CheckRestrictedJoinResponse, CheckVisibilityRequest, CheckVisibilityResponse,
-    GetBackfillRequest, GetBackfillResponse, GetForwardExtremitiesRequest, GetForwardExtremitiesResponse,
-    GetMissingEventsRequest, GetMissingEventsResponse, ListJoinedServersRequest, ListJoinedServersResponse,
-    StreamAuthChainRequest, StreamAuthChainResponse, StreamStateAtRequest, StreamStateAtResponse,
+    FindEventsRequest, FindEventsResponse, GetBackfillRequest, GetBackfillResponse,
+    GetForwardExtremitiesRequest, GetForwardExtremitiesResponse, GetMissingEventsRequest,
+    GetMissingEventsResponse, ListJoinedServersRequest, ListJoinedServersResponse, ListOpenFetchesRequest,
+    ListOpenFetchesResponse, StreamAuthChainRequest, StreamAuthChainResponse, StreamStateAtRequest,
+    StreamStateAtResponse,
     room_graph_service_server::{RoomGraphService, RoomGraphServiceServer},
 };
 use tonic::{Request, Response, Status};
@@ -101,5 +105,19 @@ impl RoomGraphService for Service {
         request: Request<CheckRestrictedJoinRequest>,
     ) -> Result<Response<CheckRestrictedJoinResponse>, Status> {
         check_restricted_join::answer(&self.app, request).await
+    }
+
+    async fn find_events(
+        &self,
+        request: Request<FindEventsRequest>,
+    ) -> Result<Response<FindEventsResponse>, Status> {
+        find_events::answer(&self.app, request).await
+    }
+
+    async fn list_open_fetches(
+        &self,
+        request: Request<ListOpenFetchesRequest>,
+    ) -> Result<Response<ListOpenFetchesResponse>, Status> {
+        list_open_fetches::answer(&self.app, request).await
     }
 }

@@ -311,6 +311,8 @@ diesel::table! {
         produced_ts -> Int8,
         attempts -> Int4,
         record -> Bytea,
+        not_before_ts -> Int8,
+        origin -> Text,
     }
 }
 

@@ -6,6 +6,7 @@ mod backups;
 mod chains;
 mod deferred;
 mod dump;
+mod fetches;
 mod fixture;
 mod guests;
 mod hostile;

@@ -89,7 +89,8 @@ fn receipts_are_for_members_and_known_events() {
     let refused = |world: &mut World, action| world.control(&room, action).refused();
     assert_eq!(refused(&mut world, receipt(BOB, "m.read", &event, "")), ErrorReason::NotJoined);
     let stranger = receipt("@x:elsewhere.org", "m.read", &event, "");
-    assert_eq!(refused(&mut world, stranger), ErrorReason::InvalidParam);
+    assert_eq!(refused(&mut world, stranger), ErrorReason::NotJoined);
+    assert_eq!(refused(&mut world, receipt("x", "m.read", &event, "")), ErrorReason::InvalidParam);
     for (kind, event, thread) in
         [("m.fully_read", event.as_str(), ""), ("", &event, ""), ("m.read", "x", ""), ("m.read", &event, "x")]
     {
@@ -164,4 +165,18 @@ fn a_record_of_the_batch_tells_a_newer_receipt_if_the_event_precedes_it() {
     let moved = seq(&world.control(&room, receipt(ALICE, "m.read", &three, "")));
     assert!(i64::try_from(moved).unwrap() > world.event(&three).unwrap().seq.unwrap());
     assert!(!matches!(&world.bodies()[outputs - 1], Body::Receipt(receipt) if receipt.event_id == three));
+}
+
+#[test]
+fn members_of_other_servers_have_public_receipts() {
+    let (mut worlds, room) = super::graphs::three("11");
+    let mut world = worlds.remove(0);
+    let bob = super::graphs::BOB;
+    let event = world.says(&room, ALICE, "one").event_id();
+    assert!(seq(&world.control(&room, receipt(bob, "m.read", &event, ""))) > 0);
+    let row = world.tables.receipts.values().next().expect("it is kept");
+    assert_eq!((row.key.user.as_str(), row.event_id.as_str()), (bob, event.as_str()));
+    let private = world.control(&room, receipt(bob, "m.read.private", &event, ""));
+    assert_eq!(private.refused(), ErrorReason::InvalidParam);
+    assert_eq!(world.tables.receipts.len(), 1);
 }

@@ -208,37 +208,72 @@ fn what_cites_the_unknown_is_parked_until_it_comes() {
 }
 
 #[test]
-fn fetch_that_fails_rejects_what_waits() {
+fn what_waits_for_an_event_that_is_given_up_asks_for_it() {
+    for cold in [false, true] {
+        let (mut world, room) = first("11");
+        let mut made = world.next(&room, BOB, MESSAGE, json!({ "body": "x" }));
+        made.prev = vec![NOWHERE.to_owned()];
+        let (id, json) = world.make(&room, made);
+        assert!(matches!(world.receive(&room, &json), Answer::Parked(_)));
+        let mut made = world.next(&room, BOB, MESSAGE, json!({ "body": "y" }));
+        made.prev = vec![id.clone()];
+        let (child, json) = world.make(&room, made);
+        assert!(matches!(world.receive(&room, &json), Answer::Parked(_)));
+        // What is parked itself is not asked for.
+        assert_eq!(fetches(&world).len(), 1);
+        let done = |event_id: &str, outcome: fetch_done::Outcome| FetchDone {
+            event_id: event_id.to_owned(),
+            outcome: outcome.into(),
+            reason: "nobody has it".to_owned(),
+            ..FetchDone::default()
+        };
+        let again = world.submit(&room, Body::FetchDone(done(&id, fetch_done::Outcome::Fetched)));
+        assert!(matches!(again, Answer::Accepted { .. }));
+        assert_eq!(fetches(&world).len(), 2);
+        world.cold = cold;
+        world.submit(&room, Body::FetchDone(done(&id, fetch_done::Outcome::GaveUp)));
+        // The other one may have a state all the same, if somebody tells it.
+        assert_eq!(world.row(&room).parked, 1);
+        assert_eq!(fetches(&world).last().unwrap(), &(child.clone(), vec![id.clone()]));
+        let stage = |world: &World, id: &str| {
+            let id = <&ruma::EventId>::try_from(id).unwrap();
+            world.tables.decisions.get(id).map(|(stage, rule)| (*stage, !rule.is_empty()))
+        };
+        assert_eq!((stage(&world, &id), stage(&world, &child)), (Some(("missing", true)), None));
+        world.submit(&room, Body::FetchDone(done(&child, fetch_done::Outcome::GaveUp)));
+        assert_eq!(stage(&world, &child), Some(("missing", true)));
+        assert_eq!(world.row(&room).parked, 0);
+        assert!(world.tables.parked.is_empty());
+        let late = world.submit(&room, Body::FetchDone(done(&id, fetch_done::Outcome::GaveUp)));
+        assert!(matches!(late, Answer::Accepted { .. }));
+    }
+}
+
+#[test]
+fn a_fetch_that_is_deferred_is_not_deferred_for_ever() {
     let (mut world, room) = first("11");
     let mut made = world.next(&room, BOB, MESSAGE, json!({ "body": "x" }));
     made.prev = vec![NOWHERE.to_owned()];
     let (id, json) = world.make(&room, made);
     assert!(matches!(world.receive(&room, &json), Answer::Parked(_)));
-    let mut made = world.next(&room, BOB, MESSAGE, json!({ "body": "y" }));
-    made.prev = vec![id.clone()];
-    let (child, json) = world.make(&room, made);
-    assert!(matches!(world.receive(&room, &json), Answer::Parked(_)));
-    // What is parked itself is not asked for.
-    assert_eq!(fetches(&world).len(), 1);
-    let done = |outcome: fetch_done::Outcome| FetchDone {
+    let done = FetchDone {
         event_id: id.clone(),
-        outcome: outcome.into(),
-        reason: "nobody has it".to_owned(),
+        outcome: fetch_done::Outcome::Deferred.into(),
+        not_before_ts: world.now + 60_000,
         ..FetchDone::default()
     };
-    let again = world.submit(&room, Body::FetchDone(done(fetch_done::Outcome::Fetched)));
-    assert!(matches!(again, Answer::Accepted { .. }));
-    assert_eq!(fetches(&world).len(), 2);
-    world.submit(&room, Body::FetchDone(done(fetch_done::Outcome::GaveUp)));
-    assert_eq!(world.row(&room).parked, 0);
-    assert!(world.tables.parked.is_empty());
-    for id in [&id, &child] {
-        let (stage, rule) = &world.tables.decisions[<&ruma::EventId>::try_from(id.as_str()).unwrap()];
-        assert_eq!(*stage, "missing");
-        assert!(!rule.is_empty());
+    for attempt in 2..=5 {
+        world.submit(&room, Body::FetchDone(done.clone()));
+        assert_eq!(world.row(&room).parked, 1);
+        let parked = world.tables.parked.values().next().unwrap();
+        assert_eq!(parked.entry.attempts, attempt);
+        // The fetcher knows when: nothing is asked for before.
+        assert_eq!(fetches(&world).len(), 1);
     }
-    let late = world.submit(&room, Body::FetchDone(done(fetch_done::Outcome::GaveUp)));
-    assert!(matches!(late, Answer::Accepted { .. }));
+    world.submit(&room, Body::FetchDone(done));
+    assert_eq!(world.row(&room).parked, 0);
+    let (stage, _) = &world.tables.decisions[<&ruma::EventId>::try_from(id.as_str()).unwrap()];
+    assert_eq!(*stage, "missing");
 }
 
 #[test]
@@ -289,6 +324,26 @@ fn many_parked_events_keep_only_those_that_no_other_cites() {
     }
     assert_eq!(world.row(&room).parked, 1000);
     assert_eq!(world.tables.parked.len(), 1000);
+}
+
+#[test]
+fn a_server_does_not_push_out_what_another_one_has_parked() {
+    let (mut world, room) = first("11");
+    let park = |world: &mut World, n: usize, origin: &str| {
+        let mut made = world.next(&room, BOB, MESSAGE, json!({ "body": n }));
+        made.prev = vec![NOWHERE.to_owned()];
+        let (id, json) = world.make(&room, made);
+        let pdu = Pdu { origin: origin.to_owned(), ..pdu(&json, Kind::New) };
+        assert!(matches!(world.submit(&room, Body::Pdu(pdu)), Answer::Parked(_)));
+        id
+    };
+    let honest: Vec<String> = (0..3).map(|n| park(&mut world, n, "c.example")).collect();
+    for n in 3..1_100 {
+        park(&mut world, n, "b.example");
+    }
+    assert_eq!(world.row(&room).parked, 1000);
+    let parked: Vec<_> = world.tables.parked.values().map(|row| row.entry.event_id.to_string()).collect();
+    assert!(honest.iter().all(|id| parked.contains(id)));
 }
 
 #[test]

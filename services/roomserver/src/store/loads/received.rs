@@ -72,10 +72,10 @@ pub(crate) async fn find_parked(
     mut conn: &AsyncPgConnection,
     room: RoomNid,
 ) -> Result<ParkedEntries, StoreError> {
-    type Row = (i64, String, i64, i32);
+    type Row = (i64, String, i64, i32, String);
     let rows: Vec<Row> = parked::table
         .filter(parked::room_nid.eq(room.0))
-        .select((parked::parked_nid, parked::event_id, parked::produced_ts, parked::attempts))
+        .select((parked::parked_nid, parked::event_id, parked::produced_ts, parked::attempts, parked::origin))
         .load(&mut conn)
         .await
         .map_err(StoreError::query("loads.parked"))?;
@@ -92,13 +92,14 @@ pub(crate) async fn find_parked(
         by_nid.entry(nid).or_default().insert(id(missing)?, is_prev);
     }
     let mut entries = ParkedEntries::new();
-    for (nid, event_id, produced_ts, attempts) in rows {
+    for (nid, event_id, produced_ts, attempts, origin) in rows {
         let entry = ParkedEntry {
             nid: ParkedNid(nid),
             event_id: id(event_id)?,
             missing: by_nid.remove(&nid).unwrap_or_default(),
             produced_ts,
             attempts,
+            origin: origin.into(),
         };
         entries.insert(entry.nid, Arc::new(entry));
     }

@@ -48,6 +48,13 @@ query! {
 }
 
 query! {
+    /// Finds which events of a room are known, in no particular order.
+    fn find_known<'a>(event_ids: [String] as Array<Text>, room_nid: i64 as Int8)
+        -> (String, String, Option<String>, i32) as (Text, Text, Nullable<Text>, Int4) =
+        "SELECT event_id, type, state_key, flags FROM events WHERE event_id = ANY(?) AND room_nid = ?";
+}
+
+query! {
     /// Walks back along previous events, level by level, and stops at some events and below a depth. Deepest first.
     fn walk_back<'a>(
         stop_at: [i64] as Array<Int8>,

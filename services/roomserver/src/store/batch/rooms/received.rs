@@ -21,7 +21,7 @@ pub(super) struct Received {
     pub(super) parked: Vec<ParkedRow>,
     pub(super) unparked: Vec<ParkedNid>,
     pub(super) arrived: Vec<(ParkedNid, OwnedEventId)>,
-    pub(super) asked_again: Vec<(ParkedNid, i32)>,
+    pub(super) asked_again: Vec<(ParkedNid, i32, i64)>,
     pub(super) backward_refs: Vec<(RoomNid, OwnedEventId, EventNid)>,
     pub(super) backward_refs_filled: Vec<(RoomNid, OwnedEventId)>,
     pub(super) snapshot_chunks: Vec<SnapshotChunkRow>,
@@ -38,7 +38,7 @@ pub(super) struct ReceivedRows {
     parked: IndexMap<ParkedNid, ParkedRow>,
     unparked: Vec<ParkedNid>,
     arrived: Vec<(ParkedNid, OwnedEventId)>,
-    attempts: BTreeMap<ParkedNid, i32>,
+    attempts: BTreeMap<ParkedNid, (i32, i64)>,
     backward_refs: IndexSet<(OwnedEventId, EventNid, RoomNid)>,
     filled: IndexSet<OwnedEventId>,
     chunks: IndexMap<(RoomNid, Token, i32), SnapshotChunkRow>,
@@ -74,8 +74,8 @@ impl ReceivedRows {
                 self.unparked.push(nid);
             }
         }
-        for (nid, attempts) in rows.asked_again {
-            self.attempts.insert(nid, attempts);
+        for (nid, attempts, not_before_ts) in rows.asked_again {
+            self.attempts.insert(nid, (attempts, not_before_ts));
         }
         for (room, id, referrer) in rows.backward_refs {
             self.backward_refs.insert((id, referrer, room));
@@ -149,6 +149,7 @@ impl ReceivedRows {
                     produced_ts: rows().map(|row| row.entry.produced_ts).collect(),
                     attempts: rows().map(|row| row.entry.attempts).collect(),
                     record: rows().map(|row| row.record.as_ref()).collect(),
+                    origin: rows().map(|row| &*row.entry.origin).collect(),
                     lifetime: PhantomData,
                 },
             );
@@ -172,7 +173,8 @@ impl ReceivedRows {
                 UpdateAttempts::NAME,
                 UpdateAttempts {
                     parked_nid: self.attempts.keys().map(|nid| nid.0).collect(),
-                    attempts: self.attempts.values().copied().collect(),
+                    attempts: self.attempts.values().map(|(attempts, _)| *attempts).collect(),
+                    not_before_ts: self.attempts.values().map(|(_, not_before)| *not_before).collect(),
                     lifetime: PhantomData,
                 },
             );
@@ -283,8 +285,9 @@ statement! {
         produced_ts: Array<Int8> => Vec<i64>,
         attempts: Array<Int4> => Vec<i32>,
         record: Array<Binary> => Vec<&'a [u8]>,
+        origin: Array<Text> => Vec<&'a str>,
     }
-    "INSERT INTO parked (parked_nid, room_nid, partition, event_id, produced_ts, attempts, record) \
+    "INSERT INTO parked (parked_nid, room_nid, partition, event_id, produced_ts, attempts, record, origin) \
      SELECT * FROM unnest(", ")"
 }
 
@@ -318,13 +321,14 @@ statement! {
 }
 
 statement! {
-    /// Notes how often was asked for what parked events lack.
+    /// Notes how often was asked for what parked events lack, and when that is to be done again.
     UpdateAttempts {
         parked_nid: Array<Int8> => Vec<i64>,
         attempts: Array<Int4> => Vec<i32>,
+        not_before_ts: Array<Int8> => Vec<i64>,
     }
-    "UPDATE parked AS p SET attempts = v.attempts FROM unnest(",
-    ") AS v(parked_nid, attempts) WHERE p.parked_nid = v.parked_nid"
+    "UPDATE parked AS p SET attempts = v.attempts, not_before_ts = v.not_before_ts FROM unnest(",
+    ") AS v(parked_nid, attempts, not_before_ts) WHERE p.parked_nid = v.parked_nid"
 }
 
 statement! {

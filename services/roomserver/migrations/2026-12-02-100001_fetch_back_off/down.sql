@@ -1,0 +1,2 @@
+DROP INDEX parked_partition;
+ALTER TABLE parked DROP COLUMN origin, DROP COLUMN not_before_ts;
