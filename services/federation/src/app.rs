@@ -6,6 +6,8 @@ use ::http::HeaderValue;
 use anyhow::Context as _;
 use axum::Router;
 use plexus_events::key_file;
+use plexus_input::{Connect, InputWriter};
+use plexus_log::Log;
 use plexus_matrix_http::Edge;
 use plexus_outbound::{AddressPolicy, Dialer, Dns, Fetcher, tls};
 use plexus_s2s::{
@@ -18,14 +20,25 @@ use plexus_s2s::{
 use plexus_service::{Config, RpcChannel, Shutdown, http, telemetry::VERSION};
 use ruma::{OwnedServerName, ServerName};
 
-use crate::{key_store::RpcKeyStore, metrics, own_keys::OwnKeys, receiver::Quotas, routes};
+use crate::{
+    fetcher::{self, Fetches},
+    key_store::RpcKeyStore,
+    metrics,
+    own_keys::OwnKeys,
+    receiver::{Quotas, Transactions},
+    routes,
+};
 
 /// What the service is made of.
 pub struct Deps {
     /// The configuration.
     pub config: Arc<Config>,
+    /// The logs.
+    pub log: Log,
     /// The room server.
     pub rooms: RpcChannel,
+    /// How the owners of partitions are reached.
+    pub connect: Connect,
     /// What stands before the handlers.
     pub edge: Edge,
 }
@@ -34,6 +47,8 @@ pub struct Deps {
 #[derive(Clone)]
 pub struct Federation {
     pub(crate) config: Arc<Config>,
+    pub(crate) log: Log,
+    pub(crate) input: InputWriter,
     pub(crate) rooms: RpcChannel,
     pub(crate) edge: Edge,
     pub(crate) name: OwnedServerName,
@@ -41,13 +56,15 @@ pub struct Federation {
     pub(crate) keys: KeyRing,
     pub(crate) peers: Peers,
     pub(crate) quotas: Arc<Quotas>,
+    pub(crate) transactions: Arc<Transactions>,
+    pub(crate) fetches: Fetches,
 }
 
 impl Federation {
     /// Makes the service. It asks nobody anything until somebody asks it.
     pub fn new(deps: Deps) -> anyhow::Result<Self> {
         metrics::describe();
-        let Deps { config, rooms, edge } = deps;
+        let Deps { config, log, rooms, connect, edge } = deps;
         let (outbound, federation) = (&config.outbound, &config.federation);
         let name = parse_server_name(&config.server.name).context("`name` in [server]")?;
         let key =
@@ -74,7 +91,20 @@ impl Federation {
             clock: now_ms,
         });
         let quotas = Arc::new(Quotas::new(federation.origin_rate));
-        Ok(Self { config, rooms, edge, name, own_keys: Arc::new(own_keys), keys, peers, quotas })
+        Ok(Self {
+            input: InputWriter::new(log.clone(), rooms.clone(), connect),
+            config,
+            log,
+            rooms,
+            edge,
+            name,
+            own_keys: Arc::new(own_keys),
+            keys,
+            peers,
+            quotas,
+            transactions: Arc::new(Transactions::new()),
+            fetches: Fetches::default(),
+        })
     }
 
     /// Our server name.
@@ -99,8 +129,9 @@ impl Federation {
         routes::open_routes(self)
     }
 
-    /// Serves the API where other servers connect.
+    /// Serves the API where other servers connect, and fetches what events lack that they send.
     pub async fn serve(&self, shutdown: &Shutdown) -> Result<std::net::SocketAddr, http::ServeError> {
+        shutdown.spawn(fetcher::run(self.clone(), shutdown.clone()));
         let listener = &self.config.federation.listen;
         http::serve_clients("federation", listener, &self.config.http, self.router(), shutdown).await
     }

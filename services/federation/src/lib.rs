@@ -4,6 +4,8 @@
 //! Nothing here is durable: keys of other servers are kept by the room server, which decides what they may read, too.
 
 mod app;
+mod checked;
+mod fetcher;
 mod key_store;
 mod metrics;
 mod own_keys;

@@ -1,27 +1,37 @@
 //! `plexus-federation`: talking with other homeservers as a process of its own.
 
-use std::process::ExitCode;
+use std::{process::ExitCode, sync::Arc, time::Duration};
 
-use anyhow::ensure;
+use anyhow::{Context as _, ensure};
 use plexus_federation::{Deps, Federation};
+use plexus_input::Connect;
+use plexus_log::kafka::{self, KafkaConfig};
 use plexus_matrix_http::{Authenticator, Edge};
 use plexus_service::RoomServers;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
+/// How long an append to a log waits for its acknowledgement, before it is tried again.
+const APPEND_TIMEOUT: Duration = Duration::from_secs(10);
+
 fn main() -> ExitCode {
     plexus_service::run::main("plexus-federation", |context| async move {
         let config = &context.config;
         ensure!(config.federation.enabled, "`enabled` in [federation] is false");
+        let log = kafka::open(KafkaConfig::new(&config.log, APPEND_TIMEOUT)?);
+        let log = log.await.context("cannot open the logs")?;
+        log.create_topics().await.context("cannot create the topics")?;
         let rooms = RoomServers::connect(config)?;
         context.serve_admin(&config.federation.admin_http).await?;
         let federation = Federation::new(Deps {
-            config: config.clone(),
+            config: Arc::clone(config),
+            log: log.clone(),
             rooms: rooms.any.clone(),
+            connect: Connect::Network { dialer: rooms.dialer.clone() },
             edge: Edge::new(config, Authenticator::new(rooms.any)),
         })?;
         federation.serve(&context.shutdown).await?;
-        Ok(std::future::ready(()))
+        Ok(async move { log.close().await })
     })
 }

@@ -5,8 +5,10 @@ pub(crate) mod graph;
 pub(crate) mod keys;
 pub(crate) mod query;
 pub(crate) mod quota;
+pub(crate) mod transaction;
 pub(crate) mod version;
 pub(crate) mod well_known;
 
 pub(crate) use authenticate::Signed;
-pub(crate) use quota::{Graph, Keys, Query, Quotas};
+pub(crate) use quota::{Graph, Keys, Live, Query, Quotas};
+pub(crate) use transaction::Transactions;

@@ -3,17 +3,20 @@
 //! Who asks, what it costs, and whether it is signed is said by the extractors of the handlers ([`crate::receiver`]).
 
 use axum::Router;
-use plexus_matrix_http::{Policy, Routes, get, post};
+use plexus_matrix_http::{Policy, Routes, get, post, put};
 
 use crate::{
     Federation,
-    receiver::{graph, keys, query, version, well_known},
+    receiver::{graph, keys, query, transaction, version, well_known},
 };
 
 /// What servers ask and sign, without a body or with a small one. It is counted once it is known who asks.
 const SMALL: Policy = Policy::secret();
 /// Bodies of questions.
 const QUERY: Policy = Policy::secret().body(128 * 1024);
+
+/// Transactions: fifty events of 64 KiB, a hundred EDUs, and what JSON may take more of them than canonical JSON.
+const LIVE: Policy = Policy::secret().body(16 << 20);
 
 /// What anybody may ask, counted by address.
 const OPEN: Policy = Policy::open(1);
@@ -25,6 +28,7 @@ pub(crate) fn routes(federation: &Federation) -> Router {
     let more = Routes::new(federation.edge.clone())
         // Clients' listeners have it, too, from the client API.
         .route("/.well-known/matrix/server", get(OPEN, well_known::handler))
+        .route("/_matrix/federation/v1/send/{txn_id}", put(LIVE, transaction::handler))
         // Events and states of rooms.
         .route("/_matrix/federation/v1/event/{event_id}", get(SMALL, graph::event::handler))
         .route("/_matrix/federation/v1/state/{room_id}", get(SMALL, graph::state::handler))

@@ -3,6 +3,7 @@
 mod authentication;
 mod graph;
 mod keys;
+mod transactions;
 
 use std::sync::Arc;
 
@@ -11,6 +12,11 @@ use axum::{Router, body::Body};
 use http_body_util::BodyExt as _;
 use parking_lot::Mutex;
 use plexus_events::SigningKey;
+use plexus_input::Connect;
+use plexus_log::{
+    Log,
+    memory::{self, MemoryConfig},
+};
 use plexus_matrix_http::{Authenticator, Edge};
 use plexus_proto::room::v1::{
     GetServerKeysRequest, GetServerKeysResponse, PutServerKeysRequest, PutServerKeysResponse, ServerKey,
@@ -59,6 +65,8 @@ impl KeyStoreService for Store {
 /// A service of `us.test`, and the keys of others that it knows.
 struct Fixture {
     router: Router,
+    federation: Federation,
+    log: Log,
     store: Store,
     _folder: tempfile::TempDir,
 }
@@ -86,8 +94,11 @@ impl Fixture {
         add(&mut routes);
         let rooms = RpcChannel::in_process(routes.routes());
         let edge = Edge::new(&config, Authenticator::new(rooms.clone()));
-        let federation = Federation::new(Deps { config: Arc::new(config), rooms, edge }).unwrap();
-        Self { router: federation.router(), store, _folder: folder }
+        let log = memory::open(MemoryConfig::default());
+        let deps =
+            Deps { config: Arc::new(config), log: log.clone(), rooms, connect: Connect::InProcess, edge };
+        let federation = Federation::new(deps).unwrap();
+        Self { router: federation.router(), federation, log, store, _folder: folder }
     }
 
     /// Makes a server known by a key, valid up to a time from now.

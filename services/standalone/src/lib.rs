@@ -49,7 +49,9 @@ pub async fn start(context: Context) -> anyhow::Result<impl Future<Output = ()>>
     let federation = if config.federation.enabled {
         let deps = plexus_federation::Deps {
             config: Arc::clone(config),
+            log: log.clone(),
             rooms: channel.clone(),
+            connect: connect(config)?,
             edge: edge.clone(),
         };
         Some(Federation::new(deps)?)

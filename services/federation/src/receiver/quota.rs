@@ -26,12 +26,24 @@ pub(crate) trait CostClass: Send + Sync + 'static {
     fn turns(quotas: &Quotas) -> &Arc<Semaphore>;
 }
 
+/// Transactions, which wait for each other by themselves.
+pub(crate) struct Live;
 /// Events and states of rooms.
 pub(crate) struct Graph;
 /// Questions about what lies in a table.
 pub(crate) struct Query;
 /// Keys of other servers, which have to be fetched.
 pub(crate) struct Keys;
+
+impl CostClass for Live {
+    const COST: u32 = 1;
+    const AT_ONCE: usize = 1_000;
+    const PATIENCE: Duration = Duration::from_secs(20);
+
+    fn turns(quotas: &Quotas) -> &Arc<Semaphore> {
+        &quotas.live
+    }
+}
 
 impl CostClass for Graph {
     const COST: u32 = 5;
@@ -69,6 +81,7 @@ pub(crate) struct Quotas {
     pub(crate) origins: Buckets,
     /// Failures of authentication, by address.
     pub(crate) failures: Buckets,
+    live: Arc<Semaphore>,
     graph: Arc<Semaphore>,
     query: Arc<Semaphore>,
     keys: Arc<Semaphore>,
@@ -87,6 +100,7 @@ impl Quotas {
         Self {
             origins: Buckets::new(origin_rate),
             failures: Buckets::new(FAILURES),
+            live: turns(Live::AT_ONCE),
             graph: turns(Graph::AT_ONCE),
             query: turns(Query::AT_ONCE),
             keys: turns(Keys::AT_ONCE),
