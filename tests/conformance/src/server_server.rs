@@ -4,11 +4,13 @@
 mod authentication;
 mod keys;
 mod peer;
+mod remote_room;
 mod standards;
+mod transactions;
 
 use crate::harness::Test;
 
 /// All tests, in the order of the sections.
 pub(crate) fn tests() -> Vec<Test> {
-    [standards::tests(), keys::tests(), authentication::tests()].concat()
+    [standards::tests(), keys::tests(), authentication::tests(), transactions::tests()].concat()
 }

@@ -1,8 +1,9 @@
 //! Another server: a key, a listener that tells it, and signed requests.
 
 use std::{
+    collections::BTreeMap,
     net::SocketAddr,
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
     time::{SystemTime, UNIX_EPOCH},
 };
 
@@ -11,7 +12,7 @@ use ed25519_dalek::{Signer as _, SigningKey, VerifyingKey};
 use serde_json::{Value, json};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::TcpListener,
+    net::{TcpListener, TcpStream},
 };
 use tokio_rustls::{
     TlsAcceptor,
@@ -52,6 +53,34 @@ pub(super) struct Peer {
     /// Its name.
     pub(super) name: String,
     key: SigningKey,
+    answers: Arc<Answers>,
+}
+
+/// A request that a server was asked.
+#[derive(Debug, Clone)]
+pub(super) struct Asked {
+    /// Method and path with query.
+    pub(super) what: String,
+    /// Body.
+    pub(super) body: Value,
+}
+
+/// What a server answers, by the beginning of method and path, and what it was asked.
+#[derive(Default)]
+struct Answers {
+    by_prefix: Mutex<BTreeMap<String, (u16, Value)>>,
+    asked: Mutex<Vec<Asked>>,
+}
+
+impl Answers {
+    /// The answer with the longest beginning counts.
+    fn find(&self, asked: Asked) -> (u16, Value) {
+        let answers = self.by_prefix.lock().unwrap_or_else(PoisonError::into_inner);
+        let fits = answers.iter().filter(|(prefix, _)| asked.what.starts_with(prefix.as_str()));
+        let answer = fits.max_by_key(|(prefix, _)| prefix.len()).map(|(_, answer)| answer.clone());
+        self.asked.lock().unwrap_or_else(PoisonError::into_inner).push(asked);
+        answer.unwrap_or((404, json!({ "errcode": "M_NOT_FOUND", "error": "There is no such thing" })))
+    }
 }
 
 impl Peer {
@@ -59,35 +88,35 @@ impl Peer {
     pub(super) async fn start(told: Told) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port can be had");
         let address = listener.local_addr().expect("it has an address");
-        let peer = Self { name: address.to_string(), key: SigningKey::from_bytes(&seed(address)) };
-        let (acceptor, body) = (acceptor(), Arc::<str>::from(peer.keys(told).to_string()));
+        let key = SigningKey::from_bytes(&seed(address));
+        let peer = Self { name: address.to_string(), key, answers: Arc::default() };
+        peer.answers("GET /_matrix/key/v2/server", 200, peer.keys(told));
+        // What the server under test tells it.
+        peer.answers("PUT /_matrix/federation/v1/send/", 200, json!({ "pdus": {} }));
+        let (acceptor, answers) = (acceptor(), Arc::clone(&peer.answers));
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                let (acceptor, body) = (acceptor.clone(), Arc::clone(&body));
-                tokio::spawn(async move {
-                    let Ok(mut stream) = acceptor.accept(stream).await else { return };
-                    let mut head = Vec::new();
-                    while !head.ends_with(b"\r\n\r\n") {
-                        let Ok(byte) = stream.read_u8().await else { return };
-                        head.push(byte);
-                    }
-                    let (status, body) = if head.starts_with(b"GET /_matrix/key/v2/server") {
-                        ("200 OK", &*body)
-                    } else {
-                        ("404 Not Found", "{}")
-                    };
-                    let length = body.len();
-                    let answer = format!(
-                        "HTTP/1.1 {status}\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\
-                         connection: close\r\n\r\n{body}"
-                    );
-                    // Whoever asked may have gone.
-                    stream.write_all(answer.as_bytes()).await.ok();
-                    stream.shutdown().await.ok();
-                });
+                tokio::spawn(answer(acceptor.clone(), stream, Arc::clone(&answers)));
             }
         });
         peer
+    }
+
+    /// Answers requests from here on that begin so: `GET /_matrix/federation/v1/event/`.
+    pub(super) fn answers(&self, prefix: &str, status: u16, body: Value) {
+        let mut answers = self.answers.by_prefix.lock().unwrap_or_else(PoisonError::into_inner);
+        answers.insert(prefix.to_owned(), (status, body));
+    }
+
+    /// The requests so far that begin so.
+    pub(super) fn asked(&self, prefix: &str) -> Vec<Asked> {
+        let asked = self.answers.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        asked.iter().filter(|asked| asked.what.starts_with(prefix)).cloned().collect()
+    }
+
+    /// Signs bytes; unpadded base64.
+    pub(super) fn signature(&self, bytes: &[u8]) -> String {
+        STANDARD_NO_PAD.encode(self.key.sign(bytes).to_bytes())
     }
 
     fn keys(&self, told: Told) -> Value {
@@ -137,6 +166,38 @@ impl Peer {
         let name = &self.name;
         format!(r#"X-Matrix origin="{name}",destination="{destination}",key="ed25519:a",sig="{signature}""#)
     }
+}
+
+/// Answers one request of a connection.
+async fn answer(acceptor: TlsAcceptor, stream: TcpStream, answers: Arc<Answers>) {
+    let Ok(mut stream) = acceptor.accept(stream).await else { return };
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        let Ok(byte) = stream.read_u8().await else { return };
+        head.push(byte);
+    }
+    let head = String::from_utf8_lossy(&head).into_owned();
+    let length = head.lines().find_map(|line| {
+        let (name, value) = line.split_once(':')?;
+        name.eq_ignore_ascii_case("content-length").then(|| value.trim().parse().ok())?
+    });
+    let mut body = vec![0; length.unwrap_or(0)];
+    if stream.read_exact(&mut body).await.is_err() {
+        return;
+    }
+    let line = head.lines().next().unwrap_or_default();
+    let what = line.rsplit_once(' ').map_or(line, |(what, _)| what).to_owned();
+    let body = serde_json::from_slice(&body).unwrap_or_default();
+    let (status, body) = answers.find(Asked { what, body });
+    let (body, reason) = (body.to_string(), if status == 200 { "OK" } else { "No" });
+    let length = body.len();
+    let answer = format!(
+        "HTTP/1.1 {status} {reason}\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\
+         connection: close\r\n\r\n{body}"
+    );
+    // Whoever asked may have gone.
+    stream.write_all(answer.as_bytes()).await.ok();
+    stream.shutdown().await.ok();
 }
 
 fn seed(address: SocketAddr) -> [u8; 32] {
