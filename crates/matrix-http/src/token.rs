@@ -4,7 +4,7 @@
 //! strict: a token is exactly what encoding made, or it is refused.
 
 mod sync;
-mod varint;
+pub mod varint;
 
 use std::{fmt, str::FromStr};
 
@@ -50,8 +50,19 @@ impl FromStr for TimelineToken {
     }
 }
 
-/// Reads a position in the timeline of a room of this partition from a paging token or from a sync token.
+/// What positions of sliding sync begin with; a sync token follows, and after a dot what the connection was told.
+pub const POS_PREFIX: &str = "p1_";
+
+/// Reads a position in the timeline of a room of this partition from a paging token, from a sync token, or from a position
+/// of sliding sync.
 pub fn timeline_position(token: &str, partition: u32) -> Result<i64, TokenError> {
+    if let Some(pos) = token.strip_prefix(POS_PREFIX) {
+        let (vector, _) = pos.split_once('.').ok_or(TokenError)?;
+        if !vector.starts_with('s') {
+            return Err(TokenError);
+        }
+        return timeline_position(vector, partition);
+    }
     if token.starts_with("s2_") || token.starts_with("s3_") {
         let token: SyncToken = token.parse()?;
         let index = usize::try_from(partition).map_err(|_| TokenError)?;

@@ -21,6 +21,7 @@ mod params;
 mod peek;
 mod relations;
 mod response;
+pub(crate) mod sliding;
 mod state;
 mod timeline;
 mod unread;

@@ -1,4 +1,4 @@
-//! Leads events out to local clients: `GET /_matrix/client/v3/sync`.
+//! Leads events out to local clients: `GET /_matrix/client/v3/sync`, and sliding sync.
 //!
 //! It follows the output logs from where the room server says they end, folds them into a view in memory (rooms: current
 //! state and recent timeline; users: memberships and account data), wakes waiting requests and answers them. What the

@@ -127,3 +127,28 @@ pub(crate) const STEPS_OF_USER: u64 = 200_000_000;
 pub(crate) const STEPS_BACK: u64 = 2_000;
 /// How long a user's allowance is remembered: as long as it takes to come back.
 pub(crate) const ALLOWANCE_KEPT: Duration = Duration::from_secs(100);
+
+/// Lists of a request of sliding sync.
+pub(crate) const SLIDING_LISTS: usize = 100;
+/// Subscriptions of such a request.
+pub(crate) const SLIDING_SUBSCRIPTIONS: usize = 100;
+/// Ranges of a list.
+pub(crate) const SLIDING_RANGES: usize = 100;
+/// Entries of a required state.
+pub(crate) const SLIDING_ENTRIES: usize = 1_000;
+/// Largest `timeline_limit`, and most events that an answer tells of a room.
+pub(crate) const SLIDING_TIMELINE: (u16, u16) = (1_000, 100);
+/// Bytes of a `conn_id`, and of the name of a list.
+pub(crate) const SLIDING_NAMES: (usize, usize) = (16, 64);
+/// Bytes of the body of such a request.
+pub(crate) const SLIDING_BODY: usize = 256 * 1024;
+/// Rooms of an answer; the next answer tells the others, at once.
+pub(crate) const SLIDING_ROOMS: usize = 500;
+/// Characters of a position.
+pub(crate) const SLIDING_POS: usize = 4_096;
+/// Rooms of a position that were told up to an earlier point than the others.
+pub(crate) const SLIDING_EXCEPTIONS: usize = 256;
+/// Ways in which the rooms of a position were told.
+pub(crate) const SLIDING_CLASSES: usize = 6;
+/// Rooms that keep their position when most are lost.
+pub(crate) const SLIDING_KEPT: usize = 300;

@@ -9,7 +9,7 @@ use plexus_service::{RpcChannel, Shutdown, config::SyncConfig, ready::Part};
 use crate::{
     acks::Acks,
     consumers::{Follower, Live, Rooms, Users},
-    endpoint::{Effort, Filters, LazyMembers},
+    endpoint::{Effort, Filters, LazyMembers, sliding::Bounds},
     metrics,
     positions::Positions,
     upstream::Upstream,
@@ -26,6 +26,7 @@ pub struct SyncService {
     pub(crate) lazy_members: LazyMembers,
     pub(crate) effort: Effort,
     pub(crate) acks: Acks,
+    pub(crate) bounds: Bounds,
     pub(crate) shutdown: Shutdown,
     pub(crate) edge: Edge,
 }
@@ -86,6 +87,7 @@ impl SyncService {
             lazy_members: LazyMembers::new(),
             effort: Effort::new(),
             acks,
+            bounds: Bounds::default(),
             shutdown,
             edge,
         }

@@ -16,6 +16,7 @@ mod purged;
 mod relations;
 mod replicas;
 mod sessions;
+mod sliding;
 mod unread;
 mod visibility;
 mod world;

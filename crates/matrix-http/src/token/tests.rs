@@ -122,6 +122,8 @@ fn a_sync_token_is_a_timeline_position() {
     assert_eq!(timeline_position(&token.to_string(), 5), Ok(42));
     let of_today = SyncToken { generation: Some(7), ..token };
     assert_eq!(timeline_position(&of_today.to_string(), 5), Ok(42));
+    assert_eq!(timeline_position(&format!("p1_{of_today}.AAAA"), 5), Ok(42));
+    assert_eq!(timeline_position(&format!("p1_p1_{of_today}.AAAA"), 5), Err(TokenError));
     assert_eq!(timeline_position(&token.to_string(), 64), Err(TokenError));
     assert_eq!(timeline_position("t1_9", 5), Ok(9));
 }

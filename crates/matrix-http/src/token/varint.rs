@@ -2,7 +2,8 @@
 
 use super::TokenError;
 
-pub(super) fn put(out: &mut Vec<u8>, mut number: u64) {
+/// Puts a number at the end.
+pub fn put(out: &mut Vec<u8>, mut number: u64) {
     loop {
         let byte = u8::try_from(number & 0x7f).expect("seven bits fit into a byte");
         number >>= 7;
@@ -15,7 +16,7 @@ pub(super) fn put(out: &mut Vec<u8>, mut number: u64) {
 }
 
 /// Takes a number off the front.
-pub(super) fn take(bytes: &mut &[u8]) -> Result<u64, TokenError> {
+pub fn take(bytes: &mut &[u8]) -> Result<u64, TokenError> {
     let mut number: u64 = 0;
     for shift in (0..64).step_by(7) {
         let (&byte, rest) = bytes.split_first().ok_or(TokenError)?;

@@ -153,7 +153,12 @@ impl Rooms {
             room.heard_of(applied.seq);
             user.change(
                 &room,
-                MembershipChange { seq: applied.seq, membership, sender: change.sender.to_owned() },
+                MembershipChange {
+                    seq: applied.seq,
+                    membership,
+                    sender: change.sender.to_owned(),
+                    ts: applied.ts,
+                },
             );
             // Whoever leaves is not told by the room any more, and whoever is invited not yet.
             if membership == Membership::Join {

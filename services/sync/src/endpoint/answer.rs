@@ -78,7 +78,7 @@ pub(crate) async fn answer(service: &SyncService, request: &Request) -> Result<R
 }
 
 /// Waits for news; returns whether there are some.
-async fn wait(news: &mut watch::Receiver<News>, deadline: Instant, shutdown: &Shutdown) -> bool {
+pub(super) async fn wait(news: &mut watch::Receiver<News>, deadline: Instant, shutdown: &Shutdown) -> bool {
     // A timer would take a millisecond to tell.
     if deadline <= Instant::now() {
         return false;
@@ -270,7 +270,7 @@ async fn show(
 }
 
 /// The rules of the user with all that are predefined, whatever version they were stored by.
-fn push_rules(context: &Context<'_>) -> Option<Arc<RawValue>> {
+pub(super) fn push_rules(context: &Context<'_>) -> Option<Arc<RawValue>> {
     let content = if context.attention.rules_seq == 0 {
         Rules::predefined(context.user_id()).content()
     } else {
@@ -282,7 +282,7 @@ fn push_rules(context: &Context<'_>) -> Option<Arc<RawValue>> {
 
 /// Loads the rooms that the user is in, all before any is read: what is loaded may be ahead of the cut, and then the
 /// answer begins again, once.
-async fn load(
+pub(super) async fn load(
     context: &Context<'_>,
     candidates: &mut Vec<Candidate>,
     pins: &mut Vec<Pin>,
@@ -354,7 +354,7 @@ async fn section(context: &Context<'_>, candidate: &Candidate) -> Result<Option<
 }
 
 /// Offsets of a token, as far as this process has read the log up to them.
-fn known_offsets(token: &Vector, read: &Vector) -> Vector {
+pub(super) fn known_offsets(token: &Vector, read: &Vector) -> Vector {
     std::array::from_fn(|partition| {
         let (told, read) = (token.get(partition).copied(), read.get(partition).copied());
         told.filter(|told| Some(*told) <= read).unwrap_or_default()

@@ -55,23 +55,27 @@ pub(crate) fn ephemeral(
     if filter.wants_ephemeral("m.typing", &room.id) {
         events.extend(typing(context, room, since.is_some())?);
     }
-    let read = room.read(|view| {
-        let all = view.receipts().between(since.unwrap_or(0), end);
-        let mut own = false;
-        let mut content = ReceiptContent::new();
-        for receipt in all {
-            let is_own = receipt.user == context.user_id();
-            own |= is_own;
-            if (is_own || !receipt.private) && !context.attention.ignored.contains(&receipt.user) {
-                put(&mut content, receipt);
-            }
-        }
-        let wanted = !content.is_empty() && filter.wants_ephemeral("m.receipt", &room.id);
-        (own, wanted.then(|| event("m.receipt", content)).flatten())
-    });
+    let read = room.read(|view| receipts(context, view.receipts().between(since.unwrap_or(0), end)));
     let (own_receipts, receipts) = read.ok_or(Problem::Gone)?;
-    events.extend(receipts);
+    events.extend(receipts.filter(|_| filter.wants_ephemeral("m.receipt", &room.id)));
     Ok(Ephemeral { events: Events { events }, own_receipts })
+}
+
+/// Receipts as one event, if there are any that the user may see, and whether there are some of the user's own.
+pub(super) fn receipts<'a>(
+    context: &Context<'_>,
+    all: impl Iterator<Item = &'a Receipt>,
+) -> (bool, Option<Arc<RawValue>>) {
+    let mut own = false;
+    let mut content = ReceiptContent::new();
+    for receipt in all {
+        let is_own = receipt.user == context.user_id();
+        own |= is_own;
+        if (is_own || !receipt.private) && !context.attention.ignored.contains(&receipt.user) {
+            put(&mut content, receipt);
+        }
+    }
+    (own, (!content.is_empty()).then(|| event("m.receipt", content)).flatten())
 }
 
 /// Puts a receipt where clients look for it. There is room for one of each type and user at an event: where one regards
@@ -86,7 +90,11 @@ fn put<'a>(content: &mut ReceiptContent<'a>, receipt: &'a Receipt) {
 }
 
 /// Who types, if that changed for the client.
-fn typing(context: &Context<'_>, room: &Room, known: bool) -> Result<Option<Arc<RawValue>>, Problem> {
+pub(super) fn typing(
+    context: &Context<'_>,
+    room: &Room,
+    known: bool,
+) -> Result<Option<Arc<RawValue>>, Problem> {
     let since = context.since.as_ref().filter(|_| known);
     let changed = since.is_none_or(|since| {
         let position = since.live.get(room.partition).copied().unwrap_or_default();

@@ -76,7 +76,7 @@ pub(crate) async fn left(
 }
 
 /// When the user was last in the room and ceased to be, as of a position that holds a member event of theirs.
-async fn departure(context: &Context<'_>, room: &Room, end: u64) -> Result<Option<u64>, Problem> {
+pub(super) async fn departure(context: &Context<'_>, room: &Room, end: u64) -> Result<Option<u64>, Problem> {
     let mut at = end;
     for _ in 0..limits::DEPARTURE {
         match own_member(context, room, at.saturating_sub(1)).await? {

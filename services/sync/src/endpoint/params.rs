@@ -47,7 +47,7 @@ enum Presence {
 }
 
 /// What a client knows, as far as that tells anything.
-enum Since {
+pub(super) enum Since {
     Nothing,
     Position(Box<SyncToken>),
     /// Positions that are none here: of another generation of the database, or beyond all that was committed in this one.
@@ -65,8 +65,13 @@ impl Since {
         let token = token.parse::<SyncToken>().map_err(|_| {
             MatrixError::new(StatusCode::BAD_REQUEST, "M_UNKNOWN_POS", "Unknown `since` token")
         })?;
+        Ok(Self::of(service, user, token).await)
+    }
+
+    /// Finds out what a token tells.
+    pub(super) async fn of(service: &SyncService, user: &AuthedUser, token: SyncToken) -> Self {
         if !service.positions.is_of_generation(&token) {
-            return Ok(Self::Elsewhere);
+            return Self::Elsewhere;
         }
         // Messages may have been delivered that this process has not heard of.
         let mut reached = token;
@@ -79,9 +84,9 @@ impl Since {
             || !is_beyond_heads(service, &reached).await;
         // Whoever is that far knows the generation.
         if is_here && service.positions.is_of_generation(&token) {
-            return Ok(Self::Position(Box::new(token)));
+            return Self::Position(Box::new(token));
         }
-        Ok(Self::Elsewhere)
+        Self::Elsewhere
     }
 }
 
@@ -121,6 +126,21 @@ pub(crate) enum StateAfter {
 }
 
 impl Request {
+    /// What is wanted of a room by sliding sync: so many events, and the state after them.
+    pub(super) fn of_room(user: &AuthedUser, came: Instant, limit: u16) -> Result<Self, MatrixError> {
+        let filter = format!(r#"{{"room":{{"timeline":{{"limit":{limit}}}}}}}"#);
+        Ok(Self {
+            came,
+            user: user.clone(),
+            since: None,
+            full_state: false,
+            timeout: Duration::ZERO,
+            state_after: StateAfter::Stable,
+            inbox: None,
+            filter: Arc::new(Filter::parse(filter.as_bytes())?),
+        })
+    }
+
     pub(crate) async fn read(
         service: &SyncService,
         user: &AuthedUser,

@@ -33,6 +33,10 @@ pub(super) type Key = (String, String);
 #[derive(Default)]
 pub(super) struct Facts {
     pub(super) room_seqs: HashMap<u32, u64>,
+    /// By how much the next event is older than its record.
+    pub(super) late_by: i64,
+    /// By room: its last record.
+    pub(super) last_seqs: HashMap<String, u64>,
     pub(super) room_records: Vec<OutputRoomEvent>,
     pub(super) events: Vec<Stored>,
     pub(super) forgotten: HashSet<(String, String)>,
@@ -86,9 +90,11 @@ impl Facts {
         let partition = partition_of(room);
         let seq = self.room_seqs.entry(partition).or_default();
         *seq += 1;
+        let seq = *seq;
+        self.last_seqs.insert(room.to_owned(), seq);
         let record = OutputRoomEvent {
             version: 1,
-            seq: *seq,
+            seq,
             room_id: room.to_owned(),
             partition,
             body: Some(body),
@@ -105,6 +111,14 @@ pub(super) struct Stored {
     pub(super) key: Option<Key>,
     pub(super) visibility: HistoryVisibility,
     pub(super) content: Value,
+    pub(super) ts: i64,
+}
+
+impl Stored {
+    /// When it came: as late as it was committed.
+    pub(super) fn committed_ts(&self) -> i64 {
+        self.ts
+    }
 }
 
 /// The room server, the log, and replicas of the service.
@@ -112,6 +126,8 @@ pub(super) struct Stored {
 pub(super) struct World {
     pub(super) facts: Arc<Mutex<Facts>>,
     pub(super) log: Log,
+    /// What bounds positions of sliding sync.
+    pub(super) bounds: crate::endpoint::sliding::Bounds,
 }
 
 /// One replica.
@@ -135,7 +151,8 @@ pub(super) struct Send<'a> {
 impl World {
     pub(super) fn new() -> Self {
         let facts = Arc::new(Mutex::new(Facts { generation: 1, ..Facts::default() }));
-        Self { facts, log: memory::open(memory::MemoryConfig::default()) }
+        let log = memory::open(memory::MemoryConfig::default());
+        Self { facts, log, bounds: crate::endpoint::sliding::Bounds::default() }
     }
 
     /// Starts a replica and waits until it is ready.
@@ -149,9 +166,10 @@ impl World {
         let part = readiness.part("sync");
         let whole: Config = serde_json::from_value(json!({ "server": { "name": "test" } })).unwrap();
         let edge = Edge::new(&whole, Authenticator::new(channel.clone()));
-        let service =
+        let mut service =
             SyncService::start(self.log.clone(), channel.clone(), edge, &config, part, shutdown.clone());
         tokio::time::timeout(Duration::from_secs(5), readiness.ready()).await.expect("it becomes ready");
+        service.bounds = self.bounds;
         let router = crate::router(service.clone());
         Replica { router, service, readiness, shutdown }
     }
@@ -171,6 +189,8 @@ impl World {
         let seq = facts.room_seqs.entry(partition).or_default();
         *seq += 1;
         let seq = *seq;
+        // What an input waited for counts, too.
+        let ts = i64::try_from(1_000 + facts.events.len()).unwrap() - std::mem::take(&mut facts.late_by);
         let event_id = format!("${partition}x{seq}");
         let mut json = json!({
             "type": send.kind, "sender": send.sender, "content": send.content, "room_id": send.room,
@@ -235,9 +255,11 @@ impl World {
                 txn,
                 ..NewEvent::default()
             })),
+            committed_ts: ts,
             ..OutputRoomEvent::default()
         };
-        facts.events.push(Stored { event, key, visibility, content: send.content });
+        facts.events.push(Stored { event, key, visibility, content: send.content, ts });
+        facts.last_seqs.insert(send.room.to_owned(), seq);
         facts.room_records.push(record.clone());
         record
     }
@@ -495,6 +517,29 @@ impl Replica {
         let uri = format!("/_matrix/client/v3/{path}?{}", query.collect::<Vec<_>>().join("&"));
         let request = Request::get(uri).header("authorization", format!("Bearer {token}"));
         let response = self.router.clone().oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
+        let status = response.status().as_u16();
+        let body = axum::body::to_bytes(response.into_body(), usize::MAX).await.unwrap();
+        (status, serde_json::from_slice(&body).unwrap())
+    }
+
+    /// Asks for sliding sync by the dialect of clients in use.
+    pub(super) async fn sliding(&self, token: &str, query: &[(&str, &str)], body: &Value) -> (u16, Value) {
+        self.post("unstable/org.matrix.simplified_msc3575/sync", token, query, body).await
+    }
+
+    /// `POST /_matrix/client/…`
+    pub(super) async fn post(
+        &self,
+        path: &str,
+        token: &str,
+        query: &[(&str, &str)],
+        body: &Value,
+    ) -> (u16, Value) {
+        let query = query.iter().map(|(key, value)| format!("{key}={}", encode(value)));
+        let uri = format!("/_matrix/client/{path}?{}", query.collect::<Vec<_>>().join("&"));
+        let request = Request::post(uri).header("authorization", format!("Bearer {token}"));
+        let request = request.body(Body::from(body.to_string())).unwrap();
+        let response = self.router.clone().oneshot(request).await.unwrap();
         let status = response.status().as_u16();
         let body = axum::body::to_bytes(response.into_body(), usize::MAX).await.unwrap();
         (status, serde_json::from_slice(&body).unwrap())

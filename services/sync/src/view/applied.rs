@@ -26,6 +26,8 @@ pub(crate) enum RecordError {
 #[derive(Debug)]
 pub(crate) struct Applied {
     pub(crate) seq: u64,
+    /// When what it tells came, in milliseconds since the Unix epoch.
+    pub(crate) ts: i64,
     pub(crate) fact: Fact,
     pub(crate) changes: Vec<Change>,
 }
@@ -108,15 +110,15 @@ impl Applied {
         completed: Option<Completed>,
         in_full: bool,
     ) -> Result<Self, RecordError> {
-        let seq = record.seq;
-        let nothing = Self { seq, fact: Fact::Other, changes: Vec::new() };
+        let (seq, ts) = (record.seq, record.committed_ts);
+        let nothing = Self { seq, ts, fact: Fact::Other, changes: Vec::new() };
         match record.body {
             Some(Body::NewEvent(new)) => {
                 let delta = new.delta.as_ref();
                 let concerns_users = delta.is_some_and(|delta| {
                     delta.truncated || delta.changes.iter().any(|change| change.r#type == MEMBER)
                 });
-                if in_full || concerns_users { Self::new_event(new, seq, completed) } else { Ok(nothing) }
+                if in_full || concerns_users { Self::new_event(new, nothing, completed) } else { Ok(nothing) }
             }
             Some(Body::Redacted(redacted)) => {
                 let event_id = OwnedEventId::try_from(redacted.event_id.as_str())?;
@@ -139,17 +141,17 @@ impl Applied {
         }
     }
 
-    fn new_event(mut new: NewEvent, seq: u64, completed: Option<Completed>) -> Result<Self, RecordError> {
+    fn new_event(mut new: NewEvent, empty: Self, completed: Option<Completed>) -> Result<Self, RecordError> {
         let delta = new.delta.take().unwrap_or_default();
         let soft_failed = new.soft_failed;
-        let event = Arc::new(Event::accepted(new, seq)?);
+        let event = Arc::new(Event::accepted(new, empty.seq)?);
         let changes = match completed {
             Some(completed) => completed.changes(&event)?,
             None => inline_changes(delta.changes, &event)?,
         };
         // A soft-failed event is for servers; what it does to the state is for all.
         let fact = if soft_failed { Fact::Other } else { Fact::Event(event) };
-        Ok(Self { seq, fact, changes })
+        Ok(Self { fact, changes, ..empty })
     }
 
     /// The users whose member events changed.

@@ -44,4 +44,6 @@ pub(crate) struct MembershipChange {
     pub(crate) membership: Membership,
     /// Sender of the member event.
     pub(crate) sender: OwnedUserId,
+    /// When it came, in milliseconds since the Unix epoch.
+    pub(crate) ts: i64,
 }

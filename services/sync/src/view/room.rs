@@ -1,12 +1,12 @@
 //! A room in memory: its current state, how it came to be that lately, and its recent timeline.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{HashMap, HashSet, VecDeque},
     sync::Arc,
 };
 
 use plexus_push::Power;
-use ruma::{OwnedUserId, UserId};
+use ruma::{OwnedRoomId, OwnedUserId, UserId};
 use serde::Deserialize;
 use tracing::error;
 
@@ -23,6 +23,7 @@ pub(crate) const MEMBER: &str = "m.room.member";
 /// Type of the event that holds the power levels.
 pub(crate) const POWER_LEVELS: &str = "m.room.power_levels";
 const CREATE: &str = "m.room.create";
+const CHILD: &str = "m.space.child";
 
 type Members = HashMap<String, Arc<Event>>;
 type Others = HashMap<(String, String), Arc<Event>>;
@@ -86,6 +87,11 @@ pub(crate) struct Summary {
 struct Named {
     name: Option<String>,
     alias: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Child {
+    via: Option<Vec<String>>,
 }
 
 #[derive(Deserialize)]
@@ -355,6 +361,15 @@ impl RoomView {
             }
         }
         Summary { joined, invited, heroes: (!self.is_named(position)).then(|| self.heroes(position, viewer)) }
+    }
+
+    /// The rooms of a space: those that it says how to reach.
+    pub(crate) fn children(&self) -> HashSet<OwnedRoomId> {
+        let children = self.others.iter().filter(|((kind, _), _)| kind == CHILD);
+        let present = children.filter(|(_, event)| {
+            event.read_content::<Child>().is_some_and(|child| child.via.is_some_and(|via| !via.is_empty()))
+        });
+        present.filter_map(|((_, room), _)| OwnedRoomId::try_from(room.as_str()).ok()).collect()
     }
 
     fn is_named(&self, position: u64) -> bool {

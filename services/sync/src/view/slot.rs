@@ -19,6 +19,7 @@ use super::{
     Applied, RoomView, User,
     applied::Fact,
     load,
+    traits::Traits,
     typing::Typing,
     unread::{Counter, Listing, Member, Tally, Unread},
 };
@@ -49,6 +50,7 @@ pub(crate) struct Room {
     /// Unread notifications of members who sync here, as far as they were counted since the room came into memory.
     counters: Mutex<HashMap<OwnedUserId, Counter>>,
     pub(crate) typing: Arc<Typing>,
+    pub(crate) traits: Traits,
 }
 
 #[derive(Debug)]
@@ -79,6 +81,7 @@ impl Room {
             moves: OnceLock::new(),
             counters: Mutex::new(HashMap::new()),
             typing,
+            traits: Traits::default(),
         }
     }
 
@@ -140,6 +143,7 @@ impl Room {
     /// Applies a record; records come in order.
     pub(crate) fn apply(&self, record: Arc<Applied>) {
         self.heard_of(record.seq);
+        self.traits.apply(&record);
         if let Fact::Event(event) = &record.fact
             && self.is_loaded()
         {

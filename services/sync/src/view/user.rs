@@ -22,7 +22,11 @@ use ruma::{OwnedRoomId, OwnedUserId, RoomId, UserId};
 use serde::Deserialize;
 use tokio::sync::watch;
 
-use super::{Attention, Membership, MembershipChange, Room, View, inboxes::Inboxes};
+use super::{
+    Attention, Membership, MembershipChange, Room, View,
+    inboxes::Inboxes,
+    rooms_of_user::{DIRECT, Direct, RoomOfUser, RoomsOfUser},
+};
 use crate::{
     limits,
     positions::Vector,
@@ -87,6 +91,7 @@ struct UserView {
     blocks_invites: bool,
     /// `seq` of the newest account data of a room.
     room_data_seq: u64,
+    direct: Direct,
     /// What the memberships reflected when they were loaded.
     loaded_at: Option<Box<Vector>>,
     /// What the account data reflect.
@@ -103,6 +108,8 @@ struct UserRoom {
     from_start: bool,
     /// `seq` of the change since which the user has had the membership.
     since: u64,
+    /// `seq` of the change by which the user first had to do with the room: its place among the user's rooms.
+    first: u64,
     forgotten: Option<u64>,
 }
 
@@ -378,6 +385,29 @@ impl User {
         }
         Some(Ok(view.read(request, cut, self.partition)))
     }
+
+    /// Reads all rooms of the user at a cut, as [`Self::read`] does. Never wait while reading.
+    pub(crate) fn read_rooms<T>(
+        &self,
+        read: &Vector,
+        cut: &mut SyncToken,
+        reader: impl FnOnce(&RoomsOfUser<'_>, &SyncToken) -> T,
+    ) -> Option<Result<T, Vector>> {
+        let mut slot = self.slot.lock();
+        let Slot::Loaded(view) = &mut *slot else {
+            return None;
+        };
+        if let Some(loaded_at) = &view.loaded_at
+            && loaded_at.iter().zip(read).any(|(loaded, read)| loaded > read)
+        {
+            return Some(Err(**loaded_at));
+        }
+        view.loaded_at = None;
+        if let Some(position) = cut.users.get_mut(self.partition) {
+            *position = (*position).max(view.account_seq);
+        }
+        Some(Ok(reader(&view.all_rooms(cut, self.partition), cut)))
+    }
 }
 
 impl UserView {
@@ -393,6 +423,7 @@ impl UserView {
             attention: Attention::default(),
             blocks_invites: false,
             room_data_seq: 0,
+            direct: Direct::default(),
             loaded_at: None,
             account_seq: 0,
             inboxes: Inboxes::default(),
@@ -421,18 +452,23 @@ impl UserView {
                 joined.push(Arc::clone(&room));
             }
             let sender = OwnedUserId::try_from(entry.sender.as_str()).unwrap_or_else(|_| user_id.to_owned());
-            let change = MembershipChange { seq: entry.seq, membership, sender };
+            let change = MembershipChange { seq: entry.seq, membership, sender, ts: entry.member_ts };
             let forgotten = entry.forgotten.then_some(0);
             let history = VecDeque::from([change]);
             let since = if entry.since_seq == 0 { entry.seq } else { entry.since_seq };
-            loaded.rooms.insert(room_id, UserRoom { room, history, from_start: false, since, forgotten });
+            let first = entry.first_seq;
+            loaded
+                .rooms
+                .insert(room_id, UserRoom { room, history, from_start: false, since, first, forgotten });
         }
         // From here on the rooms hear of every record; this tells what they had before.
-        let ids: Vec<String> = joined.iter().map(|room| room.id.to_string()).collect();
+        let present = loaded.rooms.values().filter(|known| known.forgotten.is_none());
+        let ids: Vec<String> = present.map(|known| known.room.id.to_string()).collect();
         for info in upstream.room_infos(&ids).await? {
             let room = <&RoomId>::try_from(info.room_id.as_str()).ok().and_then(|id| loaded.rooms.get(id));
             if let Some(known) = room {
                 known.room.heard_of(info.last_seq);
+                known.room.traits.learn(&info);
             }
         }
         Ok((loaded, joined))
@@ -461,6 +497,7 @@ impl UserView {
                 self.account_seq = seq;
                 self.account_data.clear();
                 self.attention = Attention::default();
+                self.direct.change(seq, &[]);
                 self.blocks_invites = false;
             }
             Pending::AccountData(_) | Pending::NoAccountData(_) => {}
@@ -480,6 +517,7 @@ impl UserView {
             history: VecDeque::new(),
             from_start: true,
             since: 0,
+            first: change.seq,
             forgotten: None,
         });
         // What came while the user was being loaded may be in what was loaded.
@@ -518,6 +556,9 @@ impl UserView {
                     tracing::error!(user.id = %self.user, error = %failure, "push rules cannot be read");
                 }
             }
+        }
+        if room_id.is_empty() && kind == DIRECT {
+            self.direct.change(seq, &content);
         }
         if !room_id.is_empty() {
             self.room_data_seq = self.room_data_seq.max(seq);
@@ -580,6 +621,24 @@ impl UserView {
     }
 }
 
+impl UserView {
+    /// All rooms of the user as of a cut, in the order that positions count by.
+    fn all_rooms(&self, cut: &SyncToken, partition: usize) -> RoomsOfUser<'_> {
+        let mut rooms: Vec<_> = self.rooms.values().filter_map(|known| known.as_of(&cut.rooms)).collect();
+        rooms.sort_unstable_by_key(|known| (known.room.partition, known.first));
+        RoomsOfUser {
+            rooms,
+            user: &self.user,
+            partition,
+            account_data: &self.account_data,
+            room_data_seq: self.room_data_seq,
+            direct: &self.direct,
+            attention: &self.attention,
+            blocks_invites: self.blocks_invites,
+        }
+    }
+}
+
 impl Reading {
     /// Whether the user is invited to a room, and wants to know it.
     pub(crate) fn shows_invite(&self, candidate: &Candidate) -> bool {
@@ -590,6 +649,13 @@ impl Reading {
 }
 
 impl UserRoom {
+    fn as_of(&self, cut: &Vector) -> Option<RoomOfUser<'_>> {
+        let upto = cut.get(self.room.partition).copied().unwrap_or_default();
+        let now = self.history.iter().rev().find(|change| change.seq <= upto)?;
+        let forgotten = self.forgotten.is_some_and(|seq| seq <= upto);
+        Some(RoomOfUser { room: &self.room, now, first: self.first, since: self.since, forgotten })
+    }
+
     fn last_seq(&self) -> u64 {
         self.history.back().map_or(0, |last| last.seq)
     }

@@ -142,11 +142,28 @@ impl Facts {
 impl RoomQueryService for World {
     async fn get_rooms(&self, request: Request<room::GetRoomsRequest>) -> Answer<room::GetRoomsResponse> {
         let facts = self.facts.lock();
-        let info = |room_id: String| RoomInfo {
-            last_seq: facts.last(&room_id),
-            partition: partition_of(&room_id),
-            room_id,
-            ..RoomInfo::default()
+        let info = |room_id: String| {
+            let of_room = || facts.events.iter().rev().filter(|stored| stored.event.room_id == room_id);
+            let bumps = |stored: &&Stored| {
+                let json: serde_json::Value = serde_json::from_slice(&stored.event.json).unwrap();
+                ["m.room.create", "m.room.message"].iter().any(|kind| json["type"] == *kind)
+            };
+            let ts = |stored: Option<&Stored>| stored.map_or(0, Stored::committed_ts);
+            let state = facts.state_at(&room_id, u64::MAX);
+            let of = |kind: &str| state.get(&(kind.to_owned(), String::new()));
+            RoomInfo {
+                last_seq: facts.last_seqs.get(&room_id).copied().unwrap_or_default(),
+                partition: partition_of(&room_id),
+                last_event_ts: ts(of_room().next()),
+                bump_ts: ts(of_room().find(bumps)),
+                encrypted: of("m.room.encryption").is_some(),
+                room_type: of("m.room.create")
+                    .and_then(|create| create.content["type"].as_str())
+                    .unwrap_or_default()
+                    .to_owned(),
+                room_id,
+                ..RoomInfo::default()
+            }
         };
         let rooms = request.into_inner().room_ids.into_iter().map(info).collect();
         Ok(Response::new(room::GetRoomsResponse { rooms }))
@@ -248,6 +265,8 @@ impl RoomQueryService for World {
                 event_id: stored.event.event_id.clone(),
                 seq: stored.event.seq,
                 sender: json["sender"].as_str().unwrap().to_owned(),
+                first_seq: rooms.get(&room_id).map_or(stored.event.seq, |before| before.first_seq),
+                member_ts: stored.committed_ts(),
                 since_seq: match rooms.get(&room_id) {
                     Some(before) if before.membership == stored.content["membership"] => before.since_seq,
                     _ => stored.event.seq,

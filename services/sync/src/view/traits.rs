@@ -1,0 +1,101 @@
+//! What a list of rooms is ordered and filtered by: known of every room that a user has to do with, loaded or not.
+
+use std::sync::{
+    OnceLock,
+    atomic::{AtomicBool, AtomicI64, Ordering},
+};
+
+use plexus_proto::room::v1::RoomInfo;
+use serde::Deserialize;
+
+use super::{
+    Event,
+    applied::{Applied, Fact},
+};
+
+const CREATE: &str = "m.room.create";
+const ENCRYPTION: &str = "m.room.encryption";
+
+/// Types of events that move a room up in the lists of clients.
+const BUMPING: [&str; 9] = [
+    CREATE,
+    "m.room.message",
+    "m.room.encrypted",
+    "m.sticker",
+    "m.call.invite",
+    "m.poll.start",
+    "org.matrix.msc3381.poll.start",
+    "m.beacon_info",
+    "org.matrix.msc3672.beacon_info",
+];
+
+/// Traits of a room.
+#[derive(Debug, Default)]
+pub(crate) struct Traits {
+    /// When the last event of the timeline came.
+    activity: AtomicI64,
+    /// When the last event came that moves the room up.
+    bump: AtomicI64,
+    encrypted: AtomicBool,
+    /// `type` of the create event; empty if it has none.
+    room_type: OnceLock<String>,
+}
+
+#[derive(Deserialize)]
+struct Created {
+    #[serde(rename = "type")]
+    room_type: Option<String>,
+}
+
+impl Traits {
+    /// Takes what the room server tells. Records may have told more meanwhile.
+    pub(super) fn learn(&self, info: &RoomInfo) {
+        self.activity.fetch_max(info.last_event_ts, Ordering::AcqRel);
+        self.bump.fetch_max(info.bump_ts, Ordering::AcqRel);
+        if info.encrypted {
+            self.encrypted.store(true, Ordering::Release);
+        }
+        self.room_type.get_or_init(|| info.room_type.clone());
+    }
+
+    /// Takes what a record tells.
+    pub(super) fn apply(&self, record: &Applied) {
+        if let Fact::Event(event) = &record.fact {
+            self.activity.fetch_max(record.ts, Ordering::AcqRel);
+            if BUMPING.contains(&event.kind.as_str()) {
+                self.bump.fetch_max(record.ts, Ordering::AcqRel);
+            }
+        }
+        for change in record.changes.iter().filter(|change| change.state_key.is_empty()) {
+            match change.kind.as_str() {
+                ENCRYPTION => self.encrypted.store(change.event.is_some(), Ordering::Release),
+                CREATE => self.is_created(change.event.as_deref()),
+                _ => {}
+            }
+        }
+    }
+
+    fn is_created(&self, create: Option<&Event>) {
+        let room_type = create.and_then(Event::read_content::<Created>).and_then(|created| created.room_type);
+        self.room_type.get_or_init(|| room_type.unwrap_or_default());
+    }
+
+    /// When the last event of the timeline came, in milliseconds since the Unix epoch; 0 if that is not known.
+    pub(crate) fn activity(&self) -> i64 {
+        self.activity.load(Ordering::Acquire)
+    }
+
+    /// When the last event came that moves the room up, in milliseconds since the Unix epoch; 0 if there is none lately.
+    pub(crate) fn bump(&self) -> i64 {
+        self.bump.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn is_encrypted(&self) -> bool {
+        self.encrypted.load(Ordering::Acquire)
+    }
+
+    /// `type` of the create event; `None` if it has none.
+    pub(crate) fn room_type(&self) -> Option<&str> {
+        self.room_type.get().map(String::as_str).filter(|room_type| !room_type.is_empty())
+    }
+}
