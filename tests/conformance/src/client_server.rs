@@ -30,6 +30,7 @@ pub(crate) fn tests() -> Vec<Test> {
         sync::rooms::tests(),
         sync::filters::tests(),
         sync::sessions::tests(),
+        sync::sliding::tests(),
         profiles::tests(),
         push::tests(),
         attention::tests(),

@@ -60,6 +60,19 @@ pub(super) fn body(operation: &str, scene: &Scene, dice: &mut Dice) -> Value {
             json!({ "m.fully_read": scene.event, "m.read": scene.event, "m.read.private": scene.event })
         }
         "setRoomTag" => json!({ "order": 0.5 }),
+        "slidingSync" => json!({
+            "conn_id": "c", "lists": { "a": { "ranges": [[0, 5], [7, 9]], "timeline_limit": 2,
+                "required_state": [["m.room.member", "$LAZY"], ["*", "*"]],
+                "filters": { "is_dm": false, "spaces": [scene.room], "room_types": [null], "not_tags": ["m.favourite"] } } },
+            "room_subscriptions": { (scene.room.as_str()): { "timeline_limit": 5, "required_state": [["m.room.name", ""]] } },
+            "extensions": { "account_data": { "enabled": true, "lists": ["a"] }, "receipts": { "enabled": true },
+                "typing": { "enabled": true, "rooms": [scene.room] } },
+        }),
+        "slidingSyncMerged" => json!({
+            "lists": { "a": { "range": [0, 5], "timeline_limit": 2,
+                "required_state": { "include": [{ "type": "m.room.member" }], "lazy_members": true } } },
+            "room_subscriptions": { (scene.room.as_str()): { "timeline_limit": 5 } },
+        }),
         "upgradeRoom" => json!({ "new_version": "12", "additional_creators": [scene.victim_id] }),
         _ => json!({
             "user_id": scene.victim_id, "room_id": scene.room, "reason": "because", "displayname": "Eve",

@@ -4,6 +4,7 @@ pub(super) mod filters;
 pub(super) mod members;
 pub(super) mod rooms;
 pub(super) mod sessions;
+pub(super) mod sliding;
 pub(super) mod state;
 
 use std::time::{Duration, Instant};
