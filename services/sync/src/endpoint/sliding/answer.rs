@@ -36,7 +36,7 @@ use crate::{
         relations::Relations,
     },
     limits, metrics as names,
-    view::{Attention, Candidate, Pin, User},
+    view::{Attention, Candidate, News, Pin, User},
 };
 
 /// What all attempts at one answer share.
@@ -123,7 +123,7 @@ impl<'a> Asked<'a> {
     async fn attempt(
         &self,
         user: &mut Arc<User>,
-        news: &mut watch::Receiver<u64>,
+        news: &mut watch::Receiver<News>,
         patient: bool,
     ) -> Result<Response, MatrixError> {
         let service = self.service;
