@@ -709,7 +709,7 @@ statement! {
 }
 
 statement! {
-    /// Sets current memberships.
+    /// Sets current memberships. Whom a snapshot told of keeps the mark of that in the place of a first event.
     UpsertMembers {
         room_nid: Array<Int8> => Vec<i64>,
         user_id: Array<Text> => Vec<&'a str>,
@@ -724,7 +724,7 @@ statement! {
     "INSERT INTO room_members (room_nid, snapshot, user_id, membership, event_nid, seq, forgotten, since_seq, first_seq) \
      SELECT v.room_nid, r.snapshot, v.user_id, v.membership, v.event_nid, v.seq, v.forgotten, \
      CASE WHEN m.membership = v.membership AND NOT v.seen THEN m.since_seq ELSE v.began END, \
-     COALESCE(NULLIF(m.first_seq, 0), v.first) FROM unnest(",
+     COALESCE(m.first_seq, v.first) FROM unnest(",
     ") AS v(room_nid, user_id, membership, event_nid, seq, forgotten, began, seen, first) \
      JOIN rooms AS r ON r.room_nid = v.room_nid LEFT JOIN room_members AS m \
      ON m.room_nid = v.room_nid AND m.snapshot = r.snapshot AND m.user_id = v.user_id \

@@ -72,6 +72,8 @@ pub(crate) struct UserRoomRow {
 
 query! {
     /// Lists the rooms of a user by room ID; an empty list of memberships stands for all.
+    ///
+    /// Whom only a snapshot tells has had to do with the room since it was joined here: since its first event.
     fn list_rooms<'a>(
         memberships: [String] as Array<Text>,
         include_forgotten: bool as Bool,
@@ -79,7 +81,9 @@ query! {
     ) -> UserRoomRow as (Text, Text, Text, Int8, Bool, Text, SmallInt, Int8, Int8, Int8) =
         "WITH chosen AS (SELECT ?::text[] AS memberships) \
          SELECT r.room_id, m.membership, e.event_id, m.seq, m.forgotten, e.sender, r.partition, m.since_seq, \
-           m.first_seq, e.received_ts \
+           CASE WHEN m.first_seq > 0 THEN m.first_seq ELSE COALESCE( \
+             (SELECT min(s.seq) FROM events s WHERE s.room_nid = m.room_nid AND s.seq IS NOT NULL), 0) END, \
+           e.received_ts \
          FROM chosen c, current_members m \
          JOIN rooms r ON r.room_nid = m.room_nid \
          JOIN events e ON e.event_nid = m.event_nid \

@@ -145,6 +145,35 @@ async fn only_the_snapshot_of_the_join_counts() {
     server.stop().await;
 }
 
+/// Positions of sliding sync count the rooms of a user by this number, so it must not move.
+#[tokio::test]
+async fn whom_a_snapshot_tells_has_had_to_do_with_the_room_since_the_join() {
+    let world = World::new().await;
+    let server = world.start().await;
+    let (mut remote, events) = hostile(3);
+    tell(&world, &server, &remote.room, A, &events).await;
+    let join = join(&mut remote, A, &events);
+    let joined = server.accepted(&world.write_room(&join).await).await.seq;
+    assert!(joined > 0);
+    let listed = async |user: &str| {
+        let request = ListRoomsForUserRequest {
+            user_id: user.to_owned(),
+            include_forgotten: true,
+            ..ListRoomsForUserRequest::default()
+        };
+        let mut query = RoomQueryServiceClient::new(server.channel.clone());
+        let rooms = query.list_rooms_for_user(request).await.expect("answers").into_inner().rooms;
+        (rooms[0].membership.clone(), rooms[0].first_seq)
+    };
+    assert_eq!(listed(ALICE).await, ("join".to_owned(), joined));
+    assert_eq!(listed(PHANTOM).await, ("join".to_owned(), joined));
+    let content = json!({"membership": "leave"});
+    let (_, kick) = remote.build("@creator:b.example", "m.room.member", Some(PHANTOM), content);
+    server.accepted(&world.write_room(&record(&remote.room, &kick)).await).await;
+    assert_eq!(listed(PHANTOM).await, ("leave".to_owned(), joined));
+    server.stop().await;
+}
+
 /// Of a room that nobody joins after all, nothing is left that tells of members or facts.
 #[tokio::test]
 async fn snapshot_of_a_refused_join_leaves_nothing() {
