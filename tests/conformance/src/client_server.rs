@@ -31,6 +31,7 @@ pub(crate) fn tests() -> Vec<Test> {
         sync::filters::tests(),
         sync::sessions::tests(),
         sync::sliding::tests(),
+        sync::sliding::encryption::tests(),
         profiles::tests(),
         push::tests(),
         attention::tests(),

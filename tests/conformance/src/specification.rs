@@ -53,11 +53,34 @@ pub(crate) fn endpoints() -> &'static [Endpoint] {
     &ENDPOINTS
 }
 
+/// What clients have that the specification does not tell of yet.
+static PROPOSED: [Endpoint; 2] = [
+    Endpoint {
+        api: "client-server",
+        method: "POST",
+        path: "/_matrix/client/unstable/org.matrix.simplified_msc3575/sync",
+        operation: "slidingSync",
+        deprecated: false,
+    },
+    Endpoint {
+        api: "client-server",
+        method: "POST",
+        path: "/_matrix/client/v4/sync",
+        operation: "slidingSyncMerged",
+        deprecated: false,
+    },
+];
+
+/// Endpoints that clients use and the specification does not have yet.
+pub(crate) fn proposed() -> &'static [Endpoint] {
+    &PROPOSED
+}
+
 /// The endpoint that a request is for. The path is as it was sent, with or without a query.
 pub(crate) fn find(method: &str, path: &str) -> Option<&'static Endpoint> {
     let path = path.split('?').next().unwrap_or_default();
     let path = path.replacen("/_matrix/client/r0/", "/_matrix/client/v3/", 1);
-    let fits = endpoints().iter().filter(|endpoint| endpoint.method == method);
+    let fits = endpoints().iter().chain(proposed()).filter(|endpoint| endpoint.method == method);
     let fits = fits.filter_map(|endpoint| Some((endpoint.fit(&path)?, endpoint)));
     // The first of those that fit best: some paths are listed twice.
     fits.rev().max_by_key(|(same, _)| *same).map(|(_, endpoint)| endpoint)

@@ -66,7 +66,8 @@ pub(super) fn body(operation: &str, scene: &Scene, dice: &mut Dice) -> Value {
                 "filters": { "is_dm": false, "spaces": [scene.room], "room_types": [null], "not_tags": ["m.favourite"] } } },
             "room_subscriptions": { (scene.room.as_str()): { "timeline_limit": 5, "required_state": [["m.room.name", ""]] } },
             "extensions": { "account_data": { "enabled": true, "lists": ["a"] }, "receipts": { "enabled": true },
-                "typing": { "enabled": true, "rooms": [scene.room] } },
+                "typing": { "enabled": true, "rooms": [scene.room] }, "e2ee": { "enabled": true },
+                "to_device": { "enabled": true, "limit": 10, "since": "s3_AQAAAAAA" } },
         }),
         "slidingSyncMerged" => json!({
             "lists": { "a": { "range": [0, 5], "timeline_limit": 2,

@@ -22,7 +22,7 @@ use super::{
 };
 use crate::{
     server::{Server, Target},
-    specification::{Endpoint, endpoints},
+    specification::{Endpoint, endpoints, proposed},
 };
 
 /// After how many requests the victim reads, and another attacker begins.
@@ -72,27 +72,9 @@ struct Shared {
     findings: Mutex<Findings>,
 }
 
-/// What clients have that the specification does not tell of yet.
-static PROPOSED: [Endpoint; 2] = [
-    Endpoint {
-        api: "client-server",
-        method: "POST",
-        path: "/_matrix/client/unstable/org.matrix.simplified_msc3575/sync",
-        operation: "slidingSync",
-        deprecated: false,
-    },
-    Endpoint {
-        api: "client-server",
-        method: "POST",
-        path: "/_matrix/client/v4/sync",
-        operation: "slidingSyncMerged",
-        deprecated: false,
-    },
-];
-
 /// The endpoints that are attacked: all that clients have.
 fn attacked(only: Option<&str>) -> Vec<&'static Endpoint> {
-    let of_clients = endpoints().iter().chain(&PROPOSED).filter(|endpoint| endpoint.api == "client-server");
+    let of_clients = endpoints().iter().chain(proposed()).filter(|endpoint| endpoint.api == "client-server");
     let wanted = of_clients.filter(|endpoint| only.is_none_or(|only| endpoint.operation.contains(only)));
     let wanted: Vec<_> = wanted.collect();
     let often = OFTEN.iter().flat_map(|operation| {

@@ -1,7 +1,7 @@
 //! [Keys of devices](https://spec.matrix.org/v1.19/client-server-api/#key-management-api)
 
 pub(super) mod changes;
-mod crypto;
+pub(super) mod crypto;
 pub(super) mod signing;
 
 use std::collections::BTreeSet;
@@ -44,7 +44,7 @@ impl User {
         keys
     }
 
-    async fn uploads(&self, field: &str, keys: Value) -> Answer {
+    pub(super) async fn uploads(&self, field: &str, keys: Value) -> Answer {
         let mut body = json!({});
         body[field] = keys;
         self.post("/keys/upload", body).await
@@ -68,7 +68,7 @@ impl User {
 }
 
 /// One-time keys with these IDs, by `<algorithm>:<ID>`.
-fn one_time_keys(user: &User, key: &Key, ids: &[String]) -> Value {
+pub(super) fn one_time_keys(user: &User, key: &Key, ids: &[String]) -> Value {
     let keys = ids.iter().map(|id| {
         let mut one = json!({ "key": Key::new().public() });
         key.sign(&mut one, &user.id, &user.device);

@@ -38,7 +38,7 @@ impl User {
     }
 
     /// Sends one message to a device.
-    fn sends_to(&self, device: &User, txn: &str, content: Value) -> Request {
+    pub(super) fn sends_to(&self, device: &User, txn: &str, content: Value) -> Request {
         self.sends_to_devices(txn, json!({ &device.id: { &device.device: content } }))
     }
 }

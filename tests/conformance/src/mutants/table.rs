@@ -2,6 +2,7 @@
 
 mod attention;
 mod history;
+mod sliding;
 
 use super::{
     Mutant,
@@ -13,7 +14,8 @@ use super::{
 
 /// Operations, and what each mutant of them changes.
 pub(super) fn mutants() -> Vec<Mutant> {
-    let groups = own().into_iter().chain(attention::groups()).chain(history::groups());
+    let groups =
+        own().into_iter().chain(attention::groups()).chain(history::groups()).chain(sliding::groups());
     let mutants = groups
         .flat_map(|(operation, changes)| changes.into_iter().map(move |change| Mutant { operation, change }));
     mutants.collect()
