@@ -301,6 +301,8 @@ pub struct SyncConfig {
     pub admin_http: Listener,
     /// Rooms whose state and recent timeline are kept in memory.
     pub max_cached_rooms: u64,
+    /// Bytes that these may take.
+    pub max_cached_bytes: u64,
 }
 
 impl Default for SyncConfig {
@@ -309,6 +311,7 @@ impl Default for SyncConfig {
             listen: Listener::plain("127.0.0.1:8720"),
             admin_http: Listener::plain("127.0.0.1:8722"),
             max_cached_rooms: 10_000,
+            max_cached_bytes: 1024 * 1024 * 1024,
         }
     }
 }

@@ -38,6 +38,11 @@ pub(crate) const TIMELINE: usize = 200;
 /// State changes of a room that are kept: they undo the current state back to an earlier point.
 pub(crate) const CHANGES: usize = 1_000;
 
+/// Bytes that an event takes in memory beside its JSON, about.
+pub(crate) const EVENT_WEIGHT: usize = 1_000;
+/// Records after which a room is weighed anew.
+pub(crate) const UNWEIGHED: u32 = 64;
+
 /// Records that may arrive for a room or a user while it is being loaded; with more, loading starts again.
 pub(crate) const PENDING: usize = 20_000;
 

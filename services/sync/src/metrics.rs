@@ -12,6 +12,8 @@ pub(crate) const FILLED: &str = "plexus_sync_filled_records_total";
 pub(crate) const RELOADED: &str = "plexus_sync_reloaded_partitions_total";
 /// Rooms in memory.
 pub(crate) const ROOMS: &str = "plexus_sync_cached_rooms";
+/// Bytes that these take.
+pub(crate) const BYTES: &str = "plexus_sync_cached_bytes";
 /// Users in memory.
 pub(crate) const USERS: &str = "plexus_sync_cached_users";
 /// Requests that wait for news.
@@ -40,6 +42,7 @@ pub(crate) fn describe() {
     describe_counter!(FILLED, "records read from the room server because the log lacked them");
     describe_counter!(RELOADED, "partitions whose view was dropped because records are gone");
     describe_gauge!(ROOMS, "rooms in memory");
+    describe_gauge!(BYTES, Unit::Bytes, "bytes that rooms in memory take, about");
     describe_gauge!(USERS, "users in memory");
     describe_gauge!(WAITING, "requests that wait for news");
     describe_counter!(

@@ -50,8 +50,7 @@ impl SyncService {
         let acks = Acks::default();
         shutdown.spawn(acks.clone().run(log.clone(), shutdown.clone()));
         let upstream = Upstream::new(rooms);
-        let max_rooms = usize::try_from(config.max_cached_rooms).unwrap_or(usize::MAX);
-        let view = Arc::new(View::new(upstream.clone(), max_rooms));
+        let view = Arc::new(View::new(upstream.clone(), config));
         let positions = Arc::new(Positions::new());
         let both = plexus_service::ready::Readiness::new();
         let feed = Rooms::new(Arc::clone(&view), upstream.clone(), Arc::clone(&positions));

@@ -21,12 +21,16 @@ mod unread;
 mod user;
 mod wake;
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicI64, AtomicU64, Ordering},
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering},
+    },
 };
 
 use dashmap::DashMap;
+use plexus_service::config::SyncConfig;
 use ruma::{OwnedRoomId, OwnedUserId, RoomId, UserId};
 
 use crate::{
@@ -59,6 +63,11 @@ pub(crate) struct View {
     /// How far changes of device lists were heard of.
     pub(crate) keys: keys::KeyNews,
     max_rooms: usize,
+    max_bytes: usize,
+    /// Bytes that loaded rooms take, about: as of the last look, and what was loaded since.
+    bytes: AtomicUsize,
+    /// Bytes from which on there is a look: more than there may be, if answers hold as many.
+    look_from: AtomicUsize,
     /// Counts uses, to tell what was used last.
     clock: AtomicU64,
     /// Rooms loaded since the last look at how many there are.
@@ -66,7 +75,8 @@ pub(crate) struct View {
 }
 
 impl View {
-    pub(crate) fn new(upstream: Upstream, max_rooms: usize) -> Self {
+    pub(crate) fn new(upstream: Upstream, config: &SyncConfig) -> Self {
+        let bound = |number: u64| usize::try_from(number).unwrap_or(usize::MAX).max(1);
         Self {
             upstream,
             rooms: DashMap::new(),
@@ -74,7 +84,10 @@ impl View {
             typing: DashMap::new(),
             typing_end: AtomicI64::new(0),
             keys: keys::KeyNews::new(),
-            max_rooms: max_rooms.max(1),
+            max_rooms: bound(config.max_cached_rooms),
+            max_bytes: bound(config.max_cached_bytes),
+            bytes: AtomicUsize::new(0),
+            look_from: AtomicUsize::new(0),
             clock: AtomicU64::new(0),
             loaded: AtomicU64::new(0),
         }
@@ -179,13 +192,44 @@ impl View {
         Ok(user)
     }
 
+    /// Learns what lists of rooms look at, of rooms that the user came to have to do with since they were loaded.
+    pub(crate) async fn meet_rooms(&self, user: &User) -> Result<(), UpstreamError> {
+        let strange = user.strange_rooms();
+        if strange.is_empty() {
+            return Ok(());
+        }
+        let ids: Vec<String> = strange.iter().map(|room| room.id.to_string()).collect();
+        let by_id: HashMap<&str, &Arc<Room>> = strange.iter().map(|room| (room.id.as_str(), room)).collect();
+        for info in self.upstream.room_infos(&ids).await? {
+            if let Some(room) = by_id.get(info.room_id.as_str()) {
+                room.traits.learn(&info);
+            }
+        }
+        // Of what is not told nothing is known: records will tell it.
+        strange.iter().for_each(|room| room.traits.is_whole());
+        Ok(())
+    }
+
     /// Loads a room, if it is not.
     pub(crate) async fn load(&self, room: &Arc<Room>) -> Result<(), UpstreamError> {
         room.used(self.tick());
         if room.load(&self.upstream).await? {
-            self.evict_rooms();
+            let bytes = self.bytes.fetch_add(room.weight(), Ordering::Relaxed);
+            // Counting costs a walk over all rooms, so it is done once for every so many loads.
+            let step = (self.max_rooms / 16).clamp(1, 256) as u64;
+            let is_turn = self.loaded.fetch_add(1, Ordering::Relaxed).is_multiple_of(step);
+            if is_turn || bytes > self.max_bytes.max(self.look_from.load(Ordering::Relaxed)) {
+                self.evict_rooms();
+            }
         }
         Ok(())
+    }
+
+    /// Makes room if there is too much in memory: an answer was made, and does not hold its rooms any more.
+    pub(crate) fn relieve(&self) {
+        if self.bytes.load(Ordering::Relaxed) > self.max_bytes {
+            self.evict_rooms();
+        }
     }
 
     fn tick(&self) -> u64 {
@@ -194,26 +238,33 @@ impl View {
 
     /// Unloads the rooms that were not used for longest, and forgets those that nobody has to do with.
     fn evict_rooms(&self) {
-        // Counting costs a walk over all rooms, so it is done once for every so many loads.
-        let step = (self.max_rooms / 16).clamp(1, 256) as u64;
-        if !self.loaded.fetch_add(1, Ordering::Relaxed).is_multiple_of(step) {
-            return;
-        }
         let mut loaded: Vec<(u64, Arc<Room>)> = self
             .rooms
             .iter()
             .filter(|room| room.is_loaded())
             .map(|room| (room.last_used(), Arc::clone(&room)))
             .collect();
-        metrics::gauge!(names::ROOMS).set(loaded.len() as f64);
-        if loaded.len() > self.max_rooms {
-            let keep = self.max_rooms - self.max_rooms / 8;
+        let mut bytes: usize = loaded.iter().map(|(_, room)| room.weight()).sum();
+        let mut rooms = loaded.len();
+        if rooms > self.max_rooms || bytes > self.max_bytes {
+            let most = (self.max_rooms - self.max_rooms / 8, self.max_bytes - self.max_bytes / 8);
             loaded.sort_unstable_by_key(|(used, _)| *used);
-            for (_, room) in loaded.drain(..loaded.len() - keep) {
-                room.evict();
+            for (_, room) in &loaded {
+                if rooms <= most.0 && bytes <= most.1 {
+                    break;
+                }
+                let weight = room.weight();
+                if room.evict() {
+                    rooms -= 1;
+                    bytes = bytes.saturating_sub(weight);
+                }
             }
         }
         drop(loaded);
+        self.bytes.store(bytes, Ordering::Relaxed);
+        self.look_from.store(bytes.saturating_add(self.max_bytes / 8), Ordering::Relaxed);
+        metrics::gauge!(names::ROOMS).set(rooms as f64);
+        metrics::gauge!(names::BYTES).set(bytes as f64);
         // Whoever holds one relies on the log reaching it: only rooms that nobody holds may go.
         self.rooms.retain(|_, room| Arc::strong_count(room) > 1 || room.is_loaded());
     }

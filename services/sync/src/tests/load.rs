@@ -22,7 +22,7 @@ const MESSAGES: usize = 60;
 /// Syncs until every room has told its last word; returns the events of each room in the order they came.
 async fn follow(
     world: World,
-    replicas: [Arc<Replica>; 2],
+    replicas: Vec<Arc<Replica>>,
     user: &'static str,
 ) -> HashMap<String, Vec<String>> {
     let mut seen: HashMap<String, Vec<String>> = HashMap::new();
@@ -34,7 +34,7 @@ async fn follow(
         if let Some(since) = &since {
             query.push(("since", since));
         }
-        let answer = replicas[turn % 2].sync(&world, user, &query).await;
+        let answer = replicas[turn % replicas.len()].sync(&world, user, &query).await;
         for (room, told) in answer["rooms"]["join"].as_object().unwrap() {
             assert_eq!(told["timeline"]["limited"], false);
             let came = ids(&told["timeline"]).into_iter().map(str::to_owned);
@@ -59,9 +59,11 @@ async fn every_reader_gets_every_event_once_and_in_the_same_order() {
             world.member(room, user, user, "join").await;
         }
     }
-    // One replica has room for two rooms only, and loads and unloads all the time.
-    let cramped = SyncConfig { max_cached_rooms: 2, ..SyncConfig::default() };
-    let replicas = [Arc::new(world.replica().await), Arc::new(world.replica_with(cramped).await)];
+    // Two replicas have room for few rooms only, or for none, and load and unload all the time.
+    let few = SyncConfig { max_cached_rooms: 2, ..SyncConfig::default() };
+    let none = SyncConfig { max_cached_bytes: 1, ..SyncConfig::default() };
+    let replicas = [SyncConfig::default(), few, none].map(|config| world.replica_with(config));
+    let replicas: Vec<_> = futures::future::join_all(replicas).await.into_iter().map(Arc::new).collect();
     let readers: Vec<_> =
         USERS.map(|user| tokio::spawn(follow(world.clone(), replicas.clone(), user))).into_iter().collect();
     // Writers race: the log gets records out of order and with holes, which the room server fills.
@@ -100,5 +102,32 @@ async fn every_reader_gets_every_event_once_and_in_the_same_order() {
     }
     for replica in &replicas {
         assert_eq!(replica.shutdown.failure(), None);
+    }
+}
+
+#[tokio::test]
+async fn rooms_in_memory_are_bounded_by_bytes() {
+    const MOST: usize = 100_000;
+    let world = World::new();
+    let rooms: Vec<String> = (0..12).map(|number| format!("!bytes{number}:test")).collect();
+    let text = "x".repeat(2_000);
+    for room in &rooms {
+        world.create(room, USERS[0]).await;
+        for _ in 0..20 {
+            world.say(room, USERS[0], &text).await;
+        }
+    }
+    for (max_cached_bytes, is_bounded) in [(MOST as u64, true), (u64::MAX, false)] {
+        let replica = world.replica_with(SyncConfig { max_cached_bytes, ..SyncConfig::default() }).await;
+        let first = replica.sync(&world, USERS[0], &[]).await;
+        // An answer holds the rooms that it tells, and then they have to go.
+        for room in &rooms[..2] {
+            let said = world.say(room, USERS[0], "news").await;
+            replica.settle(&world).await;
+            let answer = replica.sync(&world, USERS[0], &[("since", &token(&first))]).await;
+            assert_eq!(ids(&answer["rooms"]["join"][room]["timeline"]).last(), Some(&said.as_str()));
+        }
+        let bytes: usize = replica.service.view.all_rooms().iter().map(|room| room.weight()).sum();
+        assert_eq!(bytes <= MOST, is_bounded, "{bytes}");
     }
 }

@@ -15,7 +15,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::{MEMBER, Membership, POWER_LEVELS, RecordError};
-use crate::erased::Erased;
+use crate::{erased::Erased, limits};
 
 const RELATES_TO: &[u8] = b"m.relates_to";
 
@@ -184,14 +184,29 @@ impl Event {
         if !stored.prev_content.is_empty() {
             event.replaced = OnceLock::from(Replaced {
                 event_id: stored.replaces_event_id,
-                content: Some(stored.prev_content),
+                content: Some(Bytes::copy_from_slice(&stored.prev_content)),
                 sender: stored.prev_sender,
             });
         }
         Ok(event)
     }
 
+    /// Bytes that it takes in memory, about.
+    pub(super) fn weight(&self) -> usize {
+        let shown = [&self.in_timeline, &self.in_state]
+            .map(|shown| shown.lock().as_ref().map_or(0, |shown| shown.json.get().len()));
+        let replaced = self.replaced.get().and_then(|replaced| replaced.content.as_ref());
+        // Push rules look at a copy.
+        let copies = 1 + usize::from(self.has_facts());
+        limits::EVENT_WEIGHT
+            + copies * self.json.len()
+            + shown.iter().sum::<usize>()
+            + replaced.map_or(0, Bytes::len)
+    }
+
+    /// Reads an event. What is kept is copied: it may be a part of a buffer that is much larger.
     fn parse(id: &str, json: Bytes, seq: u64) -> Result<Self, RecordError> {
+        let json = Bytes::copy_from_slice(&json);
         let head: Head = serde_json::from_slice(&json).map_err(RecordError::Json)?;
         let mut event = Self {
             id: OwnedEventId::try_from(id)?,

@@ -102,6 +102,7 @@ fn build(
     }
     room.survey();
     room.trim();
+    room.weigh();
     room
 }
 

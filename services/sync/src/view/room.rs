@@ -53,6 +53,10 @@ pub(crate) struct RoomView {
     pub(super) version: String,
     creators: Vec<OwnedUserId>,
     power: Option<Arc<Power>>,
+    /// Bytes that all of this took when it was weighed.
+    pub(super) weight: usize,
+    /// Records applied since.
+    unweighed: u32,
 }
 
 /// A change of one entry of the state, both ways.
@@ -177,6 +181,19 @@ impl RoomView {
             Fact::Other => {}
         }
         self.trim();
+        self.unweighed += 1;
+        if self.unweighed >= limits::UNWEIGHED {
+            self.weigh();
+        }
+    }
+
+    /// Weighs events, which are nearly all that a room takes. Those of the state are not counted again in the timeline.
+    pub(super) fn weigh(&mut self) {
+        let of_state = self.members.values().chain(self.others.values());
+        let messages = self.timeline.iter().filter(|event| event.state_key.is_none());
+        let replaced = self.changes.iter().filter_map(|change| change.old.as_ref());
+        self.weight = of_state.chain(messages).chain(replaced).map(|event| event.weight()).sum();
+        self.unweighed = 0;
     }
 
     /// Sets an entry of the current state; returns what it was.

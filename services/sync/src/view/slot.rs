@@ -166,16 +166,24 @@ impl Room {
 
     /// Drops what is in memory, and what is being loaded: it lacks a fact.
     pub(crate) fn unload(&self) {
+        self.traits.is_lacking();
         *self.slot.write() = Slot::Absent;
     }
 
-    /// Drops what is in memory to make room.
-    pub(super) fn evict(&self) {
+    /// Drops what is in memory to make room, unless somebody needs it just now; returns whether it did.
+    pub(super) fn evict(&self) -> bool {
         let mut slot = self.slot.write();
-        if matches!(&*slot, Slot::Loaded { .. }) && self.pins.load(Ordering::Acquire) == 0 {
+        let goes = matches!(&*slot, Slot::Loaded { .. }) && self.pins.load(Ordering::Acquire) == 0;
+        if goes {
             *slot = Slot::Absent;
             self.counters.lock().clear();
         }
+        goes
+    }
+
+    /// Bytes that the room takes, about; 0 if it is not loaded.
+    pub(crate) fn weight(&self) -> usize {
+        self.read(|view| view.weight).unwrap_or_default()
     }
 
     /// Keeps the room in memory, once it is there, until the pin is dropped.

@@ -2,9 +2,10 @@
 
 use std::sync::{
     OnceLock,
-    atomic::{AtomicBool, AtomicI64, Ordering},
+    atomic::{AtomicBool, Ordering},
 };
 
+use parking_lot::Mutex;
 use plexus_proto::room::v1::RoomInfo;
 use serde::Deserialize;
 
@@ -33,12 +34,32 @@ const BUMPING: [&str; 9] = [
 #[derive(Debug, Default)]
 pub(crate) struct Traits {
     /// When the last event of the timeline came.
-    activity: AtomicI64,
+    activity: Stamp,
     /// When the last event came that moves the room up.
-    bump: AtomicI64,
+    bump: Stamp,
+    /// Whether what was before the first record was asked for, and no record was missed since.
+    known: AtomicBool,
     encrypted: AtomicBool,
     /// `type` of the create event; empty if it has none.
     room_type: OnceLock<String>,
+}
+
+/// A time, and the `seq` of the record as of which it holds. The last record counts, also if it tells an earlier time:
+/// then all replicas say the same.
+#[derive(Debug, Default)]
+struct Stamp(Mutex<(u64, i64)>);
+
+impl Stamp {
+    fn set(&self, seq: u64, ts: i64) {
+        let mut known = self.0.lock();
+        if seq >= known.0 {
+            *known = (seq, ts);
+        }
+    }
+
+    fn get(&self) -> i64 {
+        self.0.lock().1
+    }
 }
 
 #[derive(Deserialize)]
@@ -50,20 +71,35 @@ struct Created {
 impl Traits {
     /// Takes what the room server tells. Records may have told more meanwhile.
     pub(super) fn learn(&self, info: &RoomInfo) {
-        self.activity.fetch_max(info.last_event_ts, Ordering::AcqRel);
-        self.bump.fetch_max(info.bump_ts, Ordering::AcqRel);
+        self.activity.set(info.last_seq, info.last_event_ts);
+        self.bump.set(info.last_seq, info.bump_ts);
         if info.encrypted {
             self.encrypted.store(true, Ordering::Release);
         }
         self.room_type.get_or_init(|| info.room_type.clone());
     }
 
+    /// Notes that all was told that there is.
+    pub(super) fn is_whole(&self) {
+        self.known.store(true, Ordering::Release);
+    }
+
+    /// Notes that something was missed.
+    pub(super) fn is_lacking(&self) {
+        self.known.store(false, Ordering::Release);
+    }
+
+    /// Whether it is known what the room was like before it came up here.
+    pub(super) fn is_known(&self) -> bool {
+        self.known.load(Ordering::Acquire)
+    }
+
     /// Takes what a record tells.
     pub(super) fn apply(&self, record: &Applied) {
         if let Fact::Event(event) = &record.fact {
-            self.activity.fetch_max(record.ts, Ordering::AcqRel);
+            self.activity.set(record.seq, record.ts);
             if BUMPING.contains(&event.kind.as_str()) {
-                self.bump.fetch_max(record.ts, Ordering::AcqRel);
+                self.bump.set(record.seq, record.ts);
             }
         }
         for change in record.changes.iter().filter(|change| change.state_key.is_empty()) {
@@ -82,12 +118,12 @@ impl Traits {
 
     /// When the last event of the timeline came, in milliseconds since the Unix epoch; 0 if that is not known.
     pub(crate) fn activity(&self) -> i64 {
-        self.activity.load(Ordering::Acquire)
+        self.activity.get()
     }
 
     /// When the last event came that moves the room up, in milliseconds since the Unix epoch; 0 if there is none lately.
     pub(crate) fn bump(&self) -> i64 {
-        self.bump.load(Ordering::Acquire)
+        self.bump.get()
     }
 
     pub(crate) fn is_encrypted(&self) -> bool {
