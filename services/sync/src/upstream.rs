@@ -327,13 +327,14 @@ impl Upstream {
         user_id: &UserId,
         device_id: &DeviceId,
         after_seq: u64,
+        limit: u32,
     ) -> Result<user::ListInboxResponse, UpstreamError> {
         let mut client = self.inbox.clone();
         let request = user::ListInboxRequest {
             user_id: user_id.to_string(),
             device_id: device_id.to_string(),
             after_seq,
-            limit: limits::INBOX_PAGE,
+            limit,
         };
         call("Inbox.ListInbox", client.list_inbox(request)).await
     }

@@ -14,8 +14,9 @@ const VERSIONS: [&str; 15] = [
     "v1.12", "v1.13", "v1.14",
 ];
 
-/// Parts of later versions that are served.
-const FEATURES: [&str; 2] = ["org.matrix.e2e_cross_signing", "uk.tcpip.msc4133.stable"];
+/// Parts of later versions, and proposals that clients ask for by these names, that are served.
+const FEATURES: [&str; 3] =
+    ["org.matrix.e2e_cross_signing", "org.matrix.simplified_msc3575", "uk.tcpip.msc4133.stable"];
 
 #[instrument(name = "http.client.get_supported_versions", skip_all)]
 pub(crate) async fn handler() -> Matrix<Response> {

@@ -43,14 +43,16 @@ pub(crate) async fn answer(service: &SyncService, request: &Request) -> Result<R
         .lazy_members()
         .map(|redundant| (service.lazy_members.device(&request.user, request.since.as_ref()), redundant));
     let mut user = service.view.user(&request.user.id).await?;
-    inbox::acknowledge(service, request, &user);
+    inbox::acknowledge(service, &request.user, request.inbox, &user);
     let mut since = request.since;
     let mut waited = false;
     loop {
         // Before looking, so that nothing slips in between looking and waiting.
         let mut news = user.news();
         let begun = Instant::now();
-        let (answer, sent) = attempt(service, request, since, &mut user, &mut news, device.as_ref()).await?;
+        let attempt = attempt(service, request, since, &mut user, &mut news, device.as_ref()).await;
+        service.view.relieve();
+        let (answer, sent) = attempt?;
         metrics::histogram!(names::ANSWER).record(begun.elapsed().as_secs_f64());
         let is_final = request.since.is_none() || request.full_state || !answer.is_empty();
         // Whoever has lost the session while waiting loses the answer, which may tell what came after that; and what woke
@@ -189,7 +191,11 @@ async fn make(
     user: &User,
     pins: &mut Vec<Pin>,
 ) -> Result<(Response, Vec<Sent>), Problem> {
-    let has_device_news = device_lists::may_have_changed(context, &reading.candidates);
+    // A client that begins asks for whatever it needs.
+    let has_device_news = context.since.as_ref().is_some_and(|since| {
+        let rooms = reading.candidates.iter().map(|candidate| &*candidate.room);
+        device_lists::may_have_changed(context.service, since, rooms)
+    });
     let candidates = std::mem::take(&mut reading.candidates);
     reading.candidates =
         candidates.into_iter().filter(|candidate| is_wanted(context, &reading, candidate)).collect();
@@ -232,8 +238,8 @@ async fn make(
     }
     show(context, &mut response, &timelines).await?;
     inbox::deliver(context, user, &mut response).await?;
-    if has_device_news {
-        response.device_lists = device_lists::changes(context).await?;
+    if let Some(since) = context.since.as_ref().filter(|_| has_device_news) {
+        response.device_lists = device_lists::changes(context, since).await?;
     }
     key_counts::tell(context, &mut response).await?;
     let filter = &context.request.filter.account_data;

@@ -1,5 +1,6 @@
 //! `device_lists`: whose keys the client has to ask for anew, and whose it need not know any more.
 
+use plexus_matrix_http::token::SyncToken;
 use plexus_proto::user::v1::ListDeviceListChangesRequest;
 use ruma::OwnedUserId;
 
@@ -7,24 +8,24 @@ use super::{
     context::{Context, Problem},
     response::DeviceLists,
 };
-use crate::view::Candidate;
+use crate::{SyncService, view::Room};
 
-/// Whether anything may have changed; `candidates` are the rooms in which something happened.
-pub(super) fn may_have_changed(context: &Context<'_>, candidates: &[Candidate]) -> bool {
-    // A client that begins asks for whatever it needs.
-    let Some(since) = &context.since else { return false };
-    let news = &context.service.view.keys;
+/// Whether anything may have changed since a token; `rooms` are those in which something happened.
+pub(super) fn may_have_changed<'r>(
+    service: &SyncService,
+    since: &SyncToken,
+    mut rooms: impl Iterator<Item = &'r Room>,
+) -> bool {
+    let news = &service.view.keys;
     since.users.iter().enumerate().any(|(partition, seq)| news.users.may_be_after(partition, *seq))
-        || candidates.iter().any(|candidate| {
-            let partition = candidate.room.partition;
-            let known = since.rooms.get(partition).copied().unwrap_or_default();
-            news.rooms.may_be_after(partition, known)
+        || rooms.any(|room| {
+            let known = since.rooms.get(room.partition).copied().unwrap_or_default();
+            news.rooms.may_be_after(room.partition, known)
         })
 }
 
-/// Asks what changed since the client's token.
-pub(super) async fn changes(context: &Context<'_>) -> Result<DeviceLists, Problem> {
-    let Some(since) = &context.since else { return Ok(DeviceLists::default()) };
+/// Asks what changed since a token.
+pub(super) async fn changes(context: &Context<'_>, since: &SyncToken) -> Result<DeviceLists, Problem> {
     let request = ListDeviceListChangesRequest {
         viewer: context.user_id().to_string(),
         from_rooms: since.rooms.to_vec(),

@@ -4,16 +4,16 @@
 
 use std::sync::Arc;
 
+use plexus_matrix_http::AuthedUser;
 use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
 use tracing::error;
 
 use super::{
     context::{Context, Problem},
-    params::Request,
     response::{Events, Response},
 };
-use crate::{SyncService, metrics as names, view::User};
+use crate::{SyncService, limits, metrics as names, view::User};
 
 #[derive(Serialize)]
 struct Message<'a> {
@@ -24,9 +24,9 @@ struct Message<'a> {
 }
 
 /// Has messages acknowledged that have arrived: the client has presented a token that lies after them.
-pub(super) fn acknowledge(service: &SyncService, request: &Request, user: &User) {
-    let Some(upto) = request.inbox.filter(|upto| *upto > 0) else { return };
-    let (user_id, device_id) = (&request.user.id, &request.user.device_id);
+pub(super) fn acknowledge(service: &SyncService, session: &AuthedUser, upto: Option<u64>, user: &User) {
+    let Some(upto) = upto.filter(|upto| *upto > 0) else { return };
+    let (user_id, device_id) = (&session.id, &session.device_id);
     if user.with_inboxes(|inboxes| inboxes.got(device_id.as_str(), upto)) == Some(true) {
         service.acks.add(user_id.clone(), device_id.clone(), upto);
     }
@@ -43,10 +43,31 @@ pub(super) async fn deliver(
     if response.next_batch.generation.is_none() {
         return Ok(());
     }
+    let Some(page) = read(context, user, after, limits::INBOX_PAGE).await? else { return Ok(()) };
+    response.to_device = Events { events: page.events };
+    response.next_batch.set_delivered(context.user_id(), &context.request.user.device_id, page.upto);
+    Ok(())
+}
+
+/// Messages that are told at once.
+#[derive(Debug)]
+pub(super) struct Page {
+    pub(super) events: Vec<Arc<RawValue>>,
+    /// How far they reach.
+    pub(super) upto: u64,
+}
+
+/// Reads at most so many of the messages that came after a position; `None` if there are none.
+pub(super) async fn read(
+    context: &Context<'_>,
+    user: &User,
+    after: u64,
+    limit: u32,
+) -> Result<Option<Page>, Problem> {
     let device_id = &context.request.user.device_id;
     let last = user.with_inboxes(|inboxes| inboxes.last_after(device_id.as_str(), after));
-    let Some(last) = last.ok_or(Problem::Gone)? else { return Ok(()) };
-    let page = context.service.upstream.inbox(context.user_id(), device_id, after).await?;
+    let Some(last) = last.ok_or(Problem::Gone)? else { return Ok(None) };
+    let page = context.service.upstream.inbox(context.user_id(), device_id, after, limit).await?;
     let upto = page.messages.last().map_or(after, |message| message.seq);
     if !page.more {
         user.with_inboxes(|inboxes| inboxes.found_end(device_id.as_str(), last, upto));
@@ -58,9 +79,7 @@ pub(super) async fn deliver(
         let shown = shown.inspect_err(|failure| error!(error = %failure, "message cannot be shown"));
         shown.ok().map(Arc::from)
     });
-    response.to_device = Events { events: events.collect() };
-    let count = u64::try_from(response.to_device.events.len()).unwrap_or(0);
-    metrics::counter!(names::DELIVERED).increment(count);
-    response.next_batch.set_delivered(context.user_id(), device_id, upto);
-    Ok(())
+    let events: Vec<_> = events.collect();
+    metrics::counter!(names::DELIVERED).increment(u64::try_from(events.len()).unwrap_or(0));
+    Ok(Some(Page { events, upto }))
 }

@@ -1,5 +1,6 @@
 //! Sliding sync: one thing at a time, and a model client that is told everything in every order.
 
+mod encryption;
 mod limits;
 mod model;
 mod rooms;

@@ -15,9 +15,9 @@ use plexus_matrix_http::{Authenticator, Edge, hash_token};
 use plexus_proto::{
     log::v1::{
         AccountDataChanged, ClientTransaction, Deactivated, DevicesChanged, Ephemeral, Forgotten,
-        HistoryVisibility, NewEvent, OutputRoomEvent, OutputUserEvent, Purged, Receipt, StateChange,
-        StateDelta, ToDevicePending, Typing, ephemeral, input_user_event::Command,
-        output_room_event::Body as Fact, output_user_event::Fact as UserFact,
+        HistoryVisibility, KeyCounts, KeyCountsChanged, KeysChanged, NewEvent, OutputRoomEvent,
+        OutputUserEvent, Purged, Receipt, StateChange, StateDelta, ToDevicePending, Typing, ephemeral,
+        input_user_event::Command, output_room_event::Body as Fact, output_user_event::Fact as UserFact,
     },
     room::v1::RoomEvent,
 };
@@ -33,6 +33,8 @@ pub(super) type Key = (String, String);
 #[derive(Default)]
 pub(super) struct Facts {
     pub(super) room_seqs: HashMap<u32, u64>,
+    /// What is told as the heads beside the rooms of a user, if they were read earlier than those.
+    pub(super) heads_before: Option<HashMap<u32, u64>>,
     /// By how much the next event is older than its record.
     pub(super) late_by: i64,
     /// By room: its last record.
@@ -61,6 +63,11 @@ pub(super) struct Facts {
     /// Messages to devices that wait, and how often they were asked for.
     pub(super) messages: Vec<Message>,
     pub(super) listed: usize,
+    /// Whose keys changed, and where that was told; and how often that was asked for.
+    pub(super) keys_changed: Vec<(u32, u64, String)>,
+    pub(super) compared: usize,
+    /// By user and device.
+    pub(super) key_counts: HashMap<(String, String), KeyCounts>,
 }
 
 /// A message to a device.
@@ -258,6 +265,12 @@ impl World {
             committed_ts: ts,
             ..OutputRoomEvent::default()
         };
+        // Whoever has to do with a room anew has not forgotten it.
+        if let Some((kind, user)) = &key
+            && kind == "m.room.member"
+        {
+            facts.forgotten.remove(&(send.room.to_owned(), user.clone()));
+        }
         facts.events.push(Stored { event, key, visibility, content: send.content, ts });
         facts.last_seqs.insert(send.room.to_owned(), seq);
         facts.room_records.push(record.clone());
@@ -466,6 +479,28 @@ impl World {
             record
         };
         self.log.append::<OutputUser>(&record).await.unwrap();
+    }
+
+    /// Changes the keys of a user, and tells so.
+    pub(super) async fn change_keys(&self, user: &str) {
+        let record = {
+            let mut facts = self.facts.lock();
+            let record = facts.put_out_user(user, UserFact::KeysChanged(KeysChanged { own: false }));
+            facts.keys_changed.push((record.partition, record.seq, user.to_owned()));
+            record
+        };
+        self.log.append::<OutputUser>(&record).await.unwrap();
+    }
+
+    /// Sets how many one-time keys a device has left, and tells so.
+    pub(super) async fn count_keys(&self, user: &str, device: &str, count: u32) {
+        let counts = KeyCounts {
+            one_time_keys: HashMap::from([("signed_curve25519".to_owned(), count)]),
+            unused_fallback_keys: vec!["signed_curve25519".to_owned()],
+        };
+        self.facts.lock().key_counts.insert((user.to_owned(), device.to_owned()), counts.clone());
+        let changed = KeyCountsChanged { device_id: device.to_owned(), counts: Some(counts) };
+        self.put_out_user(user, UserFact::KeyCountsChanged(changed)).await;
     }
 
     /// Takes messages out that were acknowledged, for as long as somebody writes so; returns how far.

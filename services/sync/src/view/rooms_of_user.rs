@@ -13,7 +13,8 @@ use super::{At, Attention, Candidate, Membership, MembershipChange, Room};
 
 /// Type of the account data that names direct rooms.
 pub(super) const DIRECT: &str = "m.direct";
-const TAG: &str = "m.tag";
+/// Type of the account data that holds the tags of a room.
+pub(super) const TAG: &str = "m.tag";
 
 /// A room of a user.
 #[derive(Debug, Clone, Copy)]
@@ -23,6 +24,8 @@ pub(crate) struct RoomOfUser<'a> {
     pub(crate) now: &'a MembershipChange,
     /// `seq` of the change by which the user first had to do with the room.
     pub(crate) first: u64,
+    /// Hash of the room's ID and of that: tells the user's rooms apart from others.
+    pub(crate) place: u32,
     /// `seq` of the change since which the user has had the membership.
     pub(crate) since: u64,
     pub(crate) forgotten: bool,
@@ -37,6 +40,8 @@ pub(crate) struct RoomsOfUser<'a> {
     pub(crate) partition: usize,
     pub(super) account_data: &'a BTreeMap<String, BTreeMap<String, (u64, Bytes)>>,
     pub(super) room_data_seq: u64,
+    /// By room.
+    pub(super) tags: &'a HashMap<String, HashSet<String>>,
     pub(crate) direct: &'a Direct,
     pub(crate) attention: &'a Attention,
     pub(super) blocks_invites: bool,
@@ -51,10 +56,25 @@ pub(crate) struct Direct {
     before: Option<(u64, HashSet<OwnedRoomId>)>,
 }
 
+/// What tells one room of a user from others, the same on every replica and in every version.
+pub(super) fn place_hash(room: &RoomId, first: u64) -> u32 {
+    let mut hash: u32 = 0x811c_9dc5;
+    for byte in room.as_bytes().iter().copied().chain(first.to_le_bytes()) {
+        hash = (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193);
+    }
+    hash
+}
+
 #[derive(Deserialize)]
 struct Tags {
     #[serde(default)]
     tags: HashMap<String, serde::de::IgnoredAny>,
+}
+
+/// Reads the tags of a room. What makes no sense is none.
+pub(super) fn read_tags(content: &[u8]) -> HashSet<String> {
+    let read = serde_json::from_slice::<Tags>(content).ok();
+    read.map(|read| read.tags.into_keys().collect()).unwrap_or_default()
 }
 
 impl Direct {
@@ -131,9 +151,7 @@ impl RoomsOfUser<'_> {
 
     /// Whether a room has one of these tags.
     pub(crate) fn has_tag(&self, room: &RoomId, tags: &[String]) -> bool {
-        let content = self.account_data.get(room.as_str()).and_then(|data| data.get(TAG));
-        let read = content.and_then(|(_, content)| serde_json::from_slice::<Tags>(content).ok());
-        read.is_some_and(|read| tags.iter().any(|tag| read.tags.contains_key(tag)))
+        self.tags.get(room.as_str()).is_some_and(|known| tags.iter().any(|tag| known.contains(tag)))
     }
 
     /// A room, to be shown.

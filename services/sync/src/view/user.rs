@@ -1,7 +1,7 @@
 //! A user who syncs here: memberships and account data.
 
 use std::{
-    collections::{BTreeMap, HashMap, VecDeque},
+    collections::{BTreeMap, HashMap, HashSet, VecDeque},
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -25,7 +25,7 @@ use tokio::sync::watch;
 use super::{
     Attention, Membership, MembershipChange, Room, View,
     inboxes::Inboxes,
-    rooms_of_user::{DIRECT, Direct, RoomOfUser, RoomsOfUser},
+    rooms_of_user::{DIRECT, Direct, RoomOfUser, RoomsOfUser, TAG, place_hash, read_tags},
 };
 use crate::{
     limits,
@@ -92,11 +92,22 @@ struct UserView {
     /// `seq` of the newest account data of a room.
     room_data_seq: u64,
     direct: Direct,
-    /// What the memberships reflected when they were loaded.
-    loaded_at: Option<Box<Vector>>,
+    /// By room; not of rooms without any.
+    tags: HashMap<String, HashSet<String>>,
+    /// What the memberships reflected when they were loaded, until the log was read so far.
+    loaded_at: Option<Box<LoadedAt>>,
     /// What the account data reflect.
     account_seq: u64,
     inboxes: Inboxes,
+}
+
+/// How far memberships reach that were loaded.
+#[derive(Debug)]
+struct LoadedAt {
+    /// All that was committed up to here is in them.
+    all: Vector,
+    /// Some of them are of up to here.
+    some: Vector,
 }
 
 #[derive(Debug)]
@@ -110,6 +121,8 @@ struct UserRoom {
     since: u64,
     /// `seq` of the change by which the user first had to do with the room: its place among the user's rooms.
     first: u64,
+    /// See [`RoomOfUser::place`].
+    place: u32,
     forgotten: Option<u64>,
 }
 
@@ -313,6 +326,13 @@ impl User {
         }
     }
 
+    /// The user's rooms of which nobody has told what they were like before they came up here.
+    pub(super) fn strange_rooms(&self) -> Vec<Arc<Room>> {
+        let Slot::Loaded(view) = &*self.slot.lock() else { return Vec::new() };
+        let known = view.rooms.values().filter(|known| known.forgotten.is_none());
+        known.filter(|known| !known.room.traits.is_known()).map(|known| Arc::clone(&known.room)).collect()
+    }
+
     /// Drops what is in memory, and what is being loaded: it lacks a fact.
     pub(crate) fn unload(&self) {
         self.key_counts.lock().clear();
@@ -374,12 +394,9 @@ impl User {
         let Slot::Loaded(view) = &mut *slot else {
             return None;
         };
-        if let Some(loaded_at) = &view.loaded_at
-            && loaded_at.iter().zip(read).any(|(loaded, read)| loaded > read)
-        {
-            return Some(Err(**loaded_at));
+        if let Err(ahead) = view.show(read) {
+            return Some(Err(ahead));
         }
-        view.loaded_at = None;
         if let Some(position) = cut.users.get_mut(self.partition) {
             *position = (*position).max(view.account_seq);
         }
@@ -397,12 +414,9 @@ impl User {
         let Slot::Loaded(view) = &mut *slot else {
             return None;
         };
-        if let Some(loaded_at) = &view.loaded_at
-            && loaded_at.iter().zip(read).any(|(loaded, read)| loaded > read)
-        {
-            return Some(Err(**loaded_at));
+        if let Err(ahead) = view.show(read) {
+            return Some(Err(ahead));
         }
-        view.loaded_at = None;
         if let Some(position) = cut.users.get_mut(self.partition) {
             *position = (*position).max(view.account_seq);
         }
@@ -424,6 +438,7 @@ impl UserView {
             blocks_invites: false,
             room_data_seq: 0,
             direct: Direct::default(),
+            tags: HashMap::new(),
             loaded_at: None,
             account_seq: 0,
             inboxes: Inboxes::default(),
@@ -437,7 +452,7 @@ impl UserView {
             loaded.set_account_data(data.room_id, data.r#type, data.seq, data.content);
         }
         let (rooms, heads) = upstream.rooms_of(user_id).await?;
-        loaded.loaded_at = Some(Box::new(heads));
+        let mut loaded_at = LoadedAt { all: heads, some: heads };
         let mut joined = Vec::new();
         for entry in rooms {
             let (Ok(room_id), Some(membership)) =
@@ -448,6 +463,9 @@ impl UserView {
             };
             let room = view.room(&room_id);
             room.heard_of(entry.seq);
+            if let Some(position) = loaded_at.some.get_mut(room.partition) {
+                *position = (*position).max(entry.seq);
+            }
             if membership == Membership::Join {
                 joined.push(Arc::clone(&room));
             }
@@ -457,10 +475,13 @@ impl UserView {
             let history = VecDeque::from([change]);
             let since = if entry.since_seq == 0 { entry.seq } else { entry.since_seq };
             let first = entry.first_seq;
-            loaded
-                .rooms
-                .insert(room_id, UserRoom { room, history, from_start: false, since, first, forgotten });
+            let place = place_hash(&room_id, first);
+            loaded.rooms.insert(
+                room_id,
+                UserRoom { room, history, from_start: false, since, first, place, forgotten },
+            );
         }
+        loaded.loaded_at = Some(Box::new(loaded_at));
         // From here on the rooms hear of every record; this tells what they had before.
         let present = loaded.rooms.values().filter(|known| known.forgotten.is_none());
         let ids: Vec<String> = present.map(|known| known.room.id.to_string()).collect();
@@ -471,7 +492,20 @@ impl UserView {
                 known.room.traits.learn(&info);
             }
         }
+        let present = loaded.rooms.values().filter(|known| known.forgotten.is_none());
+        present.for_each(|known| known.room.traits.is_whole());
         Ok((loaded, joined))
+    }
+
+    /// Refuses to show what is ahead of the log, and tells how far that must have been read.
+    fn show(&mut self, read: &Vector) -> Result<(), Vector> {
+        if let Some(loaded_at) = &self.loaded_at
+            && loaded_at.some.iter().zip(read).any(|(loaded, read)| loaded > read)
+        {
+            return Err(loaded_at.some);
+        }
+        self.loaded_at = None;
+        Ok(())
     }
 
     fn apply(&mut self, pending: Pending) {
@@ -498,6 +532,7 @@ impl UserView {
                 self.account_data.clear();
                 self.attention = Attention::default();
                 self.direct.change(seq, &[]);
+                self.tags.clear();
                 self.blocks_invites = false;
             }
             Pending::AccountData(_) | Pending::NoAccountData(_) => {}
@@ -511,8 +546,9 @@ impl UserView {
     }
 
     fn change(&mut self, room: Arc<Room>, change: MembershipChange) {
-        let loaded_at = self.loaded_at.as_ref().and_then(|heads| heads.get(room.partition)).copied();
+        let loaded_at = self.loaded_at.as_ref().and_then(|at| at.all.get(room.partition)).copied();
         let known = self.rooms.entry(room.id.clone()).or_insert_with(|| UserRoom {
+            place: place_hash(&room.id, change.seq),
             room,
             history: VecDeque::new(),
             from_start: true,
@@ -559,6 +595,14 @@ impl UserView {
         }
         if room_id.is_empty() && kind == DIRECT {
             self.direct.change(seq, &content);
+        }
+        if !room_id.is_empty() && kind == TAG {
+            let tags = read_tags(&content);
+            if tags.is_empty() {
+                self.tags.remove(&room_id);
+            } else {
+                self.tags.insert(room_id.clone(), tags);
+            }
         }
         if !room_id.is_empty() {
             self.room_data_seq = self.room_data_seq.max(seq);
@@ -632,6 +676,7 @@ impl UserView {
             partition,
             account_data: &self.account_data,
             room_data_seq: self.room_data_seq,
+            tags: &self.tags,
             direct: &self.direct,
             attention: &self.attention,
             blocks_invites: self.blocks_invites,
@@ -653,7 +698,14 @@ impl UserRoom {
         let upto = cut.get(self.room.partition).copied().unwrap_or_default();
         let now = self.history.iter().rev().find(|change| change.seq <= upto)?;
         let forgotten = self.forgotten.is_some_and(|seq| seq <= upto);
-        Some(RoomOfUser { room: &self.room, now, first: self.first, since: self.since, forgotten })
+        Some(RoomOfUser {
+            room: &self.room,
+            now,
+            first: self.first,
+            place: self.place,
+            since: self.since,
+            forgotten,
+        })
     }
 
     fn last_seq(&self) -> u64 {

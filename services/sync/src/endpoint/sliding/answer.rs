@@ -8,6 +8,7 @@ use std::{
     sync::Arc,
 };
 
+use bytes::Bytes;
 use futures::{StreamExt as _, TryStreamExt as _};
 use http::StatusCode;
 use plexus_matrix_http::{AuthedUser, MatrixError, token::SyncToken};
@@ -16,7 +17,10 @@ use tokio::{sync::watch, time::Instant};
 use tracing::{error, warn};
 
 use super::{
-    extensions,
+    extensions::{
+        self,
+        encryption::{Inbox, ListsSince, encryption},
+    },
     lists::Spaces,
     plan::{self, Basis, Chosen, Plan},
     pos::{Pos, scope},
@@ -30,13 +34,14 @@ use crate::{
     endpoint::{
         answer::{known_offsets, load, wait},
         context::{Context, Problem},
+        device_lists,
         effort::AtOnce,
-        erasure,
+        erasure, inbox,
         params::{self, Since},
         relations::Relations,
     },
     limits, metrics as names,
-    view::{Attention, Candidate, News, Pin, User},
+    view::{Attention, Candidate, News, Pin, Room, RoomsOfUser, User},
 };
 
 /// What all attempts at one answer share.
@@ -47,8 +52,18 @@ struct Asked<'a> {
     request: &'a Request,
     pos: Option<Pos>,
     tag: u32,
+    /// Which messages to the device are told, if they are wanted.
+    inbox: Option<Inbox>,
     /// What is wanted of rooms, by how many events of them.
     of_rooms: HashMap<u16, params::Request>,
+}
+
+/// What an answer tells beside rooms.
+struct Beside<'a> {
+    /// Global account data, and whether that is all there are.
+    data: Vec<(String, Bytes)>,
+    data_in_full: bool,
+    lists: ListsSince<'a>,
 }
 
 /// Answers a request.
@@ -60,14 +75,19 @@ pub(super) async fn answer(
     let asked = Asked::read(service, user, request).await?;
     let deadline = asked.came + request.timeout;
     let mut of_user = service.view.user(&user.id).await?;
+    inbox::acknowledge(service, user, asked.inbox.map(|inbox| inbox.after), &of_user);
     let mut waited = false;
+    // Device lists were looked at up to here.
+    let mut looked = None;
     loop {
         // Before looking, so that nothing slips in between looking and waiting.
         let mut news = of_user.news();
         let begun = Instant::now();
         let is_over = asked.pos.is_none() || deadline <= begun;
         let patient = asked.pos.as_ref().is_some_and(|pos| pos.exhausted) && !is_over;
-        let answer = asked.attempt(&mut of_user, &mut news, patient).await?;
+        let attempt = asked.attempt(&mut of_user, &mut news, patient, looked).await;
+        service.view.relieve();
+        let (answer, cut) = attempt?;
         metrics::histogram!(names::ANSWER).record(begun.elapsed().as_secs_f64());
         // Whoever has lost the session while waiting loses the answer.
         if waited || asked.came.elapsed() > limits::MOMENT {
@@ -76,7 +96,7 @@ pub(super) async fn answer(
         if is_over || !answer.is_empty() || service.shutdown.is_requested() {
             return Ok(answer);
         }
-        waited = true;
+        (waited, looked) = (true, Some(cut));
         // If nothing comes, the time is up, and what is patient is told.
         wait(&mut news, deadline, &service.shutdown).await;
     }
@@ -116,20 +136,34 @@ impl<'a> Asked<'a> {
         for limit in wishes.chain([0]) {
             of_rooms.insert(limit, params::Request::of_room(user, came, limit)?);
         }
-        Ok(Self { service, user, came, request, pos, tag, of_rooms })
+        let inbox = match &request.extensions.to_device {
+            Some(wanted) => Some(Inbox::read(service, user, wanted).await?),
+            None => None,
+        };
+        Ok(Self { service, user, came, request, pos, tag, inbox, of_rooms })
     }
 
-    /// Makes an answer as of now. Begins again where what it needs is ahead of the log, or went from memory.
+    /// Since when device lists are told. Who wants them for the first time was told of none.
+    fn lists_since(&self, since: Option<&SyncToken>, looked: Option<SyncToken>) -> Option<SyncToken> {
+        let pos = self.pos.as_ref().filter(|_| self.request.extensions.e2ee)?;
+        let is_new = pos.extensions & scope::E2EE == 0;
+        looked.or_else(|| if is_new { Some(SyncToken::default()) } else { since.copied() })
+    }
+
+    /// Makes an answer as of now, and tells as of when. Begins again where what it needs is ahead of the log, or went from
+    /// memory.
     async fn attempt(
         &self,
         user: &mut Arc<User>,
         news: &mut watch::Receiver<News>,
         patient: bool,
-    ) -> Result<Response, MatrixError> {
+        looked: Option<SyncToken>,
+    ) -> Result<(Response, SyncToken), MatrixError> {
         let service = self.service;
         let at_once = AtOnce::new();
         let mut pins = Vec::new();
         for _ in 0..limits::ATTEMPTS {
+            service.view.meet_rooms(user).await?;
             let now = now_ms();
             let told = self.pos.as_ref().map(|pos| pos.vector);
             let mut cut =
@@ -153,13 +187,20 @@ impl<'a> Asked<'a> {
             };
             let on = self.request.extensions.on();
             let data_in_full = self.pos.as_ref().is_none_or(|pos| pos.extensions & scope::ACCOUNT_DATA == 0);
+            let lists_since = self.lists_since(since.as_ref(), looked);
             let read = user.read_rooms(&target.rooms, &mut cut, |rooms, cut| {
                 let users = since
                     .filter(|_| !data_in_full)
                     .map_or(0, |since| since.users.get(rooms.partition).copied().unwrap_or_default());
                 let data =
                     if on & scope::ACCOUNT_DATA == 0 { Vec::new() } else { rooms.data_since("", users) };
-                (plan::plan(rooms, cut, &basis), data, rooms.attention.clone())
+                let lists = match &lists_since {
+                    None => ListsSince::Never,
+                    Some(since) if keys_may_have_changed(service, since, rooms) => ListsSince::Token(since),
+                    Some(_) => ListsSince::Now,
+                };
+                let beside = Beside { data, data_in_full, lists };
+                (plan::plan(rooms, cut, &basis), beside, rooms.attention.clone())
             });
             match read {
                 None => {
@@ -168,7 +209,7 @@ impl<'a> Asked<'a> {
                     continue;
                 }
                 Some(Err(ahead)) => target.rooms = ahead,
-                Some(Ok((plan, data, attention))) => {
+                Some(Ok((plan, beside, attention))) => {
                     let candidates: Vec<Candidate> =
                         plan.chosen.iter().map(|chosen| chosen.candidate.clone()).collect();
                     if !erasure::learn(service, &candidates, false).await? {
@@ -176,15 +217,12 @@ impl<'a> Asked<'a> {
                         return Err(MatrixError::unavailable());
                     }
                     let context = |limit: u16| self.context(limit, since, cut, now, &attention, &at_once);
-                    match self.make(&context, plan, candidates, &mut pins).await {
-                        Ok(mut answer) => {
-                            if let (Some(part), Some(context)) =
-                                (&mut answer.extensions.account_data, context(0))
-                            {
-                                part.global = extensions::global(&context, data, data_in_full);
-                            }
-                            return Ok(answer);
-                        }
+                    let made = match self.make(&context, plan, candidates, &mut pins).await {
+                        Ok(answer) => self.extended(&context, user, answer, beside).await,
+                        Err(problem) => Err(problem),
+                    };
+                    match made {
+                        Ok(answer) => return Ok((answer, cut)),
                         Err(Problem::Gone) => continue,
                         Err(Problem::Behind(ahead)) => target.rooms = *ahead,
                         Err(Problem::Upstream(failure)) => return Err(failure.into()),
@@ -231,6 +269,27 @@ impl<'a> Asked<'a> {
         Ok(spaces)
     }
 
+    /// Adds to an answer what it tells beside rooms.
+    async fn extended<'c>(
+        &'c self,
+        context: &impl Fn(u16) -> Option<Context<'c>>,
+        user: &User,
+        mut answer: Response,
+        beside: Beside<'_>,
+    ) -> Result<Response, Problem> {
+        let context = context(0).ok_or(Problem::Gone)?;
+        if let Some(part) = &mut answer.extensions.account_data {
+            part.global = extensions::global(&context, beside.data, beside.data_in_full);
+        }
+        if let Some(inbox) = self.inbox {
+            answer.extensions.to_device = Some(inbox.tell(&context, user).await?);
+        }
+        if self.request.extensions.e2ee {
+            answer.extensions.e2ee = Some(encryption(&context, beside.lists).await?);
+        }
+        Ok(answer)
+    }
+
     async fn make<'c>(
         &'c self,
         context: &impl Fn(u16) -> Option<Context<'c>>,
@@ -274,13 +333,12 @@ impl<'a> Asked<'a> {
             })
             .buffer_unordered(limits::CONCURRENCY);
         while let Some((made, chosen)) = sections.try_next().await? {
-            let own = chosen.candidate.now.sender == self.user.id;
             let Some((section, of_room)) = made else {
                 // Nobody can tell it, so nobody tries again at once.
-                plan.settle(&chosen, own, plan::Outcome { answered: true, state_changed: true });
+                plan.settle(&chosen, plan::Outcome { answered: true, state_changed: true });
                 continue;
             };
-            plan.settle(&chosen, own, section.outcome);
+            plan.settle(&chosen, section.outcome);
             response.extensions.add(&section.room_id, of_room);
             if let Some(room) = section.room {
                 response.rooms.insert(section.room_id.clone(), room);
@@ -299,6 +357,14 @@ impl<'a> Asked<'a> {
         response.pos = plan.write((plain.cut, self.tag, self.request.extensions.on()));
         Ok(response)
     }
+}
+
+/// Whether anybody's keys may have changed for the user since a token.
+fn keys_may_have_changed(service: &SyncService, since: &SyncToken, rooms: &RoomsOfUser<'_>) -> bool {
+    let has_moved =
+        |room: &&Room| room.moved_since(since.rooms.get(room.partition).copied().unwrap_or_default());
+    let moved = rooms.rooms.iter().map(|known| &**known.room).filter(has_moved);
+    device_lists::may_have_changed(service, since, moved)
 }
 
 async fn made(

@@ -1,4 +1,6 @@
-//! Extensions of sliding sync: account data, receipts, typing.
+//! Extensions of sliding sync: account data, receipts, typing; those for encryption are apart.
+
+pub(super) mod encryption;
 
 use std::{collections::HashSet, sync::Arc};
 
@@ -83,10 +85,12 @@ pub(super) fn global(
 }
 
 impl Extensions {
-    /// What is told if all extensions of `on` are.
+    /// What is told of rooms and accounts if all extensions of `on` are.
     pub(super) fn of(on: u8) -> Self {
         let is_on = |extension: u8| on & extension != 0;
         Self {
+            to_device: None,
+            e2ee: None,
             account_data: is_on(scope::ACCOUNT_DATA).then(AccountData::default),
             receipts: is_on(scope::RECEIPTS).then(OfRooms::default),
             typing: is_on(scope::TYPING).then(OfRooms::default),

@@ -15,7 +15,7 @@ use plexus_matrix_http::token::SyncToken;
 use super::{
     lists::{self, Match, Spaces},
     pos::{Behind, Bounds, Class, Pos, Told, scope},
-    request::{Request, RequiredState, Wish, place_hash},
+    request::{Request, RequiredState, Wish},
 };
 use crate::view::{At, Candidate, Membership, RoomOfUser, RoomsOfUser};
 
@@ -155,7 +155,7 @@ pub(super) fn plan(rooms: &RoomsOfUser<'_>, cut: &SyncToken, basis: &Basis<'_>) 
 
 /// A sum over all rooms that are counted: rooms that come or go change it.
 fn checksum<'a>(rooms: impl Iterator<Item = &'a RoomOfUser<'a>>) -> u32 {
-    rooms.fold(0, |sum: u32, room| sum.wrapping_add(place_hash(&room.room.id, room.first)))
+    rooms.fold(0, |sum: u32, room| sum.wrapping_add(room.place))
 }
 
 fn what_was_told(rooms: &RoomsOfUser<'_>, basis: &Basis<'_>) -> Vec<Told> {
@@ -318,9 +318,8 @@ impl Planner<'_, '_> {
         let Told::Under { mut class, behind } = was else { return was };
         let has_ended = room.forgotten || matches!(room.now.membership, Membership::Leave | Membership::Ban);
         let upto = self.upto(room, behind);
-        // Its end was told.
-        let is_over = room.forgotten || room.now.sender == *self.rooms.user && !is_matching;
-        if has_ended && room.now.seq <= upto.rooms && is_over {
+        // Its end was told, and nothing is left of it to be told.
+        if has_ended && room.now.seq <= upto.rooms && !is_matching {
             return Told::Never;
         }
         let moved_direct = self.moved_direct(room, upto);
@@ -347,7 +346,7 @@ impl Planner<'_, '_> {
 
 impl Plan {
     /// Notes what became of a chosen room.
-    pub(super) fn settle(&mut self, chosen: &Chosen, own: bool, outcome: Outcome) {
+    pub(super) fn settle(&mut self, chosen: &Chosen, outcome: Outcome) {
         let wanted = chosen.class;
         let class = match chosen.was {
             // Its timeline is as it was told, and so is its state, unless that changed.
@@ -358,7 +357,8 @@ impl Plan {
             },
             Some(_) | None => wanted,
         };
-        let is_over = chosen.how == How::End && !chosen.is_matching && (own || chosen.candidate.forgotten);
+        // A room of which only the end was left to tell takes no class: it might lose it, and be told for ever.
+        let is_over = chosen.how == How::End && !chosen.is_matching;
         self.told[chosen.index] =
             if is_over { Told::Never } else { Told::Under { class, behind: Behind::default() } };
     }
@@ -374,8 +374,10 @@ impl Plan {
         };
         if shown(&self.told, &self.shown) > self.bounds.classes {
             // Less than what was told is right, too.
-            for (index, told) in self.told.iter_mut().enumerate() {
-                if let (Told::Under { class, .. }, Some(wanted)) = (told, self.wanted.get(&index)) {
+            for (index, (told, shown)) in self.told.iter_mut().zip(&self.shown).enumerate() {
+                if let (true, Told::Under { class, .. }, Some(wanted)) =
+                    (*shown, told, self.wanted.get(&index))
+                {
                     *class = *wanted;
                 }
             }

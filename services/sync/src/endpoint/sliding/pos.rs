@@ -104,6 +104,8 @@ pub(crate) mod scope {
     /// No extension: whether the room is direct. It is always wanted; a class that lacks it is of rooms whose flag may
     /// have changed out of sight.
     pub(crate) const DIRECT: u8 = 8;
+    /// No rooms are in the scope of this extension.
+    pub(crate) const E2EE: u8 = 16;
 }
 
 impl Pos {

@@ -9,7 +9,7 @@ use std::{
 };
 
 use plexus_matrix_http::MatrixError;
-use ruma::{OwnedRoomId, RoomId};
+use ruma::OwnedRoomId;
 
 use super::pos::{Class, scope};
 use crate::limits;
@@ -72,9 +72,20 @@ pub(crate) struct Filter {
 /// Extensions that are on.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Extensions {
+    pub(crate) to_device: Option<WantedInbox>,
+    pub(crate) e2ee: bool,
     pub(crate) account_data: Option<Scope>,
     pub(crate) receipts: Option<Scope>,
     pub(crate) typing: Option<Scope>,
+}
+
+/// Which messages to the device are wanted.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct WantedInbox {
+    /// Token up to which they have arrived.
+    pub(crate) since: Option<String>,
+    /// Most that are told at once.
+    pub(crate) limit: u32,
 }
 
 /// Which rooms an extension is about.
@@ -156,9 +167,9 @@ impl Filter {
 }
 
 impl Extensions {
-    /// Extensions that are on, as bits of [`scope`].
+    /// Extensions that are on and tell what changed since the position, as bits of [`scope`].
     pub(super) fn on(&self) -> u8 {
-        self.bits(|_| None, "")
+        self.bits(|_| None, "") | if self.e2ee { scope::E2EE } else { 0 }
     }
 
     /// Extensions in whose scope something of this name is.
@@ -259,13 +270,4 @@ impl RequiredState {
 pub(super) fn hash(text: &str) -> u64 {
     let [a, b, c, d, e, f, g, h, ..] = plexus_matrix_http::hash_token(text);
     u64::from_le_bytes([a, b, c, d, e, f, g, h])
-}
-
-/// What tells one room of a user from others, for the checksum over all.
-pub(super) fn place_hash(room: &RoomId, first_seq: u64) -> u32 {
-    let mut hash: u32 = 0x811c_9dc5;
-    for byte in room.as_bytes().iter().copied().chain(first_seq.to_le_bytes()) {
-        hash = (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193);
-    }
-    hash
 }

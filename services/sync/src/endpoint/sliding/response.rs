@@ -7,7 +7,10 @@ use ruma::{OwnedRoomId, OwnedUserId};
 use serde::{Serialize, Serializer, ser::SerializeMap as _};
 use serde_json::value::RawValue;
 
-use crate::view::{Counts, Membership};
+use crate::{
+    endpoint::response::DeviceLists,
+    view::{Counts, Membership},
+};
 
 /// Which dialect the client speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,11 +78,34 @@ pub(crate) struct Hero {
 #[derive(Debug, Default, Serialize)]
 pub(crate) struct Extensions {
     #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) to_device: Option<ToDevice>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) e2ee: Option<Encryption>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) account_data: Option<AccountData>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) receipts: Option<OfRooms>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) typing: Option<OfRooms>,
+}
+
+/// Messages to the device.
+#[derive(Debug, Serialize)]
+pub(crate) struct ToDevice {
+    pub(crate) next_batch: String,
+    pub(crate) events: Vec<Arc<RawValue>>,
+}
+
+/// Whose keys changed, and what the device has left.
+#[derive(Debug, Serialize)]
+pub(crate) struct Encryption {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) device_lists: Option<DeviceLists>,
+    pub(crate) device_one_time_keys_count: BTreeMap<String, u64>,
+    pub(crate) device_unused_fallback_key_types: Vec<String>,
+    /// Whether what the device has left changed since the client was told.
+    #[serde(skip)]
+    pub(crate) has_new_key_counts: bool,
 }
 
 /// Account data.
@@ -98,9 +124,11 @@ pub(crate) struct OfRooms {
 impl Response {
     /// Whether it tells nothing, and there is nothing to tell.
     pub(crate) fn is_empty(&self) -> bool {
-        let Extensions { account_data, receipts, typing } = &self.extensions;
+        let Extensions { to_device, e2ee, account_data, receipts, typing } = &self.extensions;
         !self.is_partial
             && self.rooms.is_empty()
+            && to_device.as_ref().is_none_or(|messages| messages.events.is_empty())
+            && e2ee.as_ref().is_none_or(Encryption::is_empty)
             && account_data.as_ref().is_none_or(|data| data.global.is_empty() && data.rooms.is_empty())
             && [receipts, typing].into_iter().flatten().all(|of| of.rooms.is_empty())
     }
@@ -108,6 +136,15 @@ impl Response {
     /// The body.
     pub(crate) fn write(&self, dialect: Dialect) -> Result<Vec<u8>, serde_json::Error> {
         serde_json::to_vec(&Written { response: self, dialect })
+    }
+}
+
+impl Encryption {
+    /// Whether it tells nothing that the client does not know.
+    fn is_empty(&self) -> bool {
+        let lists = self.device_lists.as_ref();
+        !self.has_new_key_counts
+            && lists.is_none_or(|lists| lists.changed.is_empty() && lists.left.is_empty())
     }
 }
 

@@ -228,6 +228,32 @@ async fn filters_choose_and_counts_tell_how_many() {
 }
 
 #[tokio::test]
+async fn filters_know_what_a_room_was_before_the_user_came() {
+    let world = World::new();
+    world.create("!own:test", ALICE).await;
+    world.create("!secret:test", BOB).await;
+    world.set("!secret:test", BOB, "m.room.encryption", "", json!({"algorithm": "x"})).await;
+    let create = json!({"room_version": "12", "type": "m.space"});
+    world.set("!space:test", BOB, "m.room.create", "", create).await;
+    world.member("!space:test", BOB, BOB, "join").await;
+    let said = world.say("!space:test", BOB, "one").await;
+    let replica = world.replica().await;
+    let mut connection = Connection::new(&world, &replica);
+    let body = |filters: Value| json!({"lists": {"a": {"ranges": [[0, 9]], "timeline_limit": 1, "filters": filters}}});
+    assert_eq!(rooms(&connection.ask(&body(json!({}))).await), ["!own:test"]);
+    world.member("!space:test", ALICE, ALICE, "join").await;
+    world.member("!secret:test", BOB, ALICE, "invite").await;
+    let answer = connection.ask(&body(json!({"room_types": ["m.space"]}))).await;
+    assert_eq!(rooms(&answer), ["!space:test"], "{answer}");
+    // The message came before the user did, and counts.
+    let stamp =
+        world.facts.lock().events.iter().find(|stored| stored.event.event_id == said).map(|said| said.ts);
+    assert_eq!(answer["rooms"]["!space:test"]["bump_stamp"].as_i64(), stamp);
+    let answer = connection.ask(&body(json!({"is_encrypted": true}))).await;
+    assert_eq!(rooms(&answer), ["!secret:test"], "{answer}");
+}
+
+#[tokio::test]
 async fn extensions_tell_of_rooms_that_match_whatever_else_happens() {
     let world = World::new();
     world.create(ROOM, ALICE).await;

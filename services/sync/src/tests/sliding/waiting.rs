@@ -7,7 +7,7 @@ use std::{
 
 use serde_json::json;
 
-use super::{ALICE, BOB, World, all, ids, rooms};
+use super::{super::world::Send, ALICE, BOB, World, all, ids, rooms};
 use crate::endpoint::sliding::Bounds;
 
 const ROOM: &str = "!room:test";
@@ -71,6 +71,33 @@ async fn typing_and_receipts_end_the_wait_if_they_are_wanted() {
         assert!(rooms(&answer).is_empty(), "{answer}");
         answer["pos"].as_str().unwrap().clone_into(&mut pos);
     }
+}
+
+/// The room server reads the heads first, and then the rooms.
+#[tokio::test]
+async fn rooms_that_are_ahead_of_the_log_are_waited_for() {
+    let world = World::new();
+    world.create(ROOM, ALICE).await;
+    let replica = world.replica().await;
+    replica.settle(&world).await;
+    let heads = world.facts.lock().room_seqs.clone();
+    world.facts.lock().heads_before = Some(heads);
+    let content = json!({"membership": "join", "displayname": "Alice"});
+    let (kind, key) = ("m.room.member", Some(ALICE));
+    let ahead = world.commit(Send { room: ROOM, sender: ALICE, kind, state_key: key, content, txn: None });
+    let token = world.login(ALICE, "D");
+    let told = async {
+        let user = ruma::UserId::parse(ALICE).unwrap();
+        let is_loaded =
+            || replica.service.view.find_user(&user).is_some_and(|user| user.attention().is_some());
+        while !is_loaded() {
+            tokio::task::yield_now().await;
+        }
+        world.log.append::<plexus_log::OutputRoom>(&ahead).await.unwrap();
+    };
+    let body = all(1, 1, &[]);
+    let ((_, answer), ()) = tokio::join!(replica.sliding(&token, &[], &body), told);
+    assert_eq!(rooms(&answer), [ROOM], "{answer}");
 }
 
 #[tokio::test]

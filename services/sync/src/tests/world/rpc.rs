@@ -277,7 +277,8 @@ impl RoomQueryService for World {
             rooms.insert(entry.room_id.clone(), entry);
         }
         let rooms = rooms.into_values().collect();
-        Ok(Response::new(room::ListRoomsForUserResponse { rooms, heads: heads(&facts.room_seqs) }))
+        let heads = heads(facts.heads_before.as_ref().unwrap_or(&facts.room_seqs));
+        Ok(Response::new(room::ListRoomsForUserResponse { rooms, heads }))
     }
 
     async fn list_copies(
@@ -441,7 +442,6 @@ impl RoomStreamService for World {
     }
 }
 
-/// Nobody has keys.
 #[tonic::async_trait]
 impl KeyQueryService for World {
     async fn query_keys(&self, _: Request<user::QueryKeysRequest>) -> Answer<user::QueryKeysResponse> {
@@ -450,16 +450,28 @@ impl KeyQueryService for World {
 
     async fn get_key_counts(
         &self,
-        _: Request<user::GetKeyCountsRequest>,
+        request: Request<user::GetKeyCountsRequest>,
     ) -> Answer<user::GetKeyCountsResponse> {
-        Ok(Response::new(user::GetKeyCountsResponse::default()))
+        let user::GetKeyCountsRequest { user_id, device_id } = request.into_inner();
+        let counts = self.facts.lock().key_counts.get(&(user_id, device_id.clone())).cloned();
+        let devices = counts.into_iter().map(|counts| (device_id.clone(), counts)).collect();
+        Ok(Response::new(user::GetKeyCountsResponse { devices }))
     }
 
     async fn list_device_list_changes(
         &self,
-        _: Request<user::ListDeviceListChangesRequest>,
+        request: Request<user::ListDeviceListChangesRequest>,
     ) -> Answer<user::ListDeviceListChangesResponse> {
-        Ok(Response::new(user::ListDeviceListChangesResponse::default()))
+        let user::ListDeviceListChangesRequest { from_users, to_users, .. } = request.into_inner();
+        let mut facts = self.facts.lock();
+        facts.compared += 1;
+        let is_new = |partition: u32, seq: u64| {
+            let at = |vector: &[u64]| vector[usize::try_from(partition).unwrap()];
+            seq > at(&from_users) && seq <= at(&to_users)
+        };
+        let changed = facts.keys_changed.iter().filter(|(partition, seq, _)| is_new(*partition, *seq));
+        let changed = changed.map(|(.., user)| user.clone()).collect();
+        Ok(Response::new(user::ListDeviceListChangesResponse { changed, left: Vec::new() }))
     }
 }
 

@@ -8,7 +8,7 @@ use std::{
 use ruma::OwnedRoomId;
 use serde::Deserialize;
 
-use super::{Extensions, Filter, List, Request, RequiredState, Scope, Wish};
+use super::{Extensions, Filter, List, Request, RequiredState, Scope, WantedInbox, Wish};
 use crate::limits;
 
 const MEMBER: &str = "m.room.member";
@@ -75,6 +75,10 @@ pub(super) struct FilterBody {
 #[derive(Debug, Default, Deserialize)]
 pub(super) struct ExtensionsBody {
     #[serde(default)]
+    to_device: InboxBody,
+    #[serde(default)]
+    e2ee: ScopeBody,
+    #[serde(default)]
     account_data: ScopeBody,
     #[serde(default)]
     receipts: ScopeBody,
@@ -90,6 +94,16 @@ struct ScopeBody {
     lists: Option<BTreeSet<String>>,
     #[serde(default)]
     rooms: Option<BTreeSet<String>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+struct InboxBody {
+    #[serde(default)]
+    enabled: Option<bool>,
+    #[serde(default)]
+    since: Option<String>,
+    #[serde(default)]
+    limit: Option<u64>,
 }
 
 impl Body {
@@ -155,11 +169,23 @@ impl ExtensionsBody {
         let read = |body: ScopeBody| {
             body.enabled.unwrap_or_default().then_some(Scope { lists: body.lists, rooms: body.rooms })
         };
+        let is_on = self.to_device.enabled.unwrap_or_default();
         Extensions {
+            to_device: is_on.then(|| self.to_device.read()),
+            e2ee: self.e2ee.enabled.unwrap_or_default(),
             account_data: read(self.account_data),
             receipts: read(self.receipts),
             typing: read(self.typing),
         }
+    }
+}
+
+impl InboxBody {
+    /// More than fit are told by the next answer.
+    fn read(self) -> WantedInbox {
+        let most = limits::INBOX_PAGE;
+        let limit = self.limit.map_or(most, |limit| u32::try_from(limit).unwrap_or(most).clamp(1, most));
+        WantedInbox { since: self.since.filter(|since| !since.is_empty()), limit }
     }
 }
 
