@@ -4,7 +4,7 @@ use std::{env, fs, path::PathBuf};
 
 use prost::Message as _;
 
-const FILES: [&str; 18] = [
+const FILES: [&str; 19] = [
     "plexus/common/v1/common.proto",
     "plexus/log/v1/input_room.proto",
     "plexus/log/v1/output_room.proto",
@@ -13,6 +13,7 @@ const FILES: [&str; 18] = [
     "plexus/log/v1/ephemeral.proto",
     "plexus/input/v1/input.proto",
     "plexus/reader/v1/cursor.proto",
+    "plexus/room/v1/destination.proto",
     "plexus/room/v1/graph.proto",
     "plexus/room/v1/history.proto",
     "plexus/room/v1/key_store.proto",
@@ -24,8 +25,9 @@ const FILES: [&str; 18] = [
     "plexus/user/v1/user.proto",
     "plexus/user/v1/keys.proto",
 ];
-const OPERATOR: [&str; 6] = [
+const OPERATOR: [&str; 7] = [
     "plexus/operator/v1/database.proto",
+    "plexus/operator/v1/destination.proto",
     "plexus/operator/v1/explain.proto",
     "plexus/operator/v1/inspection.proto",
     "plexus/operator/v1/operator.proto",

@@ -19,6 +19,7 @@ mod metrics;
 mod policy;
 mod rate_limit;
 mod routes;
+pub mod summary;
 pub mod token;
 mod turns;
 

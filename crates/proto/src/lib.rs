@@ -73,6 +73,7 @@ pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "
 pub const ROOM_SERVER_SERVICES: &[&str] = &[
     input::v1::input_service_server::SERVICE_NAME,
     reader::v1::reader_cursor_service_server::SERVICE_NAME,
+    room::v1::destination_service_server::SERVICE_NAME,
     room::v1::key_store_service_server::SERVICE_NAME,
     room::v1::room_directory_service_server::SERVICE_NAME,
     room::v1::room_graph_service_server::SERVICE_NAME,
@@ -92,6 +93,7 @@ pub const ROOM_SERVER_SERVICES: &[&str] = &[
 /// Full names of the services that a room server serves to operators.
 pub const OPERATOR_SERVICES: &[&str] = &[
     operator::v1::database_service_server::SERVICE_NAME,
+    operator::v1::destination_admin_service_server::SERVICE_NAME,
     operator::v1::explain_service_server::SERVICE_NAME,
     operator::v1::inspection_service_server::SERVICE_NAME,
     operator::v1::partition_service_server::SERVICE_NAME,

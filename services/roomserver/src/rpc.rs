@@ -5,6 +5,8 @@ mod check;
 mod commands;
 mod credentials;
 mod database;
+mod destination_admin;
+mod destinations;
 mod directory;
 mod explain;
 mod graph;
@@ -51,6 +53,7 @@ pub(crate) fn routes(app: &App) -> Routes {
     routes.add_service(sessions::service(app));
     routes.add_service(reader_cursors::service(app));
     routes.add_service(key_store::service(app));
+    routes.add_service(destinations::service(app));
     routes.routes()
 }
 
@@ -58,6 +61,7 @@ pub(crate) fn routes(app: &App) -> Routes {
 pub(crate) fn operator_routes(app: &App) -> Routes {
     let mut routes = Routes::builder();
     routes.add_service(database::service(app));
+    routes.add_service(destination_admin::service(app));
     routes.add_service(explain::service(app));
     routes.add_service(operator::service(app));
     routes.add_service(room_admin::service(app));

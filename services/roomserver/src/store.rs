@@ -6,6 +6,7 @@ pub(crate) mod batch;
 pub(crate) mod bounds;
 mod connect;
 pub(crate) mod deferred;
+pub(crate) mod destinations;
 pub(crate) mod generation;
 pub(crate) mod inbox_bounds;
 pub(crate) mod keys;

@@ -13,6 +13,8 @@ use plexus_proto::room::v1::{
 };
 use tonic::{Request, Response, Status};
 
+pub(super) use delta::compare;
+
 use super::check::unsigned;
 use crate::{app::App, store::reads::events::EventRow};
 

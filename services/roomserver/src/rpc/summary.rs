@@ -16,7 +16,7 @@ use plexus_proto::room::v1::{
 use tonic::{Request, Response, Status};
 use tracing::instrument;
 
-use self::facts::{Room, mark_accessible};
+use self::facts::{Room, Viewer, mark_accessible};
 use super::check::{self, failed};
 use crate::{
     app::App,
@@ -63,7 +63,8 @@ impl RoomSummaryService for Service {
             user("viewer", &viewer)?;
         }
         let conn = self.conn().await?;
-        let rooms = describe(&conn, &viewer, &room_ids).await.map_err(|error| failed(&error))?;
+        let rooms =
+            describe(&conn, Viewer::User(&viewer), &room_ids).await.map_err(|error| failed(&error))?;
         let seen = rooms.into_iter().filter(|room| room.accessible);
         Ok(Response::new(GetSummariesResponse { rooms: seen.map(|room| room.summary).collect() }))
     }
@@ -109,10 +110,14 @@ impl RoomSummaryService for Service {
 /// Describes rooms, and tells of each whether the viewer may know of it.
 async fn describe(
     conn: &AsyncPgConnection,
-    viewer: &str,
+    viewer: Viewer<'_>,
     room_ids: &[String],
 ) -> Result<Vec<Room>, StoreError> {
-    let rows = reads::facts::list_rooms(conn, viewer, room_ids).await?;
+    let user = match viewer {
+        Viewer::User(user) => user,
+        Viewer::Server(_) => "",
+    };
+    let rows = reads::facts::list_rooms(conn, user, room_ids).await?;
     let mut rooms = facts::read(conn, rows).await?;
     mark_accessible(conn, viewer, &mut rooms).await?;
     Ok(rooms)

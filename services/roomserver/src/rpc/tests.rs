@@ -1,5 +1,6 @@
 //! The query services on a real Postgres, with rows laid down as the worker would.
 
+mod destinations;
 mod erasure;
 mod fixture;
 mod graph;

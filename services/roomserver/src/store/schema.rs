@@ -124,6 +124,27 @@ diesel::table! {
 }
 
 diesel::table! {
+    destination_rooms (server, room_id) {
+        server -> Text,
+        room_id -> Text,
+        after_seq -> Int8,
+    }
+}
+
+diesel::table! {
+    destinations (server) {
+        server -> Text,
+        shard -> Int2,
+        failures -> Int4,
+        first_failure_ts -> Int8,
+        retry_ts -> Int8,
+        error -> Text,
+        last_success_ts -> Int8,
+        ordered -> Int2,
+    }
+}
+
+diesel::table! {
     device_keys (user_id, device_id) {
         user_id -> Text,
         device_id -> Text,
@@ -490,6 +511,15 @@ diesel::table! {
 }
 
 diesel::table! {
+    sender_shards (shard) {
+        shard -> Int2,
+        sender -> Bytea,
+        serial -> Int8,
+        positions -> Array<Int8>,
+    }
+}
+
+diesel::table! {
     server_key_responses (server_name) {
         server_name -> Text,
         response -> Bytea,
@@ -613,6 +643,8 @@ diesel::allow_tables_to_appear_in_same_query!(
     dead_letters,
     decisions,
     deferred_inputs,
+    destination_rooms,
+    destinations,
     device_keys,
     devices,
     event_json,
@@ -644,6 +676,7 @@ diesel::allow_tables_to_appear_in_same_query!(
     room_states,
     room_upgrades,
     rooms,
+    sender_shards,
     server_key_responses,
     server_keys,
     snapshot_chunks,

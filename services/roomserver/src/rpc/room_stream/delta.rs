@@ -108,7 +108,7 @@ async fn roots(conn: &AsyncPgConnection, room_nid: i64, seq: i64) -> Result<[Tri
 }
 
 /// Compares two tries, reading the nodes in which they differ.
-async fn compare(
+pub(in crate::rpc) async fn compare(
     conn: &AsyncPgConnection,
     room_nid: i64,
     before: Trie,

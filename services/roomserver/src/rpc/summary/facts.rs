@@ -104,12 +104,37 @@ pub(super) fn content_of(json: &[u8]) -> Map<String, Value> {
     serde_json::from_slice::<Event>(json).map(|event| event.content).unwrap_or_default()
 }
 
+/// On whose behalf rooms are described.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Viewer<'a> {
+    /// A user of this server; empty for somebody who is nobody here.
+    User(&'a str),
+    /// Another server.
+    Server(&'a str),
+}
+
 /// Finds out of which rooms the viewer may know.
 pub(super) async fn mark_accessible(
     conn: &AsyncPgConnection,
-    viewer: &str,
+    viewer: Viewer<'_>,
     rooms: &mut [Room],
 ) -> Result<(), StoreError> {
+    let viewer = match viewer {
+        Viewer::User(viewer) => viewer,
+        Viewer::Server(server) => {
+            let named = rooms.iter().flat_map(|room| &room.summary.allowed_room_ids);
+            let asked: HashSet<&String> =
+                rooms.iter().map(|room| &room.summary.room_id).chain(named).collect();
+            let asked = asked.into_iter().cloned().collect::<Vec<_>>();
+            let joined = facts::list_joined_by_server(conn, server, &asked).await?;
+            let joined: HashSet<String> = joined.into_iter().map(|(room_id,)| room_id).collect();
+            for room in rooms {
+                let is_in = joined.contains(&room.summary.room_id);
+                room.accessible = is_in || is_accessible(&room.summary, |room_id| joined.contains(room_id));
+            }
+            return Ok(());
+        }
+    };
     let asked: HashSet<&String> = rooms.iter().flat_map(|room| &room.summary.allowed_room_ids).collect();
     let joined: HashSet<String> = if asked.is_empty() || viewer.is_empty() {
         HashSet::new()

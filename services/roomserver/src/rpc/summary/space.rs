@@ -11,7 +11,7 @@ use tonic::Status;
 
 use super::{
     ROOMS, describe,
-    facts::{Child, Room},
+    facts::{Child, Room, Viewer},
     user,
 };
 use crate::{
@@ -34,16 +34,22 @@ pub(super) async fn answer(
     conn: &AsyncPgConnection,
     request: WalkSpaceRequest,
 ) -> Result<WalkSpaceResponse, Status> {
-    let WalkSpaceRequest { room_id, viewer, suggested_only, max_depth, offset, limit } = request;
+    let WalkSpaceRequest { room_id, viewer, suggested_only, max_depth, offset, limit, server } = request;
     check::room_id("room_id", &room_id)?;
     check::storable("room_id", &room_id)?;
-    user("viewer", &viewer)?;
+    let viewer = if server.is_empty() {
+        user("viewer", &viewer)?;
+        Viewer::User(&viewer)
+    } else {
+        check::name("server", &server)?;
+        Viewer::Server(&server)
+    };
     if !(1..=PAGE).contains(&limit) {
         return Err(invalid("limit", format!("must be between 1 and {PAGE}")));
     }
     let max_depth = max_depth.min(MAX_DEPTH);
     let mut tree = Tree { nodes: HashMap::new(), suggested_only };
-    tree.read(conn, &viewer, &room_id, max_depth).await.map_err(|error| failed(&error))?;
+    tree.read(conn, viewer, &room_id, max_depth).await.map_err(|error| failed(&error))?;
     if !tree.nodes.contains_key(&room_id) {
         return Err(forbidden("you may not know of this room"));
     }
@@ -73,7 +79,7 @@ impl Tree {
     async fn read(
         &mut self,
         conn: &AsyncPgConnection,
-        viewer: &str,
+        viewer: Viewer<'_>,
         root: &str,
         max_depth: u32,
     ) -> Result<(), StoreError> {

@@ -127,6 +127,7 @@ async fn spaces_are_walked_depth_first() {
                 max_depth,
                 offset: u32::try_from(found.len()).unwrap(),
                 limit,
+                server: String::new(),
             };
             let page = fixture.summaries().walk_space(request).await?.into_inner();
             assert!(page.rooms.len() <= usize::try_from(limit).unwrap());

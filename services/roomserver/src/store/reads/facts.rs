@@ -65,6 +65,13 @@ query! {
 }
 
 query! {
+    /// Lists those of the rooms in which users of a server are joined.
+    fn list_joined_by_server<'a>(server: str as Text, room_ids: [String] as Array<Text>) -> (String,) as (Text) =
+        "SELECT r.room_id FROM rooms r JOIN room_servers s ON s.room_nid = r.room_nid AND s.snapshot = r.snapshot \
+         AND s.server = ? AND s.joined > 0 WHERE r.room_id = ANY(?) AND cardinality(r.latest_nids) > 0";
+}
+
+query! {
     /// Lists those of the rooms that a user is joined to.
     fn list_joined<'a>(user_id: str as Text, room_ids: [String] as Array<Text>) -> (String,) as (Text) =
         "SELECT r.room_id FROM current_members m JOIN rooms r ON r.room_nid = m.room_nid \
