@@ -27,6 +27,7 @@ use crate::{
     own_keys::OwnKeys,
     receiver::{Quotas, Transactions},
     routes,
+    sender::{self, Contacts},
 };
 
 /// What the service is made of.
@@ -58,6 +59,7 @@ pub struct Federation {
     pub(crate) quotas: Arc<Quotas>,
     pub(crate) transactions: Arc<Transactions>,
     pub(crate) fetches: Fetches,
+    pub(crate) contacts: Contacts,
 }
 
 impl Federation {
@@ -104,6 +106,7 @@ impl Federation {
             quotas,
             transactions: Arc::new(Transactions::new()),
             fetches: Fetches::default(),
+            contacts: Contacts::new(),
         })
     }
 
@@ -129,9 +132,10 @@ impl Federation {
         routes::open_routes(self)
     }
 
-    /// Serves the API where other servers connect, and fetches what events lack that they send.
+    /// Serves the API where other servers connect, fetches what events lack that they send, and sends them ours.
     pub async fn serve(&self, shutdown: &Shutdown) -> Result<std::net::SocketAddr, http::ServeError> {
         shutdown.spawn(fetcher::run(self.clone(), shutdown.clone()));
+        sender::start(self, self.log.clone(), shutdown);
         let listener = &self.config.federation.listen;
         http::serve_clients("federation", listener, &self.config.http, self.router(), shutdown).await
     }

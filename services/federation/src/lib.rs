@@ -1,7 +1,8 @@
 //! Leads other homeservers in: the server-server API, with authentication of its requests, and the keys of this server
-//! and of others.
+//! and of others; and hands on to them what happens here.
 //!
-//! Nothing here is durable: keys of other servers are kept by the room server, which decides what they may read, too.
+//! Nothing here is durable: keys of other servers, and what they have not taken yet, are kept by the room server, which
+//! decides what they may read, too.
 
 mod app;
 mod checked;
@@ -11,6 +12,7 @@ mod metrics;
 mod own_keys;
 mod receiver;
 mod routes;
+mod sender;
 mod upstream;
 
 pub use app::{Deps, Federation};

@@ -42,7 +42,13 @@ pub(crate) fn routes(federation: &Federation) -> Router {
             "/_matrix/federation/v1/get_missing_events/{room_id}",
             post(QUERY, graph::missing_events::handler),
         )
+        .route("/_matrix/federation/v1/timestamp_to_event/{room_id}", get(SMALL, graph::by_time::handler))
         // Questions.
+        .route("/_matrix/federation/v1/hierarchy/{room_id}", get(SMALL, query::hierarchy::handler))
+        .route(
+            "/_matrix/federation/v1/publicRooms",
+            get(SMALL, query::public_rooms::handler).post(QUERY, query::public_rooms::filtered_handler),
+        )
         .route("/_matrix/federation/v1/query/profile", get(SMALL, query::profile::handler))
         .route("/_matrix/federation/v1/query/directory", get(SMALL, query::directory::handler))
         .with_state(federation.clone());

@@ -76,6 +76,8 @@ pub struct FederationConfig {
     /// What `/.well-known/matrix/server` says: the host and port where other servers find this one; empty: no such
     /// answer is served.
     pub well_known: String,
+    /// Whether other servers are told the directory of this one.
+    pub public_rooms: bool,
     /// Servers that are asked for the keys of those that do not answer.
     pub notaries: Vec<String>,
     /// Our keys that sign nothing any more.
@@ -111,6 +113,7 @@ impl Default for FederationConfig {
             listen: Listener::plain("127.0.0.1:8448"),
             admin_http: Listener::plain("127.0.0.1:8732"),
             well_known: String::new(),
+            public_rooms: false,
             notaries: Vec::new(),
             old_signing_keys: Vec::new(),
             next_signing_key: None,

@@ -95,6 +95,7 @@ async fn authenticate<C: CostClass>(
         MatrixError::limit_exceeded(after)
     })?;
     federation.peers.health().succeed(&origin);
+    federation.contacts.heard_from(&origin);
     let turn = quotas.take::<C>().await?;
     Ok(Signed { origin, body, _turn: turn })
 }
