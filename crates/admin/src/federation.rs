@@ -18,10 +18,10 @@ use plexus_s2s::{
     now_ms,
     request::Identity,
 };
-use plexus_service::{Config, outln, telemetry::VERSION};
+use plexus_service::{Config, RpcChannel, outln, telemetry::VERSION};
 use ruma::ServerName;
 
-use crate::moment;
+use crate::{destinations, moment};
 
 #[derive(Subcommand)]
 pub(crate) enum FederationCommand {
@@ -30,12 +30,37 @@ pub(crate) enum FederationCommand {
         /// Server name.
         name: String,
     },
+    /// Lists servers that fail, or have not taken everything they are to be sent.
+    Destinations,
+    /// Describes such a server, with the rooms in which it lacks events.
+    Destination {
+        /// Server name.
+        name: String,
+    },
+    /// Tries such a server now rather than when its time comes.
+    Retry {
+        /// Server name.
+        name: String,
+    },
+    /// Gives up what such a server has not taken by now.
+    Forget {
+        /// Server name.
+        name: String,
+    },
 }
 
 /// Runs a command.
-pub(crate) async fn run(config: &Config, command: FederationCommand) -> anyhow::Result<()> {
+pub(crate) async fn run(
+    config: &Config,
+    operator: impl FnOnce() -> anyhow::Result<RpcChannel>,
+    command: FederationCommand,
+) -> anyhow::Result<()> {
     match command {
         FederationCommand::Check { name } => check(config, &name).await,
+        FederationCommand::Destinations => destinations::list(operator()?).await,
+        FederationCommand::Destination { name } => destinations::show(operator()?, name).await,
+        FederationCommand::Retry { name } => destinations::retry(operator()?, name).await,
+        FederationCommand::Forget { name } => destinations::forget(operator()?, name).await,
     }
 }
 

@@ -5,6 +5,7 @@
 
 mod accounts;
 mod database;
+mod destinations;
 mod federation;
 mod find;
 mod inspect;
@@ -168,7 +169,7 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
         Command::User(UserCommand::Deactivate(deactivate)) => {
             accounts::deactivate(operator()?, &config, deactivate).await
         }
-        Command::Federation(command) => federation::run(&config, command).await,
+        Command::Federation(command) => federation::run(&config, operator, command).await,
         Command::Partitions => partitions::list(operator()?).await,
         Command::DeadLetters(DeadLetterCommand::List { limit }) => {
             partitions::list_dead_letters(operator()?, limit).await
