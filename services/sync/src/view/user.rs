@@ -394,7 +394,7 @@ impl User {
         let Slot::Loaded(view) = &mut *slot else {
             return None;
         };
-        if let Err(ahead) = view.show(read) {
+        if let Some(ahead) = view.is_ahead_of(read) {
             return Some(Err(ahead));
         }
         if let Some(position) = cut.users.get_mut(self.partition) {
@@ -414,7 +414,7 @@ impl User {
         let Slot::Loaded(view) = &mut *slot else {
             return None;
         };
-        if let Err(ahead) = view.show(read) {
+        if let Some(ahead) = view.is_ahead_of(read) {
             return Some(Err(ahead));
         }
         if let Some(position) = cut.users.get_mut(self.partition) {
@@ -497,15 +497,15 @@ impl UserView {
         Ok((loaded, joined))
     }
 
-    /// Refuses to show what is ahead of the log, and tells how far that must have been read.
-    fn show(&mut self, read: &Vector) -> Result<(), Vector> {
+    /// How far the log must have been read before the memberships can be shown, if it was not.
+    fn is_ahead_of(&mut self, read: &Vector) -> Option<Vector> {
         if let Some(loaded_at) = &self.loaded_at
             && loaded_at.some.iter().zip(read).any(|(loaded, read)| loaded > read)
         {
-            return Err(loaded_at.some);
+            return Some(loaded_at.some);
         }
         self.loaded_at = None;
-        Ok(())
+        None
     }
 
     fn apply(&mut self, pending: Pending) {
