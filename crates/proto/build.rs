@@ -4,19 +4,21 @@ use std::{env, fs, path::PathBuf};
 
 use prost::Message as _;
 
-const FILES: [&str; 19] = [
+const FILES: [&str; 21] = [
     "plexus/common/v1/common.proto",
     "plexus/log/v1/input_room.proto",
     "plexus/log/v1/output_room.proto",
     "plexus/log/v1/user.proto",
     "plexus/log/v1/keys.proto",
     "plexus/log/v1/ephemeral.proto",
+    "plexus/federation/v1/outbound.proto",
     "plexus/input/v1/input.proto",
     "plexus/reader/v1/cursor.proto",
     "plexus/room/v1/destination.proto",
     "plexus/room/v1/graph.proto",
     "plexus/room/v1/history.proto",
     "plexus/room/v1/key_store.proto",
+    "plexus/room/v1/membership_saga.proto",
     "plexus/room/v1/query.proto",
     "plexus/room/v1/stream.proto",
     "plexus/room/v1/summary.proto",

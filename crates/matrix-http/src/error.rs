@@ -118,6 +118,17 @@ impl MatrixError {
         Self::new(StatusCode::BAD_REQUEST, "M_MISSING_PARAM", error)
     }
 
+    /// 400 `M_INCOMPATIBLE_ROOM_VERSION`, with the version of the room.
+    #[must_use]
+    pub fn incompatible_room_version(version: &str) -> Self {
+        Self::new(
+            StatusCode::BAD_REQUEST,
+            "M_INCOMPATIBLE_ROOM_VERSION",
+            format!("The room has version {version}, which is not served on both sides"),
+        )
+        .with("room_version", version)
+    }
+
     /// 400 `M_UNKNOWN`.
     pub fn unknown(error: impl Into<Cow<'static, str>>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, "M_UNKNOWN", error)

@@ -50,6 +50,14 @@ pub mod room {
     }
 }
 
+/// What other servers are asked for.
+pub mod federation {
+    /// Version 1.
+    pub mod v1 {
+        tonic::include_proto!("plexus.federation.v1");
+    }
+}
+
 /// Reading users.
 pub mod user {
     /// Version 1.
@@ -75,6 +83,7 @@ pub const ROOM_SERVER_SERVICES: &[&str] = &[
     reader::v1::reader_cursor_service_server::SERVICE_NAME,
     room::v1::destination_service_server::SERVICE_NAME,
     room::v1::key_store_service_server::SERVICE_NAME,
+    room::v1::membership_saga_service_server::SERVICE_NAME,
     room::v1::room_directory_service_server::SERVICE_NAME,
     room::v1::room_graph_service_server::SERVICE_NAME,
     room::v1::room_history_service_server::SERVICE_NAME,
@@ -89,6 +98,9 @@ pub const ROOM_SERVER_SERVICES: &[&str] = &[
     user::v1::user_query_service_server::SERVICE_NAME,
     user::v1::user_stream_service_server::SERVICE_NAME,
 ];
+
+/// Full names of the services that the federation service serves to other services.
+pub const FEDERATION_SERVICES: &[&str] = &[federation::v1::outbound_service_server::SERVICE_NAME];
 
 /// Full names of the services that a room server serves to operators.
 pub const OPERATOR_SERVICES: &[&str] = &[

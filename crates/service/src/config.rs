@@ -620,7 +620,7 @@ impl Config {
         }
     }
 
-    fn listeners_mut(&mut self) -> [&mut Listener; 11] {
+    fn listeners_mut(&mut self) -> [&mut Listener; 12] {
         [
             &mut self.roomserver.listen,
             &mut self.roomserver.operator_listen,
@@ -630,6 +630,7 @@ impl Config {
             &mut self.sync.listen,
             &mut self.sync.admin_http,
             &mut self.federation.listen,
+            &mut self.federation.rpc_listen,
             &mut self.federation.admin_http,
             &mut self.standalone.listen,
             &mut self.standalone.admin_http,

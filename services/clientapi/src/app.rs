@@ -31,6 +31,8 @@ pub struct AppDeps {
     pub rooms: RpcChannel,
     /// The room server's queries about users.
     pub users: RpcChannel,
+    /// The federation service; `None` if this server talks with no others.
+    pub federation: Option<RpcChannel>,
     /// Whose requests they are, and what they may hold; one for all services of the process.
     pub edge: Edge,
     /// How the owners of partitions are reached, for verdicts.
@@ -73,13 +75,18 @@ pub struct App {
 impl App {
     /// Builds it all.
     pub fn new(deps: AppDeps) -> Result<Self, AppError> {
-        let AppDeps { config, log, rooms, users, edge, connect } = deps;
+        let AppDeps { config, log, rooms, users, federation, edge, connect } = deps;
         let server_name = ServerName::parse(&config.server.name).map_err(AppError::ServerName)?;
         let default_version = default_room_version(&config.server.default_room_version)?;
         let input = InputWriter::new(log.clone(), rooms.clone(), connect);
         let passwords = Passwords::new(&config.auth).map_err(AppError::Passwords)?;
         Ok(Self {
-            rooms: Rooms::new(server_name.clone(), default_version, input.clone(), rooms, users.clone()),
+            rooms: Rooms::new(
+                server_name.clone(),
+                default_version,
+                input.clone(),
+                (rooms, users.clone(), federation),
+            ),
             server_name,
             log,
             input,

@@ -13,3 +13,4 @@ pub(crate) mod joined_rooms;
 pub(crate) mod kick_user;
 pub(crate) mod leave_room;
 pub(crate) mod unban_user;
+pub(crate) mod via;

@@ -18,6 +18,7 @@ pub(crate) mod profile;
 mod read;
 mod receipts;
 mod relations;
+mod remote;
 mod reports;
 mod send;
 mod state;
@@ -32,10 +33,12 @@ use plexus_input::{InputWriter, SubmitError};
 use plexus_matrix_http::MatrixError;
 use plexus_proto::{
     common::v1::ErrorReason,
+    federation::v1::outbound_service_client::OutboundServiceClient,
     input::v1::input_service_client::InputServiceClient,
     log::v1::{Intent, input_room_event::Body},
     room::v1::{
         room_directory_service_client::RoomDirectoryServiceClient,
+        room_graph_service_client::RoomGraphServiceClient,
         room_history_service_client::RoomHistoryServiceClient,
         room_query_service_client::RoomQueryServiceClient,
         room_summary_service_client::RoomSummaryServiceClient,
@@ -70,19 +73,21 @@ pub(crate) struct Rooms {
     queries: RoomQueryServiceClient<RpcChannel>,
     history: RoomHistoryServiceClient<RpcChannel>,
     summaries: RoomSummaryServiceClient<RpcChannel>,
+    graph: RoomGraphServiceClient<RpcChannel>,
     directory: RoomDirectoryServiceClient<RpcChannel>,
+    outbound: Option<OutboundServiceClient<RpcChannel>>,
     users: UserQueryServiceClient<RpcChannel>,
     user_streams: UserStreamServiceClient<RpcChannel>,
 }
 
 impl Rooms {
-    /// Reads rooms over `rooms` and profiles over `users`, and writes through `input`.
+    /// Reads rooms over `rooms` and profiles over `users`, asks other servers over `federation`, if it may, and writes
+    /// through `input`.
     pub(crate) fn new(
         server_name: OwnedServerName,
         default_version: RoomVersionId,
         input: InputWriter,
-        rooms: RpcChannel,
-        users: RpcChannel,
+        (rooms, users, federation): (RpcChannel, RpcChannel, Option<RpcChannel>),
     ) -> Self {
         Self {
             server_name,
@@ -93,7 +98,9 @@ impl Rooms {
             history: RoomHistoryServiceClient::new(rooms.clone()).max_decoding_message_size(MAX_ANSWER_BYTES),
             summaries: RoomSummaryServiceClient::new(rooms.clone())
                 .max_decoding_message_size(MAX_ANSWER_BYTES),
+            graph: RoomGraphServiceClient::new(rooms.clone()),
             directory: RoomDirectoryServiceClient::new(rooms),
+            outbound: federation.map(OutboundServiceClient::new),
             users: UserQueryServiceClient::new(users.clone()),
             user_streams: UserStreamServiceClient::new(users),
         }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use ::http::HeaderValue;
 use anyhow::Context as _;
 use axum::Router;
-use plexus_events::key_file;
+use plexus_events::{SigningKey, key_file};
 use plexus_input::{Connect, InputWriter};
 use plexus_log::Log;
 use plexus_matrix_http::Edge;
@@ -22,8 +22,9 @@ use ruma::{OwnedServerName, ServerName};
 
 use crate::{
     fetcher::{self, Fetches},
+    joins::{self, Joins},
     key_store::RpcKeyStore,
-    metrics,
+    metrics, outbound,
     own_keys::OwnKeys,
     receiver::{Quotas, Transactions},
     routes,
@@ -53,6 +54,7 @@ pub struct Federation {
     pub(crate) rooms: RpcChannel,
     pub(crate) edge: Edge,
     pub(crate) name: OwnedServerName,
+    pub(crate) key: Arc<SigningKey>,
     pub(crate) own_keys: Arc<OwnKeys>,
     pub(crate) keys: KeyRing,
     pub(crate) peers: Peers,
@@ -60,6 +62,7 @@ pub struct Federation {
     pub(crate) transactions: Arc<Transactions>,
     pub(crate) fetches: Fetches,
     pub(crate) contacts: Contacts,
+    pub(crate) joins: Joins,
 }
 
 impl Federation {
@@ -80,7 +83,8 @@ impl Federation {
         let dialer = Dialer::new(policy, Arc::clone(&resolver) as _, tls);
         let agent = HeaderValue::try_from(format!("Plexus/{VERSION}"))?;
         let discovery = Discovery::new(resolver, Box::new(Fetcher::new(dialer.clone(), agent.clone())));
-        let identity = Identity { name: name.clone(), key: Arc::new(key), agent };
+        let key = Arc::new(key);
+        let identity = Identity { name: name.clone(), key: Arc::clone(&key), agent };
         let peers = Peers::new(identity, dialer, discovery, Health::default(), federation.connections);
 
         let notaries = federation.notaries.iter().map(|notary| parse_server_name(notary));
@@ -107,6 +111,8 @@ impl Federation {
             transactions: Arc::new(Transactions::new()),
             fetches: Fetches::default(),
             contacts: Contacts::new(),
+            joins: Joins::default(),
+            key,
         })
     }
 
@@ -132,10 +138,18 @@ impl Federation {
         routes::open_routes(self)
     }
 
-    /// Serves the API where other servers connect, fetches what events lack that they send, and sends them ours.
+    /// What other services ask of other servers, as gRPC ([`plexus_proto::FEDERATION_SERVICES`]).
+    #[must_use]
+    pub fn rpc_routes(&self) -> tonic::service::Routes {
+        outbound::routes(self)
+    }
+
+    /// Serves the API where other servers connect, fetches what events lack that they send, sends them ours, and goes on
+    /// with what was left half done.
     pub async fn serve(&self, shutdown: &Shutdown) -> Result<std::net::SocketAddr, http::ServeError> {
         shutdown.spawn(fetcher::run(self.clone(), shutdown.clone()));
         sender::start(self, self.log.clone(), shutdown);
+        shutdown.spawn(joins::resume::run(self.clone(), shutdown.clone()));
         let listener = &self.config.federation.listen;
         http::serve_clients("federation", listener, &self.config.http, self.router(), shutdown).await
     }

@@ -7,7 +7,10 @@
 //!
 //! Whether the server that told the event may tell it (it is in the room, the ACL lets it) is asked by the receiver.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use futures::{StreamExt as _, stream};
 use plexus_events::{
@@ -16,7 +19,10 @@ use plexus_events::{
     verify::{Integrity, PublicKeys, VerifyError},
 };
 use plexus_proto::log::v1::{self, pdu::Kind};
-use plexus_s2s::{KeyRing, Purpose, keys::KeyError};
+use plexus_s2s::{
+    KeyRing, Purpose,
+    keys::{KeyError, source::Wanted},
+};
 use ruma::{EventId, OwnedEventId, OwnedRoomId, OwnedServerName, RoomId, ServerName, UserId};
 use tokio::time::{Instant, timeout_at};
 
@@ -94,6 +100,21 @@ impl ReadPdu {
     /// Event ID, computed from the event.
     pub(crate) fn event_id(&self) -> &EventId {
         self.unverified.event_id()
+    }
+
+    /// The keys that are needed to verify it.
+    pub(crate) fn wanted_keys(&self) -> Vec<Wanted> {
+        let minimum_valid_until_ts = self.unverified.origin_server_ts();
+        let keys = self.unverified.signing_keys().into_iter();
+        let of_server = |(server, ids): (OwnedServerName, BTreeSet<String>)| {
+            let ids: Vec<String> = ids.into_iter().take(MAX_KEYS).collect();
+            ids.into_iter().map(move |id| Wanted {
+                server: server.clone(),
+                key_id: Some(id),
+                minimum_valid_until_ts,
+            })
+        };
+        keys.flat_map(of_server).collect()
     }
 
     /// Who says to have sent it.

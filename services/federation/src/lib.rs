@@ -7,8 +7,11 @@
 mod app;
 mod checked;
 mod fetcher;
+mod front;
+mod joins;
 mod key_store;
 mod metrics;
+mod outbound;
 mod own_keys;
 mod receiver;
 mod routes;

@@ -7,7 +7,7 @@ use plexus_federation::{Deps, Federation};
 use plexus_input::Connect;
 use plexus_log::kafka::{self, KafkaConfig};
 use plexus_matrix_http::{Authenticator, Edge};
-use plexus_service::RoomServers;
+use plexus_service::{RoomServers, grpc, token};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -31,6 +31,11 @@ fn main() -> ExitCode {
             connect: Connect::Network { dialer: rooms.dialer.clone() },
             edge: Edge::new(config, Authenticator::new(rooms.any)),
         })?;
+        let (listener, routes) = (&config.federation.rpc_listen, federation.rpc_routes());
+        let token = token::find_or_make("rpc", &config.rpc)?;
+        let services = plexus_proto::FEDERATION_SERVICES;
+        let (readiness, shutdown) = (&context.readiness, &context.shutdown);
+        grpc::serve("federation-rpc", listener, routes, services, &token, readiness, shutdown).await?;
         federation.serve(&context.shutdown).await?;
         Ok(async move { log.close().await })
     })

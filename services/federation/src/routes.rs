@@ -7,7 +7,11 @@ use plexus_matrix_http::{Policy, Routes, get, post, put};
 
 use crate::{
     Federation,
-    receiver::{graph, keys, query, transaction, version, well_known},
+    receiver::{
+        graph, keys,
+        membership::{invite, make, send_join, send_knock, send_leave},
+        query, transaction, version, well_known,
+    },
 };
 
 /// What servers ask and sign, without a body or with a small one. It is counted once it is known who asks.
@@ -17,6 +21,8 @@ const QUERY: Policy = Policy::secret().body(128 * 1024);
 
 /// Transactions: fifty events of 64 KiB, a hundred EDUs, and what JSON may take more of them than canonical JSON.
 const LIVE: Policy = Policy::secret().body(16 << 20);
+/// Events of handshakes, and what is told of rooms with them.
+const HANDSHAKE: Policy = Policy::secret().body(1024 * 1024);
 
 /// What anybody may ask, counted by address.
 const OPEN: Policy = Policy::open(1);
@@ -43,6 +49,20 @@ pub(crate) fn routes(federation: &Federation) -> Router {
             post(QUERY, graph::missing_events::handler),
         )
         .route("/_matrix/federation/v1/timestamp_to_event/{room_id}", get(SMALL, graph::by_time::handler))
+        // Users who come and go.
+        .route("/_matrix/federation/v1/make_join/{room_id}/{user_id}", get(SMALL, make::join_handler))
+        .route("/_matrix/federation/v1/make_knock/{room_id}/{user_id}", get(SMALL, make::knock_handler))
+        .route("/_matrix/federation/v1/make_leave/{room_id}/{user_id}", get(SMALL, make::leave_handler))
+        .route("/_matrix/federation/v1/send_join/{room_id}/{event_id}", put(HANDSHAKE, send_join::v1_handler))
+        .route("/_matrix/federation/v2/send_join/{room_id}/{event_id}", put(HANDSHAKE, send_join::handler))
+        .route("/_matrix/federation/v1/send_knock/{room_id}/{event_id}", put(HANDSHAKE, send_knock::handler))
+        .route(
+            "/_matrix/federation/v1/send_leave/{room_id}/{event_id}",
+            put(HANDSHAKE, send_leave::v1_handler),
+        )
+        .route("/_matrix/federation/v2/send_leave/{room_id}/{event_id}", put(HANDSHAKE, send_leave::handler))
+        .route("/_matrix/federation/v1/invite/{room_id}/{event_id}", put(HANDSHAKE, invite::v1_handler))
+        .route("/_matrix/federation/v2/invite/{room_id}/{event_id}", put(HANDSHAKE, invite::handler))
         // Questions.
         .route("/_matrix/federation/v1/hierarchy/{room_id}", get(SMALL, query::hierarchy::handler))
         .route(

@@ -2,6 +2,7 @@
 
 mod authentication;
 mod graph;
+mod joins;
 mod keys;
 mod transactions;
 

@@ -11,6 +11,7 @@ use plexus_proto::{
         GetForwardExtremitiesRequest, ListJoinedServersRequest, StateKey,
         room_graph_service_client::RoomGraphServiceClient, room_query_service_client::RoomQueryServiceClient,
     },
+    user::v1::user_query_service_client::UserQueryServiceClient,
 };
 use plexus_service::{RpcChannel, refusal::reason_of};
 use ruma::{RoomId, ServerName};
@@ -42,6 +43,10 @@ pub(crate) fn graph(rooms: &RpcChannel) -> RoomGraphServiceClient<RpcChannel> {
 
 pub(crate) fn queries(rooms: &RpcChannel) -> RoomQueryServiceClient<RpcChannel> {
     RoomQueryServiceClient::new(rooms.clone()).max_decoding_message_size(MESSAGE)
+}
+
+pub(crate) fn users(rooms: &RpcChannel) -> UserQueryServiceClient<RpcChannel> {
+    UserQueryServiceClient::new(rooms.clone())
 }
 
 /// Makes sure that a server may ask about a room: we are in it, its ACL lets the server take part, and the server is in

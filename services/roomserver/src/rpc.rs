@@ -16,6 +16,7 @@ pub(crate) mod input;
 mod inspection;
 mod key_store;
 mod keys;
+mod membership_saga;
 mod operator;
 mod output_range;
 mod reader_cursors;
@@ -54,6 +55,7 @@ pub(crate) fn routes(app: &App) -> Routes {
     routes.add_service(reader_cursors::service(app));
     routes.add_service(key_store::service(app));
     routes.add_service(destinations::service(app));
+    routes.add_service(membership_saga::service(app));
     routes.routes()
 }
 

@@ -10,6 +10,7 @@ mod data;
 mod devices;
 mod json;
 mod keys;
+mod out_of_band;
 mod profile;
 mod push_rules;
 mod reports;
@@ -32,8 +33,8 @@ pub(crate) use self::{
         SELF_SIGNING, SignatureRow, USER_SIGNING, key_reads,
     },
     state::{
-        AccessToken, Account, AccountData, BackupKeyRow, Change, Device, InboxMessage, MemberJob,
-        RefreshToken, Report, TokenHash, User,
+        AccessToken, Account, AccountData, BackupKeyRow, Change, Device, InboxMessage, MemberJob, OutOfBand,
+        OutOfBandRow, RefreshToken, Report, TokenHash, User,
     },
     words::{Term, Words, words_of},
 };
@@ -74,6 +75,7 @@ pub(crate) fn builds_on(record: &InputUserEvent) -> Option<(&str, &str, &str)> {
         | Command::UploadKeys(_)
         | Command::ClaimKeys(_)
         | Command::UploadCrossSigningKeys(_)
-        | Command::UploadSignatures(_) => None,
+        | Command::UploadSignatures(_)
+        | Command::SetOutOfBandMembership(_) => None,
     }
 }

@@ -64,6 +64,7 @@ pub async fn start(context: Context) -> anyhow::Result<impl Future<Output = ()>>
         edge,
         rooms: channel.clone(),
         users: channel,
+        federation: federation.as_ref().map(|federation| RpcChannel::in_process(federation.rpc_routes())),
         connect: connect(config)?,
     })?;
     let routes = Router::new().merge(plexus_clientapi::routes(app)).merge(plexus_sync::router(sync));

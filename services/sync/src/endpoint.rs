@@ -17,6 +17,7 @@ mod key_counts;
 mod lazy;
 mod left;
 pub(crate) mod notifications;
+mod out_of_band;
 mod params;
 mod peek;
 mod relations;

@@ -12,6 +12,7 @@ mod initial;
 mod live;
 mod load;
 mod members;
+mod out_of_band;
 mod purged;
 mod relations;
 mod replicas;

@@ -10,6 +10,7 @@ mod inboxes;
 mod keys;
 mod load;
 mod membership;
+mod out_of_band;
 mod receipts;
 mod room;
 mod rooms_of_user;
@@ -41,6 +42,7 @@ use crate::{
 pub(crate) use applied::{Applied, Completed, RecordError};
 pub(crate) use event::{Event, Viewer};
 pub(crate) use membership::{Membership, MembershipChange};
+pub(crate) use out_of_band::OutOfBand;
 pub(crate) use receipts::Receipt;
 pub(crate) use room::{Changed, MEMBER, POWER_LEVELS, RoomView};
 pub(crate) use rooms_of_user::{RoomOfUser, RoomsOfUser};

@@ -2,9 +2,12 @@
 //! `tests/servers/authority.pem`.
 
 mod authentication;
+mod event;
 mod keys;
+mod membership;
 mod peer;
 mod remote_room;
+mod resident;
 mod standards;
 mod transactions;
 
@@ -12,5 +15,6 @@ use crate::harness::Test;
 
 /// All tests, in the order of the sections.
 pub(crate) fn tests() -> Vec<Test> {
-    [standards::tests(), keys::tests(), authentication::tests(), transactions::tests()].concat()
+    [standards::tests(), keys::tests(), authentication::tests(), transactions::tests(), membership::tests()]
+        .concat()
 }

@@ -39,6 +39,10 @@ pub fn reason_error(reason: ErrorReason, message: &str) -> MatrixError {
         Reason::WrongRoomKeysVersion => (StatusCode::FORBIDDEN, "M_WRONG_ROOM_KEYS_VERSION"),
         Reason::InvalidSignature => (StatusCode::BAD_REQUEST, "M_INVALID_SIGNATURE"),
         Reason::MissingParam => (StatusCode::BAD_REQUEST, "M_MISSING_PARAM"),
+        Reason::IncompatibleRoomVersion => return MatrixError::incompatible_room_version(message),
+        Reason::UnableToAuthoriseJoin => (StatusCode::BAD_REQUEST, "M_UNABLE_TO_AUTHORISE_JOIN"),
+        Reason::InviteBlocked => (StatusCode::FORBIDDEN, "M_INVITE_BLOCKED"),
+        Reason::RemoteFailed => (StatusCode::BAD_GATEWAY, "M_UNKNOWN"),
         Reason::DuplicateAnnotation => (StatusCode::BAD_REQUEST, "M_DUPLICATE_ANNOTATION"),
     };
     let message = if message.is_empty() { status.canonical_reason().unwrap_or("Refused") } else { message };

@@ -71,6 +71,10 @@ pub struct FederationConfig {
     pub enabled: bool,
     /// Where other servers connect.
     pub listen: Listener,
+    /// gRPC: what other services ask of other servers. `standalone` does not open it.
+    pub rpc_listen: Listener,
+    /// Processes of the federation service, `http://host:port`, for those who call them: `clientapi`.
+    pub endpoints: Vec<String>,
     /// Health and metrics.
     pub admin_http: Listener,
     /// What `/.well-known/matrix/server` says: the host and port where other servers find this one; empty: no such
@@ -111,6 +115,8 @@ impl Default for FederationConfig {
         Self {
             enabled: false,
             listen: Listener::plain("127.0.0.1:8448"),
+            rpc_listen: Listener::plain("127.0.0.1:8730"),
+            endpoints: vec!["http://127.0.0.1:8730".to_owned()],
             admin_http: Listener::plain("127.0.0.1:8732"),
             well_known: String::new(),
             public_rooms: false,

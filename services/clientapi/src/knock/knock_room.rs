@@ -15,7 +15,8 @@ pub(crate) async fn handler(
     Matrix(request): Matrix<knock_room::v3::Request>,
 ) -> Result<Matrix<knock_room::v3::Response>, MatrixError> {
     user.not_guest()?;
-    let room_id = app.rooms.room_of(&request.room_id_or_alias).await?;
-    app.rooms.knock(&user.id, &room_id, request.reason.as_deref()).await?;
+    let mut via = request.via;
+    let room_id = app.rooms.room_of(&request.room_id_or_alias, &mut via).await?;
+    app.rooms.knock(&user.id, &room_id, &via, request.reason.as_deref()).await?;
     Ok(Matrix(knock_room::v3::Response::new(room_id)))
 }

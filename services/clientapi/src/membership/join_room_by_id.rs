@@ -16,6 +16,6 @@ pub(crate) async fn handler(
     PathArgs((room_id,)): PathArgs<(OwnedRoomId,)>,
     body: JoinBody,
 ) -> Result<Matrix<join_room_by_id::v3::Response>, MatrixError> {
-    app.rooms.join(&user, &room_id, body).await?;
+    app.rooms.join(&user, &room_id, &[], body).await?;
     Ok(Matrix(join_room_by_id::v3::Response::new(room_id)))
 }

@@ -15,6 +15,6 @@ pub(crate) async fn handler(
     OptionalUser(user): OptionalUser,
     Matrix(request): Matrix<get_summary::v1::Request>,
 ) -> Result<JsonObject, MatrixError> {
-    let room_id = app.rooms.room_of(&request.room_id_or_alias).await?;
+    let room_id = app.rooms.room_of(&request.room_id_or_alias, &mut Vec::new()).await?;
     JsonObject::of(&app.rooms.summary(user.as_ref(), &room_id).await?)
 }

@@ -131,7 +131,8 @@ pub(crate) fn plan(
     state.extend(initial.into_events());
     state.extend(named);
 
-    for user in &invited {
+    // Those of other servers have to be asked for their signatures, once there is a room.
+    for user in invited.iter().filter(|user| user.server_name() == creator.server_name()) {
         let mut content = profile_of(user).member_content("invite", None);
         if request.is_direct {
             content["is_direct"] = Value::Bool(true);

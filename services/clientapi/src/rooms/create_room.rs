@@ -9,7 +9,7 @@ use plexus_proto::{
     log::v1::{AtomicBatch, Intent, input_room_event::Body},
 };
 use ruma::{
-    OwnedRoomAliasId, OwnedRoomId, OwnedUserId, RoomAliasId, RoomId, RoomVersionId,
+    OwnedRoomAliasId, OwnedRoomId, OwnedUserId, RoomAliasId, RoomId, RoomVersionId, UserId,
     api::client::room::{Visibility, create_room::v3::Request},
 };
 use serde_json::{Map, Value};
@@ -20,6 +20,7 @@ use super::{
     is_rejected,
     membership::no_identity_server,
     profile::Profile,
+    profile::membership_content,
     upgrade::predecessor,
 };
 use crate::{clock::now_ms, secrets};
@@ -50,6 +51,8 @@ impl Rooms {
             return Err(too_large());
         }
         invited.iter().try_for_each(|target| self.refuse_remote_invitee(target))?;
+        let (invited, remote): (Vec<_>, Vec<_>) =
+            invited.into_iter().partition(|target| self.is_local(target.server_name()));
         let invitable = async |target: OwnedUserId| self.check_invitable(&target).await;
         futures::stream::iter(invited.clone())
             .map(invitable)
@@ -74,7 +77,29 @@ impl Rooms {
         if is_successor {
             self.take_over_settings(&user.id, &room_id).await;
         }
+        self.invite_all_remote(&user.id, &room_id, remote, request.is_direct).await;
         Ok(room_id)
+    }
+
+    /// Invites users of other servers to a new room. The room is there, so it is told, whether they could be invited or not.
+    async fn invite_all_remote(
+        &self,
+        user: &UserId,
+        room_id: &RoomId,
+        invited: Vec<OwnedUserId>,
+        is_direct: bool,
+    ) {
+        let mut content = membership_content("invite", None);
+        if is_direct {
+            content["is_direct"] = Value::Bool(true);
+        }
+        let content = &content;
+        let invite = async |target: OwnedUserId| {
+            if let Err(error) = self.invite_remote(user, room_id, &target, content).await {
+                tracing::info!(%error, room.id = %room_id, "a user of another server was not invited to a new room");
+            }
+        };
+        futures::stream::iter(invited).for_each_concurrent(PROFILES_AT_ONCE, invite).await;
     }
 
     /// Creates a room of a create event and what follows it.

@@ -12,7 +12,7 @@ use plexus_proto::{
     log::v1::{Forget, Intent, RoomControl, input_room_event::Body, room_control::Action},
     user::v1::GetAccountDataRequest,
 };
-use ruma::{OwnedRoomId, RoomId, RoomOrAliasId, UserId};
+use ruma::{OwnedRoomId, OwnedServerName, RoomId, RoomOrAliasId, UserId};
 use serde_json::{Value, json};
 
 use super::{
@@ -31,33 +31,53 @@ const SAID_BY_SERVER: [&str; 5] =
 
 impl Rooms {
     /// Joins the user to a room; a repeat changes nothing. Who vouches for a join to a restricted room is found by the
-    /// room server.
+    /// room server, or at one of the other servers in the room. A room that this server is not in is joined through one of
+    /// those that `via` names, or that are known to be in it.
     pub(crate) async fn join(
         &self,
         user: &AuthedUser,
         room_id: &RoomId,
+        via: &[OwnedServerName],
         body: JoinBody,
     ) -> Result<(), MatrixError> {
-        let members = self.memberships(room_id, &[&user.id]).await?;
-        if members.in_known_room(room_id)?.of(&user.id) == Some("join") {
+        let mut members = self.memberships(room_id, &[&user.id]).await?;
+        if members.resident && members.of(&user.id) == Some("join") {
             return Ok(());
         }
+        if self.is_elsewhere(room_id, &members).await? {
+            if user.guest {
+                return Err(MatrixError::forbidden("Guests may not join rooms of other servers"));
+            }
+            let content = join_content(&body)?;
+            match self.join_remote(&user.id, room_id, via, &content).await {
+                // Somebody else of this server came in meanwhile: now it is as any other room.
+                Err(error) if error.is("M_BAD_STATE") => {
+                    members = self.memberships(room_id, &[&user.id]).await?;
+                }
+                Err(error) => return Err(error),
+                Ok(()) => {
+                    self.take_over_settings(&user.id, room_id).await;
+                    return Ok(());
+                }
+            }
+        }
+        members.in_known_room(room_id)?;
         self.check_guest_access(user, room_id).await?;
         if let Some(signed) = &body.third_party_signed
             && members.of(&user.id) != Some("invite")
         {
             self.exchange_third_party_invite(user, room_id, signed).await?;
         }
-        let mut content = membership_content("join", body.reason.as_deref());
-        for (key, value) in body.rest {
-            if !SAID_BY_SERVER.contains(&key.as_str()) {
-                content[key] = value;
-            }
-        }
-        content::check(&content.to_string())?;
+        let content = join_content(&body)?;
         // The name of now might be an old one when the join is applied.
         let intent = Intent { with_profile: true, ..member_intent(&user.id, &user.id, &content) };
-        self.send_intent(room_id, intent).await?;
+        match self.send_intent(room_id, intent).await {
+            Err(error) if error.is("M_FORBIDDEN") && self.may_others_vouch(&user.id, room_id).await => {
+                self.join_remote(&user.id, room_id, via, &content).await?;
+            }
+            sent => drop(sent?),
+        }
+        self.forget_out_of_band(&user.id, room_id, &members).await?;
         self.take_over_settings(&user.id, room_id).await;
         Ok(())
     }
@@ -108,9 +128,14 @@ impl Rooms {
         &self,
         user: &UserId,
         room_id: &RoomId,
+        via: &[OwnedServerName],
         reason: Option<&str>,
     ) -> Result<(), MatrixError> {
         let asked = [user];
+        let members = self.memberships(room_id, &asked).await?;
+        if self.is_elsewhere(room_id, &members).await? {
+            return self.knock_remote(user, room_id, via, reason).await;
+        }
         let (members, profile) = tokio::try_join!(self.memberships(room_id, &asked), self.profile(user))?;
         members.in_known_room(room_id)?;
         self.send_member(room_id, user, user, profile.member_content("knock", reason)).await
@@ -124,7 +149,10 @@ impl Rooms {
         target: &UserId,
         reason: Option<&str>,
     ) -> Result<(), MatrixError> {
-        self.refuse_remote_invitee(target)?;
+        if !self.is_local(target.server_name()) {
+            let content = membership_content("invite", reason);
+            return self.invite_remote(sender, room_id, target, &content).await.map(drop);
+        }
         let (profile, ()) = tokio::try_join!(self.profile(target), self.check_invitable(target))?;
         let content = profile.member_content("invite", reason);
         self.send_member(room_id, sender, target, content).await
@@ -162,10 +190,13 @@ impl Rooms {
         reason: Option<&str>,
     ) -> Result<(), MatrixError> {
         let members = self.memberships(room_id, &[user]).await?;
-        if members.in_known_room(room_id)?.of(user) == Some("leave") {
+        if !members.resident && self.leave_elsewhere(user, room_id, &members, reason).await? {
             return Ok(());
         }
-        self.send_member(room_id, user, user, membership_content("leave", reason)).await
+        if members.in_known_room(room_id)?.of(user) != Some("leave") {
+            self.send_member(room_id, user, user, membership_content("leave", reason)).await?;
+        }
+        self.forget_out_of_band(user, room_id, &members).await
     }
 
     /// Removes a user who is in the room, invited to it or knocking on it.
@@ -229,6 +260,17 @@ impl Rooms {
 
     /// Forgets a room that the user has left.
     pub(crate) async fn forget(&self, user: &UserId, room_id: &RoomId) -> Result<(), MatrixError> {
+        let members = self.memberships(room_id, &[user]).await?;
+        match members.out_of_band(user) {
+            Some("leave" | "ban") => {
+                self.forget_out_of_band(user, room_id, &members).await?;
+                if !members.room_exists {
+                    return Ok(());
+                }
+            }
+            Some(_) if !members.resident => return Err(MatrixError::unknown("You have not left the room")),
+            Some(_) | None => {}
+        }
         let action = Action::Forget(Forget { user_id: user.to_string() });
         let control = Body::Control(RoomControl { action: Some(action) });
         match self.input.submit_room(room_id, control).await {
@@ -240,17 +282,26 @@ impl Rooms {
         }
     }
 
-    /// Finds the room that a client names by its ID or an alias.
-    pub(crate) async fn room_of(&self, room: &RoomOrAliasId) -> Result<OwnedRoomId, MatrixError> {
+    /// Finds the room that a client names by its ID or an alias, and adds the servers that an alias names.
+    pub(crate) async fn room_of(
+        &self,
+        room: &RoomOrAliasId,
+        via: &mut Vec<OwnedServerName>,
+    ) -> Result<OwnedRoomId, MatrixError> {
         match <&RoomId>::try_from(room) {
             Ok(room_id) => Ok(room_id.to_owned()),
-            Err(alias) => self.resolve_alias(alias).await,
+            Err(alias) if self.is_local(alias.server_name()) => self.resolve_alias(alias).await,
+            Err(alias) => {
+                let (room_id, servers) = self.resolve_remote_alias(alias).await?;
+                via.extend(servers);
+                Ok(room_id)
+            }
         }
     }
 
-    /// Refuses to invite users of other servers: there is nobody to take the invite to them.
+    /// Refuses to invite users of other servers where there is nobody to take the invite to them.
     pub(super) fn refuse_remote_invitee(&self, target: &UserId) -> Result<(), MatrixError> {
-        if self.is_local(target.server_name()) {
+        if self.is_local(target.server_name()) || self.outbound.is_some() {
             return Ok(());
         }
         Err(MatrixError::not_found(format!("{target} cannot be reached: this server does not federate")))
@@ -265,6 +316,18 @@ impl Rooms {
     ) -> Result<(), MatrixError> {
         self.send_intent(room_id, member_intent(sender, target, &content)).await.map(drop)
     }
+}
+
+/// What a user says in a join.
+fn join_content(body: &JoinBody) -> Result<Value, MatrixError> {
+    let mut content = membership_content("join", body.reason.as_deref());
+    for (key, value) in &body.rest {
+        if !SAID_BY_SERVER.contains(&key.as_str()) {
+            content[key] = value.clone();
+        }
+    }
+    content::check(&content.to_string())?;
+    Ok(content)
 }
 
 fn member_intent(sender: &UserId, target: &UserId, content: &Value) -> Intent {

@@ -20,13 +20,26 @@ use super::{Rooms, ask, broken_answer, profile::Profile};
 pub(super) struct RoomMembers {
     /// Whether this server knows the room.
     pub(super) room_exists: bool,
+    /// Whether this server is in the room.
+    pub(super) resident: bool,
     members: HashMap<String, String>,
+    out_of_band: HashMap<String, String>,
 }
 
 impl RoomMembers {
     /// Returns the membership of a user who was asked for; `None` if they never had one.
     pub(super) fn of(&self, user: &UserId) -> Option<&str> {
         self.members.get(user.as_str()).map(String::as_str)
+    }
+
+    /// Whether another server has told of one of the users who were asked for.
+    pub(super) fn is_told_of(&self) -> bool {
+        !self.out_of_band.is_empty()
+    }
+
+    /// What another server has told of a user who was asked for.
+    pub(super) fn out_of_band(&self, user: &UserId) -> Option<&str> {
+        self.out_of_band.get(user.as_str()).map(String::as_str)
     }
 }
 
@@ -80,7 +93,13 @@ impl Rooms {
         };
         let answer = ask(self.queries.clone().get_memberships(request)).await?;
         let members = answer.members.into_iter().map(|member| (member.user_id, member.membership));
-        Ok(RoomMembers { room_exists: answer.room_exists, members: members.collect() })
+        let out_of_band = answer.out_of_band.into_iter().map(|member| (member.user_id, member.membership));
+        Ok(RoomMembers {
+            room_exists: answer.room_exists,
+            resident: answer.resident,
+            members: members.collect(),
+            out_of_band: out_of_band.collect(),
+        })
     }
 
     /// Reads what member events say of a user; who has no profile here has an empty one.

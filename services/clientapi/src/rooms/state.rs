@@ -80,7 +80,13 @@ impl Rooms {
         content::check_key(event_type, Some(state_key))?;
         content::check(content)?;
         match event_type {
-            "m.room.member" => self.check_member(state_key, content).await?,
+            "m.room.member" => {
+                if let Some(invitee) = self.check_member(state_key, content).await? {
+                    let content = serde_json::from_str(content);
+                    let content: Value = content.map_err(|error| MatrixError::bad_json(error.to_string()))?;
+                    return self.invite_remote(&user.id, room_id, &invitee, &content).await;
+                }
+            }
             "m.room.canonical_alias" => self.check_remote_aliases(room_id, state_key, content).await?,
             _ => {}
         }
@@ -96,7 +102,8 @@ impl Rooms {
         self.send_intent(room_id, intent).await
     }
 
-    async fn check_member(&self, target: &str, content: &str) -> Result<(), MatrixError> {
+    /// Checks a member event; returns who is invited with it, if that is a user of another server.
+    async fn check_member(&self, target: &str, content: &str) -> Result<Option<OwnedUserId>, MatrixError> {
         #[derive(serde::Deserialize)]
         struct Member {
             membership: String,
@@ -109,9 +116,12 @@ impl Rooms {
         match member.membership.as_str() {
             "invite" => {
                 self.refuse_remote_invitee(&target)?;
-                self.check_invitable(&target).await
+                if !self.is_local(target.server_name()) {
+                    return Ok(Some(target));
+                }
+                self.check_invitable(&target).await.map(|()| None)
             }
-            "join" | "leave" | "ban" | "knock" => Ok(()),
+            "join" | "leave" | "ban" | "knock" => Ok(None),
             _ => Err(MatrixError::bad_json("There is no such membership")),
         }
     }

@@ -80,6 +80,7 @@ impl World {
             edge,
             rooms: channel.clone(),
             users: channel,
+            federation: None,
             connect: Connect::InProcess,
         })
         .expect("the app starts");

@@ -122,6 +122,7 @@ impl World {
             edge,
             rooms: channel.clone(),
             users: channel,
+            federation: None,
             connect: Connect::InProcess,
         })
         .unwrap();

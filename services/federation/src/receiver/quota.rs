@@ -14,6 +14,9 @@ use crate::metrics;
 /// Failures of authentication of one address.
 const FAILURES: RateLimit = RateLimit { per_second: 5.0, burst: 100 };
 
+/// Invites of one user of ours, whoever sends them.
+const INVITES: RateLimit = RateLimit { per_second: 0.05, burst: 50 };
+
 /// A kind of request.
 pub(crate) trait CostClass: Send + Sync + 'static {
     /// Requests of the rate of a server that one takes.
@@ -34,6 +37,8 @@ pub(crate) struct Graph;
 pub(crate) struct Query;
 /// Keys of other servers, which have to be fetched.
 pub(crate) struct Keys;
+/// Users who come and go: they are awaited in the room, and a join is answered with its state.
+pub(crate) struct Membership;
 
 impl CostClass for Live {
     const COST: u32 = 1;
@@ -65,6 +70,16 @@ impl CostClass for Query {
     }
 }
 
+impl CostClass for Membership {
+    const COST: u32 = 5;
+    const AT_ONCE: usize = 16;
+    const PATIENCE: Duration = Duration::from_secs(20);
+
+    fn turns(quotas: &Quotas) -> &Arc<Semaphore> {
+        &quotas.membership
+    }
+}
+
 impl CostClass for Keys {
     const COST: u32 = 1;
     const AT_ONCE: usize = 16;
@@ -82,9 +97,12 @@ pub(crate) struct Quotas {
     /// Failures of authentication, by address.
     pub(crate) failures: Buckets,
     live: Arc<Semaphore>,
+    /// Invites, by who is invited.
+    pub(crate) invites: Buckets,
     graph: Arc<Semaphore>,
     query: Arc<Semaphore>,
     keys: Arc<Semaphore>,
+    membership: Arc<Semaphore>,
 }
 
 /// The right to be under way.
@@ -101,9 +119,11 @@ impl Quotas {
             origins: Buckets::new(origin_rate),
             failures: Buckets::new(FAILURES),
             live: turns(Live::AT_ONCE),
+            invites: Buckets::new(INVITES),
             graph: turns(Graph::AT_ONCE),
             query: turns(Query::AT_ONCE),
             keys: turns(Keys::AT_ONCE),
+            membership: turns(Membership::AT_ONCE),
         }
     }
 

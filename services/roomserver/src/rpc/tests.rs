@@ -6,6 +6,7 @@ mod fixture;
 mod graph;
 mod history;
 mod key_store;
+mod membership_saga;
 mod operator;
 mod pools;
 mod rooms;

@@ -4,6 +4,7 @@ use futures::{StreamExt as _, TryStreamExt as _, stream::BoxStream};
 use plexus_log::{PARTITIONS, partition_of};
 use plexus_proto::{
     common::v1::{AsOf, PartitionHead},
+    log::v1::OutOfBandMembership,
     user::v1::{
         AccountData, GetHeadsRequest, GetHeadsResponse, GetUserSnapshotRequest, GetUserSnapshotResponse,
         Inbox, StreamRangeRequest, StreamRangeResponse,
@@ -92,6 +93,7 @@ async fn snapshot(app: &App, user_id: &str) -> Result<GetUserSnapshotResponse, S
     let rows = reads::snapshot::list_account_data(&conn, user_id, &number).await?;
     // After it: a message that comes meanwhile is told here, too.
     let inboxes = reads::inboxes::list_inboxes(&conn, user_id).await?;
+    let out_of_band = reads::out_of_band::list_of_user(&conn, user_id).await?;
     let seq = rows.first().map_or(0, |row| unsigned(row.head_seq));
     let epoch = app.board.epoch(partition).unwrap_or(0);
     let account_data = rows.into_iter().filter_map(|row| {
@@ -109,5 +111,20 @@ async fn snapshot(app: &App, user_id: &str) -> Result<GetUserSnapshotResponse, S
             .into_iter()
             .map(|(device_id, seq)| Inbox { device_id, last_seq: unsigned(seq) })
             .collect(),
+        out_of_band: out_of_band.into_iter().map(out_of_band_membership).collect(),
     })
+}
+
+fn out_of_band_membership(row: reads::out_of_band::RoomRow) -> OutOfBandMembership {
+    OutOfBandMembership {
+        room_id: row.room_id,
+        membership: row.membership,
+        event: row.event.into(),
+        event_id: row.event_id,
+        sender: row.sender,
+        origin: row.origin,
+        room_version: row.room_version,
+        stripped_state: row.stripped_state.into(),
+        seq: unsigned(row.seq),
+    }
 }

@@ -10,6 +10,7 @@ mod facts;
 mod inboxes;
 mod keys;
 mod member_jobs;
+mod out_of_band;
 mod receipts;
 mod relations;
 mod reports;

@@ -12,6 +12,7 @@ pub(crate) mod heads;
 pub(crate) mod inboxes;
 pub(crate) mod keys;
 pub(crate) mod members;
+pub(crate) mod out_of_band;
 pub(crate) mod outgoing;
 pub(crate) mod parked;
 pub(super) mod query;

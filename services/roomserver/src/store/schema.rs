@@ -293,6 +293,23 @@ diesel::table! {
 }
 
 diesel::table! {
+    membership_sagas (room_id, user_id) {
+        room_id -> Text,
+        user_id -> Text,
+        kind -> Int2,
+        room_version -> Text,
+        servers -> Array<Text>,
+        event -> Bytea,
+        attempts -> Int4,
+        created_ts -> Int8,
+        error -> Text,
+        holder -> Bytea,
+        lease_until -> Timestamptz,
+        due -> Timestamptz,
+    }
+}
+
+diesel::table! {
     one_time_keys (user_id, device_id, algorithm, key_id) {
         user_id -> Text,
         device_id -> Text,
@@ -302,6 +319,21 @@ diesel::table! {
         generation -> Int8,
         seq -> Int8,
         index -> Int4,
+    }
+}
+
+diesel::table! {
+    out_of_band_memberships (user_id, room_id) {
+        user_id -> Text,
+        room_id -> Text,
+        membership -> Text,
+        event -> Bytea,
+        event_id -> Text,
+        sender -> Text,
+        origin -> Text,
+        room_version -> Text,
+        stripped_state -> Bytea,
+        seq -> Int8,
     }
 }
 
@@ -657,7 +689,9 @@ diesel::allow_tables_to_appear_in_same_query!(
     key_changes,
     key_signatures,
     member_jobs,
+    membership_sagas,
     one_time_keys,
+    out_of_band_memberships,
     output_floors,
     output_log,
     parked,

@@ -12,10 +12,13 @@ use diesel_async::{AsyncPgConnection, RunQueryDsl as _};
 
 use super::{
     StoreError,
-    schema::{access_tokens, account_data, accounts, devices, filters, profiles, refresh_tokens},
+    schema::{
+        access_tokens, account_data, accounts, devices, filters, out_of_band_memberships, profiles,
+        refresh_tokens,
+    },
     statement::query,
 };
-use crate::users::{AccessToken, Account, BackupNeeds, Device, RefreshToken, TokenHash, User};
+use crate::users::{AccessToken, Account, BackupNeeds, Device, OutOfBand, RefreshToken, TokenHash, User};
 
 /// A piece of account data that a command builds on: user, room (empty for global data), type.
 pub(crate) type Wanted<'a> = (&'a str, &'a str, &'a str);
@@ -45,7 +48,7 @@ pub(crate) async fn load_users(
         return Ok(users);
     }
     users.extend(ids.iter().map(|id| ((*id).to_owned(), User::default())));
-    let (accounts, devices, access, refresh, profiles, data, filters, contents, backups) = futures::try_join!(
+    let (accounts, devices, access, refresh, profiles, data, filters, contents, backups, out_of_band) = futures::try_join!(
         load_accounts(conn, ids),
         load_devices(conn, ids),
         load_access_tokens(conn, ids),
@@ -55,6 +58,7 @@ pub(crate) async fn load_users(
         load_filters(conn, ids),
         load_contents(conn, wanted),
         super::backups::load(conn, backups),
+        load_out_of_band(conn, ids),
     )?;
     for (id, account) in accounts {
         users.entry(id).or_default().account = Some(account);
@@ -84,6 +88,10 @@ pub(crate) async fn load_users(
     }
     for (id, backups) in backups {
         users.entry(id).or_default().backups = backups;
+    }
+    for (id, room_id, membership, event_id, seq) in out_of_band {
+        let state = OutOfBand { membership, event_id, seq };
+        users.entry(id).or_default().out_of_band.insert(room_id, state);
     }
     for (id, filter_id) in filters {
         users.entry(id).or_default().filters.insert(filter_id);
@@ -252,6 +260,24 @@ async fn load_filters(
         .load(&mut conn)
         .await
         .map_err(StoreError::query("users.filters"))
+}
+
+async fn load_out_of_band(
+    mut conn: &AsyncPgConnection,
+    ids: &[&str],
+) -> Result<Vec<(String, String, String, String, i64)>, StoreError> {
+    out_of_band_memberships::table
+        .filter(out_of_band_memberships::user_id.eq_any(ids))
+        .select((
+            out_of_band_memberships::user_id,
+            out_of_band_memberships::room_id,
+            out_of_band_memberships::membership,
+            out_of_band_memberships::event_id,
+            out_of_band_memberships::seq,
+        ))
+        .load(&mut conn)
+        .await
+        .map_err(StoreError::query("users.out_of_band_memberships"))
 }
 
 fn hash(bytes: &[u8]) -> Result<TokenHash, StoreError> {

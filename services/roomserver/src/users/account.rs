@@ -95,6 +95,9 @@ pub(super) fn deactivate(work: &mut Work<'_>, command: &Deactivate) -> Result<()
         }
     }
     work.begin_job(MemberJob::Leave);
+    for room_id in std::mem::take(&mut work.user.out_of_band).into_keys() {
+        work.changes.push(Change::OutOfBand(room_id, None));
+    }
     work.changes.push(Change::BackupsDropped);
     work.user.contents.clear();
     work.user.told.clear();

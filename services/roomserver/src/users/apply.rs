@@ -9,7 +9,7 @@ use plexus_proto::{
 use ruma::{ServerName, UserId};
 
 use super::{
-    account, backup, data, devices, keys, profile, push_rules, reports, session,
+    account, backup, data, devices, keys, out_of_band, profile, push_rules, reports, session,
     state::{Account, Change, MemberJob, User},
     tags, to_device,
 };
@@ -148,6 +148,7 @@ impl Work<'_> {
             Command::ClaimKeys(command) => keys::claim(self, command),
             Command::UploadCrossSigningKeys(command) => keys::upload_cross_signing(self, command),
             Command::UploadSignatures(command) => keys::upload_signatures(self, command),
+            Command::SetOutOfBandMembership(command) => out_of_band::set(self, command),
         }
     }
 

@@ -39,6 +39,36 @@ pub(crate) struct User {
     pub(crate) backups: Backups,
     /// Keys, as far as commands of the batch look at them.
     pub(crate) keys: Keys,
+    /// What the user is in rooms that this server is not in, by room.
+    pub(crate) out_of_band: BTreeMap<String, OutOfBand>,
+}
+
+/// What a user is in a room that this server is not in, as far as commands look at it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct OutOfBand {
+    /// Membership.
+    pub(crate) membership: String,
+    /// The member event; empty if it has no ID.
+    pub(crate) event_id: String,
+    /// Sequence number of the output record that told it.
+    pub(crate) seq: i64,
+}
+
+/// What a user is in a room that this server is not in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct OutOfBandRow {
+    /// What commands look at.
+    pub(crate) state: OutOfBand,
+    /// The member event.
+    pub(crate) event: Bytes,
+    /// Who sent it.
+    pub(crate) sender: String,
+    /// Server that told it.
+    pub(crate) origin: String,
+    /// Room version.
+    pub(crate) room_version: String,
+    /// JSON text of a list of stripped state events.
+    pub(crate) stripped_state: Bytes,
 }
 
 /// An account.
@@ -154,6 +184,8 @@ pub(crate) enum Change {
     BackupsDropped,
     /// Keys.
     Key(KeyChange),
+    /// What the user is in a room that this server is not in; `None`: that is forgotten.
+    OutOfBand(String, Option<Box<OutOfBandRow>>),
 }
 
 /// A room key of a backup.

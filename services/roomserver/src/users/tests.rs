@@ -1,5 +1,6 @@
 //! What becomes of commands.
 
+mod out_of_band;
 mod push_rules;
 
 use bytes::Bytes;

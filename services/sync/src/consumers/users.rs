@@ -15,7 +15,7 @@ use crate::{
     limits, metrics as names,
     positions::{Positions, Track, Vector},
     upstream::{Range, Upstream, UpstreamError},
-    view::{AccountChange, Room, View, Woken},
+    view::{AccountChange, OutOfBand, Room, View, Woken},
 };
 
 /// Applies what happens to users.
@@ -158,6 +158,12 @@ impl Feed for Users {
             Some(Fact::KeyCountsChanged(changed)) => {
                 user.set_key_counts(changed.device_id, record.seq, changed.counts.unwrap_or_default());
                 self.woken.user(user);
+            }
+            Some(Fact::OutOfBandMembership(told)) => {
+                if let Some((room_id, told)) = OutOfBand::read(told, record.seq) {
+                    user.set_out_of_band(room_id, told, record.seq);
+                    self.woken.user(user);
+                }
             }
             Some(Fact::Registered(_) | Fact::ProfileChanged(_)) | None => {}
         }

@@ -21,7 +21,7 @@ use super::{
     effort::AtOnce,
     erasure, inbox, invited, joined, key_counts,
     lazy::{Device, Sent},
-    left,
+    left, out_of_band,
     params::Request,
     relations::Relations,
     response::{Events, InvitedRoom, JoinedRoom, KnockedRoom, LeftRoom, Response},
@@ -202,7 +202,7 @@ async fn make(
     load(context, &mut reading.candidates, pins).await?;
     let mut response = Response::new(context.cut);
     let (mut sent, mut timelines) = (Vec::new(), Vec::new());
-    let mut sections = futures::stream::iter(reading.candidates)
+    let mut sections = futures::stream::iter(std::mem::take(&mut reading.candidates))
         .map(|candidate| async move { (section(context, &candidate).await, candidate) })
         .buffer_unordered(limits::CONCURRENCY)
         .map(|(section, candidate)| match section {
@@ -237,6 +237,7 @@ async fn make(
         }
     }
     show(context, &mut response, &timelines).await?;
+    out_of_band::tell(context, &reading, &mut response);
     inbox::deliver(context, user, &mut response).await?;
     if let Some(since) = context.since.as_ref().filter(|_| has_device_news) {
         response.device_lists = device_lists::changes(context, since).await?;

@@ -15,9 +15,10 @@ use plexus_matrix_http::{Authenticator, Edge, hash_token};
 use plexus_proto::{
     log::v1::{
         AccountDataChanged, ClientTransaction, Deactivated, DevicesChanged, Ephemeral, Forgotten,
-        HistoryVisibility, KeyCounts, KeyCountsChanged, KeysChanged, NewEvent, OutputRoomEvent,
-        OutputUserEvent, Purged, Receipt, StateChange, StateDelta, ToDevicePending, Typing, ephemeral,
-        input_user_event::Command, output_room_event::Body as Fact, output_user_event::Fact as UserFact,
+        HistoryVisibility, KeyCounts, KeyCountsChanged, KeysChanged, NewEvent, OutOfBandMembership,
+        OutputRoomEvent, OutputUserEvent, Purged, Receipt, StateChange, StateDelta, ToDevicePending, Typing,
+        ephemeral, input_user_event::Command, output_room_event::Body as Fact,
+        output_user_event::Fact as UserFact,
     },
     room::v1::RoomEvent,
 };
@@ -68,6 +69,8 @@ pub(super) struct Facts {
     pub(super) compared: usize,
     /// By user and device.
     pub(super) key_counts: HashMap<(String, String), KeyCounts>,
+    /// What other servers have told of users.
+    pub(super) out_of_band: HashMap<String, Vec<OutOfBandMembership>>,
 }
 
 /// A message to a device.
@@ -376,6 +379,21 @@ impl World {
             body: Some(ephemeral::Body::Typing(typing)),
         };
         self.log.append::<plexus_log::Ephemeral>(&record).await.unwrap();
+    }
+
+    /// Tells what a user is in a room that this server is not in; with no membership, that the room tells it itself.
+    pub(super) async fn tell_out_of_band(&self, user: &str, told: OutOfBandMembership) {
+        let record = {
+            let mut facts = self.facts.lock();
+            let record = facts.put_out_user(user, UserFact::OutOfBandMembership(told.clone()));
+            let known = facts.out_of_band.entry(user.to_owned()).or_default();
+            known.retain(|known| known.room_id != told.room_id);
+            if !told.membership.is_empty() {
+                known.push(OutOfBandMembership { seq: record.seq, ..told });
+            }
+            record
+        };
+        self.log.append::<OutputUser>(&record).await.unwrap();
     }
 
     pub(super) async fn set_account_data(&self, user: &str, room: &str, kind: &str, content: Value) {

@@ -23,7 +23,7 @@ use serde::Deserialize;
 use tokio::sync::watch;
 
 use super::{
-    Attention, Membership, MembershipChange, Room, View,
+    Attention, Membership, MembershipChange, OutOfBand, Room, View,
     inboxes::Inboxes,
     rooms_of_user::{DIRECT, Direct, RoomOfUser, RoomsOfUser, TAG, place_hash, read_tags},
 };
@@ -69,6 +69,7 @@ enum Pending {
     NoAccountData(u64),
     Messages(Vec<String>, u64),
     NoDevices(Vec<String>, u64),
+    OutOfBand(OwnedRoomId, Option<OutOfBand>, u64),
 }
 
 /// Account data changed.
@@ -85,6 +86,8 @@ pub(crate) struct AccountChange {
 struct UserView {
     user: OwnedUserId,
     rooms: HashMap<OwnedRoomId, UserRoom>,
+    /// What other servers have told of the user, by room.
+    out_of_band: BTreeMap<OwnedRoomId, OutOfBand>,
     /// By room (empty for global data) and type.
     account_data: BTreeMap<String, BTreeMap<String, (u64, Bytes)>>,
     attention: Attention,
@@ -160,6 +163,8 @@ pub(crate) struct Reading {
     pub(crate) attention: Attention,
     /// Whether the user wants no invites.
     pub(crate) blocks_invites: bool,
+    /// What other servers have told of the user, as far as newer than the token.
+    pub(crate) out_of_band: Vec<(OwnedRoomId, OutOfBand)>,
 }
 
 /// What an answer is about.
@@ -271,6 +276,11 @@ impl User {
     /// Notes that a room was deleted: the user has nothing to do with it any more, whatever they were in it.
     pub(crate) fn purge(&self, room_id: &RoomId, seq: u64) {
         self.apply(Pending::Purged(room_id.to_owned(), seq));
+    }
+
+    /// Applies what another server has told of the user; changes come in order. `None`: the room itself tells it.
+    pub(crate) fn set_out_of_band(&self, room_id: OwnedRoomId, told: Option<OutOfBand>, seq: u64) {
+        self.apply(Pending::OutOfBand(room_id, told, seq));
     }
 
     /// Applies a change of account data; changes come in order.
@@ -433,6 +443,7 @@ impl UserView {
         let mut loaded = Self {
             user: user_id.to_owned(),
             rooms: HashMap::new(),
+            out_of_band: BTreeMap::new(),
             account_data: BTreeMap::new(),
             attention: Attention::default(),
             blocks_invites: false,
@@ -447,6 +458,12 @@ impl UserView {
         loaded.account_seq = data.as_of.map_or(0, |as_of| as_of.seq);
         for inbox in data.inboxes {
             loaded.inboxes.hear(inbox.device_id, inbox.last_seq);
+        }
+        for told in data.out_of_band {
+            let seq = told.seq;
+            if let Some((room_id, Some(told))) = OutOfBand::read(told, seq) {
+                loaded.out_of_band.insert(room_id, told);
+            }
         }
         for data in data.account_data {
             loaded.set_account_data(data.room_id, data.r#type, data.seq, data.content);
@@ -536,6 +553,16 @@ impl UserView {
                 self.blocks_invites = false;
             }
             Pending::AccountData(_) | Pending::NoAccountData(_) => {}
+            Pending::OutOfBand(room_id, told, seq) => {
+                // What came while the user was being loaded may be older than what was loaded.
+                if self.out_of_band.get(&room_id).is_none_or(|known| known.seq < seq) {
+                    self.account_seq = self.account_seq.max(seq);
+                    match told {
+                        Some(told) => drop(self.out_of_band.insert(room_id, told)),
+                        None => drop(self.out_of_band.remove(&room_id)),
+                    }
+                }
+            }
             Pending::Messages(device_ids, seq) => {
                 device_ids.into_iter().for_each(|device_id| self.inboxes.hear(device_id, seq));
             }
@@ -638,6 +665,10 @@ impl UserView {
                 continue;
             };
             let joined = current.membership == Membership::Join;
+            // Whatever the room told last, this server has not been in it since.
+            if !joined && self.out_of_band.contains_key(room_id) {
+                continue;
+            }
             let (then, moved) = match since_seq {
                 Some(since) => (known.at(since), moved && (joined || current.seq > since)),
                 None => (At::Nothing, true),
@@ -656,11 +687,21 @@ impl UserView {
                 });
             }
         }
+        let is_joined = |room_id: &RoomId| {
+            let known =
+                self.rooms.get(room_id).map(|known| known.at(position(&cut.rooms, known.room.partition)));
+            matches!(known, Some(At::Known(current)) if current.membership == Membership::Join)
+        };
+        let out_of_band = self
+            .out_of_band
+            .iter()
+            .filter(|(room_id, told)| (since.is_none() || told.seq > data_since) && !is_joined(room_id));
         Reading {
             candidates,
             account_data: data_of(""),
             attention: self.attention.clone(),
             blocks_invites: self.blocks_invites,
+            out_of_band: out_of_band.map(|(room_id, told)| (room_id.clone(), told.clone())).collect(),
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     net::SocketAddr,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, OnceLock, PoisonError},
     time::{SystemTime, UNIX_EPOCH},
 };
 
@@ -48,7 +48,11 @@ pub(super) enum Told {
     OtherServer,
 }
 
+/// What answers requests that no beginning fits.
+pub(super) type Otherwise = Box<dyn Fn(&Asked) -> Option<(u16, Value)> + Send + Sync>;
+
 /// A server.
+#[derive(Clone)]
 pub(super) struct Peer {
     /// Its name.
     pub(super) name: String,
@@ -70,6 +74,7 @@ pub(super) struct Asked {
 struct Answers {
     by_prefix: Mutex<BTreeMap<String, (u16, Value)>>,
     asked: Mutex<Vec<Asked>>,
+    otherwise: OnceLock<Otherwise>,
 }
 
 impl Answers {
@@ -78,6 +83,8 @@ impl Answers {
         let answers = self.by_prefix.lock().unwrap_or_else(PoisonError::into_inner);
         let fits = answers.iter().filter(|(prefix, _)| asked.what.starts_with(prefix.as_str()));
         let answer = fits.max_by_key(|(prefix, _)| prefix.len()).map(|(_, answer)| answer.clone());
+        drop(answers);
+        let answer = answer.or_else(|| self.otherwise.get()?(&asked));
         self.asked.lock().unwrap_or_else(PoisonError::into_inner).push(asked);
         answer.unwrap_or((404, json!({ "errcode": "M_NOT_FOUND", "error": "There is no such thing" })))
     }
@@ -106,6 +113,11 @@ impl Peer {
     pub(super) fn answers(&self, prefix: &str, status: u16, body: Value) {
         let mut answers = self.answers.by_prefix.lock().unwrap_or_else(PoisonError::into_inner);
         answers.insert(prefix.to_owned(), (status, body));
+    }
+
+    /// Has requests answered that no beginning fits; once.
+    pub(super) fn answers_otherwise(&self, otherwise: Otherwise) {
+        assert!(self.answers.otherwise.set(otherwise).is_ok(), "it is said once");
     }
 
     /// The requests so far that begin so.

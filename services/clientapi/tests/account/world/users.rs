@@ -176,7 +176,8 @@ impl Account {
             | Command::UploadKeys(_)
             | Command::ClaimKeys(_)
             | Command::UploadCrossSigningKeys(_)
-            | Command::UploadSignatures(_) => {}
+            | Command::UploadSignatures(_)
+            | Command::SetOutOfBandMembership(_) => {}
         }
         Ok(())
     }

@@ -138,6 +138,11 @@ impl RoomQueryService for Fake {
         };
         let members = request.user_ids.into_iter().filter_map(member).collect();
         let room_exists = known.rooms.contains(&request.room_id);
-        Ok(Response::new(proto::GetMembershipsResponse { members, room_exists, resident: room_exists }))
+        Ok(Response::new(proto::GetMembershipsResponse {
+            members,
+            room_exists,
+            resident: room_exists,
+            out_of_band: Vec::new(),
+        }))
     }
 }

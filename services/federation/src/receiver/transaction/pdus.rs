@@ -25,6 +25,7 @@ use crate::{
     checked::{self, CheckedPdu, ReadPdu},
     fetcher::Ends,
     metrics,
+    receiver::membership::rescind,
 };
 
 /// How long keys may take that have to be fetched: what has none by then is dropped, and comes again when something cites
@@ -66,7 +67,13 @@ pub(super) async fn write(
     for pdu in &pdus {
         // An event without a room that is known here has no ID that could be told, as that is made by the room's version.
         let Ok(head) = serde_json::from_str::<Head>(pdu.get()) else { continue };
-        let Some(standing) = rooms.get(&head.room_id).await? else {
+        let standing = rooms.get(&head.room_id).await?;
+        if standing.as_ref().is_none_or(|standing| !standing.is_resident)
+            && rescind::take(federation, &head.room_id, pdu.get().as_bytes()).await?
+        {
+            continue;
+        }
+        let Some(standing) = standing else {
             debug!(room.id = %head.room_id, "an event is of a room that is not known here");
             metrics::pdu("unknown room");
             continue;

@@ -25,6 +25,8 @@ const MAX_ROOMS: usize = 200;
 pub(super) struct Standing {
     /// The rules of the room's version.
     pub(super) rules: &'static RoomRules,
+    /// Whether this server is in the room.
+    pub(super) is_resident: bool,
     /// Why nothing of the room is taken from the server, if so.
     pub(super) refusal: Option<&'static str>,
 }
@@ -88,7 +90,7 @@ impl Rooms {
         } else {
             None
         };
-        Ok(Some(Standing { rules, refusal }))
+        Ok(Some(Standing { rules, is_resident, refusal }))
     }
 }
 

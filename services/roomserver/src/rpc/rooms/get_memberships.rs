@@ -1,6 +1,6 @@
 //! `RoomQueryService.GetMemberships`
 
-use plexus_proto::room::v1::{GetMembershipsRequest, GetMembershipsResponse, Member};
+use plexus_proto::room::v1::{GetMembershipsRequest, GetMembershipsResponse, Member, OutOfBandMember};
 use tonic::{Request, Response, Status};
 use tracing::instrument;
 
@@ -28,13 +28,27 @@ pub(super) async fn answer(
     let rows = reads::members::list(&conn, &app.config.server.name, &user_ids, &room_id)
         .await
         .map_err(|error| failed(&error))?;
+    let out_of_band =
+        reads::out_of_band::list(&conn, &room_id, &user_ids).await.map_err(|error| failed(&error))?;
     let room_exists = !rows.is_empty();
     let resident = rows.iter().any(|row| row.resident);
     Ok(Response::new(GetMembershipsResponse {
         members: rows.into_iter().filter_map(member).collect(),
         room_exists,
         resident,
+        out_of_band: out_of_band.into_iter().map(out_of_band_member).collect(),
     }))
+}
+
+fn out_of_band_member(row: reads::out_of_band::MemberRow) -> OutOfBandMember {
+    OutOfBandMember {
+        user_id: row.user_id,
+        membership: row.membership,
+        event_id: row.event_id,
+        sender: row.sender,
+        origin: row.origin,
+        room_version: row.room_version,
+    }
 }
 
 fn member(row: MemberRow) -> Option<Member> {

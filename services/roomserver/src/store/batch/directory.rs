@@ -51,6 +51,7 @@ impl Directory {
             | Change::AccountData(..)
             | Change::Filter(..)
             | Change::Report(_)
+            | Change::OutOfBand(..)
             | Change::ToDevice(_)
             | Change::TrimInbox(..)
             | Change::BackupCreated(..)

@@ -8,7 +8,7 @@ use indexmap::IndexMap;
 
 use super::{
     Pipeline, backups::Backups, directory::Directory, inboxes::Inboxes, keys::KeyRows,
-    member_jobs::MemberJobs, reports::Reports,
+    member_jobs::MemberJobs, out_of_band::OutOfBandRows, reports::Reports,
 };
 use crate::{
     store::statement::statement,
@@ -31,6 +31,7 @@ pub(crate) struct UserRows {
     inboxes: Inboxes,
     backups: Backups,
     keys: KeyRows,
+    out_of_band: OutOfBandRows,
 }
 
 impl UserRows {
@@ -81,6 +82,7 @@ impl UserRows {
                 Change::BackupDeleted(version) => self.backups.delete((user(), version)),
                 Change::BackupsDropped => self.backups.drop_all(user_id),
                 Change::Key(change) => self.keys.merge(user_id, change),
+                Change::OutOfBand(room_id, row) => self.out_of_band.merge(user_id, room_id, row),
                 Change::Report(report) => self.reports.merge(user_id, report),
                 Change::MemberJob(job, version, created_ts) => {
                     self.member_jobs.merge(user_id, job, version, created_ts);
@@ -109,6 +111,7 @@ impl UserRows {
         self.inboxes.write(pipeline);
         self.backups.write(pipeline);
         self.keys.write(pipeline);
+        self.out_of_band.write(pipeline);
     }
 
     fn write_accounts(&self, pipeline: &mut Pipeline<'_>) {

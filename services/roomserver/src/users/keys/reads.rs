@@ -68,6 +68,7 @@ pub(crate) fn key_reads<'a>(record: &'a InputUserEvent, reads: &mut KeyReads<'a>
         Some(Command::Register(command)) => starts(user, command.session.as_ref(), reads),
         Some(
             Command::RefreshTokens(_)
+            | Command::SetOutOfBandMembership(_)
             | Command::UpdateDevice(_)
             | Command::DeleteDevices(_)
             | Command::SetPassword(_)

@@ -573,6 +573,7 @@ impl UserStreamService for World {
             account_data: account_data.collect(),
             as_of: Some(AsOf { partition, seq, epoch: 1 }),
             inboxes: facts.inboxes(&user_id),
+            out_of_band: facts.out_of_band.get(&user_id).cloned().unwrap_or_default(),
         }))
     }
 }
