@@ -37,6 +37,7 @@ struct Limits {
     invitee: Buckets,
     room_creation: Buckets,
     to_device: Buckets,
+    claim: Buckets,
     other: Buckets,
     written: Buckets,
     read: Buckets,
@@ -58,6 +59,7 @@ impl RateLimiter {
                 invitee: Buckets::new(config.invitee),
                 room_creation: Buckets::new(config.room_creation),
                 to_device: Buckets::new(config.to_device),
+                claim: Buckets::new(config.claim),
                 other: Buckets::new(config.other),
                 written: Buckets::new(config.written),
                 read: Buckets::new(config.read),
@@ -87,6 +89,15 @@ impl RateLimiter {
             return Ok(());
         }
         self.with(|limits| limits.to_device.take(user.as_str(), cost))
+    }
+
+    /// Counts one-time keys that a user claims of another: who claims them all leaves none for others.
+    pub fn check_claim(&self, user: &UserId, owner: &UserId, keys: usize) -> Result<(), MatrixError> {
+        if keys == 0 {
+            return Ok(());
+        }
+        let keys = u32::try_from(keys).unwrap_or(u32::MAX);
+        self.with(|limits| limits.claim.take((user.as_str(), owner.as_str()), keys))
     }
 
     /// Counts the bytes of a change by a user, as kilobytes: one for the change itself, and those of its body.

@@ -91,6 +91,15 @@ pub struct ServerConfig {
     /// Base URL that `/.well-known/matrix/client` names for clients; empty: no such answer is served.
     #[serde(default)]
     pub public_base_url: String,
+    /// Page that `/.well-known/matrix/support` names for who needs help; empty: none.
+    #[serde(default)]
+    pub support_page: String,
+    /// Mail address of who runs the server, told there; empty: none.
+    #[serde(default)]
+    pub support_email: String,
+    /// Matrix ID of who runs the server, told there; empty: none.
+    #[serde(default)]
+    pub support_matrix_id: String,
 }
 
 /// Where the event logs are.
@@ -394,7 +403,7 @@ impl Default for HttpConfig {
             body_bytes_per_user: 8 * 1024 * 1024,
             answer_bytes: 512 * 1024 * 1024,
             answer_bytes_per_user: 128 * 1024 * 1024,
-            expensive_reads_per_user: 6,
+            expensive_reads_per_user: 4,
             waiting_reads_per_user: 100,
         }
     }
@@ -474,6 +483,8 @@ pub struct RateLimitsConfig {
     pub room_creation: RateLimit,
     /// Requests that send messages to devices, by user; every 25 recipients beyond the first count as one more.
     pub to_device: RateLimit,
+    /// One-time keys claimed, by who claims and whose they are.
+    pub claim: RateLimit,
     /// All other requests that change something, by user.
     pub other: RateLimit,
     /// Kilobytes written, by user: the bodies of all requests that change something, and one more for each.
@@ -498,6 +509,7 @@ impl Default for RateLimitsConfig {
             invitee: RateLimit::new(0.05, 50),
             room_creation: RateLimit::new(0.2, 10),
             to_device: RateLimit::new(20.0, 100),
+            claim: RateLimit::new(0.2, 200),
             other: RateLimit::new(10.0, 100),
             written: RateLimit::new(6.0, 32_768),
             read: RateLimit::new(100.0, 3_000),

@@ -57,10 +57,11 @@ pub(crate) async fn handler(
         _ => Some(service.edge.expensive_read(&request.user, INITIAL_COST).await?),
     };
     let answer = answer::answer(&service, &request).await?;
-    drop(turn);
-    let body = serde_json::to_vec(&answer).map_err(|error| {
+    let mut body = Vec::with_capacity(answer.weight());
+    serde_json::to_writer(&mut body, &answer).map_err(|error| {
         tracing::error!(%error, "answer could not be encoded");
         MatrixError::internal()
     })?;
+    drop((answer, turn));
     Ok(([(header::CONTENT_TYPE, "application/json")], body).into_response())
 }

@@ -35,8 +35,16 @@ pub(crate) const SNAPSHOT_TIMELINE: u32 = 50;
 /// Events of a room's timeline that are kept.
 pub(crate) const TIMELINE: usize = 200;
 
+/// Bytes of them that are kept.
+pub(crate) const TIMELINE_BYTES: usize = 2 * 1024 * 1024;
+
 /// State changes of a room that are kept: they undo the current state back to an earlier point.
 pub(crate) const CHANGES: usize = 1_000;
+/// Bytes of the events in them that are kept.
+pub(crate) const CHANGES_BYTES: usize = 4 * 1024 * 1024;
+
+/// Bytes of an event whose form for clients is kept beside it: larger ones are made anew for each reader.
+pub(crate) const SHOWN_BYTES: usize = 4 * 1024;
 
 /// Bytes that an event takes in memory beside its JSON, about.
 pub(crate) const EVENT_WEIGHT: usize = 1_000;
@@ -59,6 +67,9 @@ pub(crate) const LAZY_MEMBERS: usize = 4_000;
 
 /// Events of a timeline when the filter names no limit, and at most.
 pub(crate) const TIMELINE_LIMIT: (usize, usize) = (10, 1_000);
+
+/// Bytes of events after which a timeline of an answer ends, `limited`.
+pub(crate) const TIMELINE_ANSWER_BYTES: usize = 2 * 1024 * 1024;
 
 /// Rooms that one request loads or reads at the same time.
 pub(crate) const CONCURRENCY: usize = 16;

@@ -111,7 +111,7 @@ fn log(config: &LogConfig) -> Result<(), String> {
 
 fn rate_limits(config: &Config) -> Result<(), String> {
     let limits = &config.rate_limits;
-    let all: [(&str, &RateLimit); 13] = [
+    let all: [(&str, &RateLimit); 15] = [
         ("message", &limits.message),
         ("registration", &limits.registration),
         ("login", &limits.login),
@@ -119,6 +119,8 @@ fn rate_limits(config: &Config) -> Result<(), String> {
         ("join", &limits.join),
         ("invite", &limits.invite),
         ("room_creation", &limits.room_creation),
+        ("to_device", &limits.to_device),
+        ("claim", &limits.claim),
         ("other", &limits.other),
         ("failed_login_account", &limits.failed_login_account),
         ("invitee", &limits.invitee),

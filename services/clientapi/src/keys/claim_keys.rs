@@ -35,12 +35,13 @@ pub(crate) async fn handler(
     let mut body = read_body(&body)?;
     let asked = take_object(&mut body, "one_time_keys")?
         .ok_or_else(|| MatrixError::missing_param("`one_time_keys` is missing"))?;
-    let (mut commands, mut failed, mut count) = (Vec::new(), BTreeSet::new(), 0);
+    let (mut commands, mut owners, mut failed, mut count) = (Vec::new(), Vec::new(), BTreeSet::new(), 0);
     for (id, devices) in &asked {
         let owner = user_id(id)?;
         let claims = claims(devices)?;
         count += claims.len();
         if owner.server_name() == app.server_name {
+            owners.push((owner.to_owned(), claims.len()));
             let chunks = claims.chunks(CLAIMS_OF_COMMAND);
             commands.extend(chunks.map(|claims| (owner.to_owned(), ClaimKeys { claims: claims.to_vec() })));
         } else {
@@ -49,6 +50,9 @@ pub(crate) async fn handler(
     }
     if count > MAX_CLAIMED_KEYS {
         return Err(MatrixError::too_large(format!("At most {MAX_CLAIMED_KEYS} keys may be claimed")));
+    }
+    for (owner, keys) in &owners {
+        app.limits.check_claim(&user.id, owner, *keys)?;
     }
     let mut answers = futures::stream::iter(commands)
         .map(|(owner, command)| {

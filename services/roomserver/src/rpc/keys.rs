@@ -162,12 +162,14 @@ async fn changes(
     let ListDeviceListChangesRequest { viewer, from_rooms, from_users, generation, to_users } = request;
     let positions = |positions: Vec<u64>| positions.into_iter().map(position).collect::<Vec<i64>>();
     let (mut from_rooms, mut from_users) = (positions(from_rooms), positions(from_users));
-    let mut conn = pool::get(&app.pool).await?;
-    if generation > 0 && position(generation) != generation::get(&mut conn).await? {
+    if generation > 0 && position(generation) != generation::get(&mut *pool::get(&app.pool).await?).await? {
         // These positions are of other records.
         from_rooms.fill(0);
         from_users.fill(0);
     }
+    // From the beginning on everybody in the viewer's rooms has changed: that costs as much as a search.
+    let is_search = !to_users.is_empty() || from_rooms.iter().all(|position| *position == 0);
+    let conn = pool::get(if is_search { &app.search_pool } else { &app.pool }).await?;
     let own = usize::try_from(partition_of(&viewer)).unwrap_or_default();
     let from_own = from_users.get(own).copied().unwrap_or_default();
     let plain_members = i32::try_from(app.config.roomserver.plain_room_device_lists).unwrap_or(i32::MAX);

@@ -60,7 +60,7 @@ pub(super) async fn run(app: App, shutdown: Shutdown) {
             if let Err(failure) = trim(&app).await {
                 debug!(reason = %chain(&failure), "what is kept for operators stays for now");
             }
-            if let Err(failure) = sweep_keys(&app, &mut swept).await {
+            if let Err(failure) = sweep_keys(&app, &mut swept, &shutdown).await {
                 debug!(reason = %chain(&failure), "keys of an earlier generation stay for now");
             }
             if let Err(failure) = collect_backups(&app, &shutdown).await {
@@ -127,10 +127,13 @@ async fn collect_backups(app: &App, shutdown: &Shutdown) -> Result<(), StoreErro
 }
 
 /// Deletes one-time keys of earlier generations of the database, which nobody is given any more.
-async fn sweep_keys(app: &App, swept: &mut i64) -> Result<(), StoreError> {
-    let mut conn = pool::get(&app.pool).await?;
-    let generation = generation::get(&mut conn).await?;
-    while *swept != generation {
+async fn sweep_keys(app: &App, swept: &mut i64, shutdown: &Shutdown) -> Result<(), StoreError> {
+    let generation = generation::get(&mut *pool::get(&app.pool).await?).await?;
+    if *swept == generation {
+        return Ok(());
+    }
+    let conn = connect(app).await?;
+    while *swept != generation && !shutdown.is_requested() {
         if keys::sweep(&conn, generation).await? == 0 {
             *swept = generation;
         }

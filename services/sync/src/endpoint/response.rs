@@ -135,6 +135,23 @@ impl Response {
         }
     }
 
+    /// About how many bytes it takes as JSON.
+    pub(crate) fn weight(&self) -> usize {
+        const FRAME: usize = 1024;
+        let Rooms { join, invite, knock, leave } = &self.rooms;
+        let joined = join.values().map(|room| {
+            let more = room.ephemeral.weight() + room.account_data.weight();
+            room.state.weight() + room.timeline.weight() + more
+        });
+        let left = leave
+            .values()
+            .map(|room| room.state.weight() + room.timeline.weight() + room.account_data.weight());
+        let invited = invite.values().map(|room| room.invite_state.weight());
+        let knocked = knock.values().map(|room| room.knock_state.weight());
+        let rooms: usize = joined.chain(left).chain(invited).chain(knocked).map(|bytes| bytes + FRAME).sum();
+        FRAME + self.account_data.weight() + self.to_device.weight() + rooms
+    }
+
     /// Whether it tells nothing.
     pub(crate) fn is_empty(&self) -> bool {
         let Rooms { join, invite, knock, leave } = &self.rooms;
@@ -150,7 +167,28 @@ impl Response {
     }
 }
 
+fn weight(events: &[Arc<RawValue>]) -> usize {
+    events.iter().map(|event| event.get().len() + 1).sum()
+}
+
+impl Events {
+    fn weight(&self) -> usize {
+        weight(&self.events)
+    }
+}
+
+impl Timeline {
+    fn weight(&self) -> usize {
+        weight(&self.events)
+    }
+}
+
 impl State {
+    fn weight(&self) -> usize {
+        let all = [&self.state, &self.state_after, &self.state_after_unstable];
+        all.into_iter().flatten().map(Events::weight).sum()
+    }
+
     pub(crate) fn new(events: Vec<Arc<RawValue>>, name: StateAfter) -> Self {
         let events = Some(Events { events });
         match name {

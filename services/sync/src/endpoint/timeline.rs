@@ -104,7 +104,7 @@ async fn ask(
     mut from: u64,
     missing: usize,
 ) -> Result<(Vec<Seen>, bool), Problem> {
-    let mut events = Vec::new();
+    let (mut events, mut bytes) = (Vec::new(), 0);
     // Newest first until the end.
     for _ in 0..limits::PAGES {
         let request = ListTimelineRequest {
@@ -127,6 +127,7 @@ async fn ask(
             match Event::stored(stored, HistoryVisibility::Joined) {
                 Ok(event) if event.seq > lower && context.wants_in_timeline(&event) => {
                     let related = event.state_key.is_none();
+                    bytes += event.json.len();
                     events.push(Seen { event: Arc::new(event), membership, related });
                 }
                 Ok(_) => {}
@@ -134,7 +135,14 @@ async fn ask(
             }
         }
         match page.next.map(unsigned) {
-            Some(next) if next > lower && next < from && events.len() < missing => from = next,
+            Some(next)
+                if next > lower
+                    && next < from
+                    && events.len() < missing
+                    && bytes < limits::TIMELINE_ANSWER_BYTES =>
+            {
+                from = next;
+            }
             next => return Ok((reversed(events), next.is_some_and(|next| next > lower))),
         }
     }

@@ -351,7 +351,9 @@ impl Event {
             return Ok(Arc::clone(&shown.json));
         }
         let json: Arc<RawValue> = Arc::from(self.render(room_id, membership, None, viewer, None)?);
-        *cache.lock() = Some(Shown { at: viewer.now, json: Arc::clone(&json) });
+        if json.get().len() <= limits::SHOWN_BYTES {
+            *cache.lock() = Some(Shown { at: viewer.now, json: Arc::clone(&json) });
+        }
         Ok(json)
     }
 

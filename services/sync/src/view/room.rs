@@ -40,9 +40,11 @@ pub(crate) struct RoomView {
     /// Events of the timeline, all those with a `seq` greater than the floor.
     pub(super) timeline: VecDeque<Arc<Event>>,
     pub(super) timeline_floor: u64,
+    timeline_bytes: usize,
     /// Changes of the state, all those with a `seq` greater than the floor.
     pub(super) changes: VecDeque<Change>,
     pub(super) changes_floor: u64,
+    changes_bytes: usize,
     /// What the room was like at the floor of the timeline.
     pub(super) around_floor: Around,
     pub(super) receipts: Receipts,
@@ -104,6 +106,13 @@ struct Created {
     additional_creators: Vec<OwnedUserId>,
 }
 
+impl Change {
+    /// Bytes of its events.
+    fn bytes(&self) -> usize {
+        [&self.old, &self.new].into_iter().flatten().map(|event| event.json.len()).sum()
+    }
+}
+
 impl RoomView {
     /// An empty room of this version, of which timeline and changes will be known after this position.
     pub(super) fn known_from(position: u64, version: String) -> Self {
@@ -124,8 +133,10 @@ impl RoomView {
         Around { members: self.joined, power: self.power.clone() }
     }
 
-    /// Notes what the room was like at each event of a timeline that was just loaded, going back from now.
+    /// Weighs what was just loaded, and notes what the room was like at each event of its timeline, going back from now.
     pub(super) fn survey(&mut self) {
+        self.timeline_bytes = self.timeline.iter().map(|event| event.json.len()).sum();
+        self.changes_bytes = self.changes.iter().map(Change::bytes).sum();
         let mut around = self.around();
         let mut changes = self.changes.iter().rev().peekable();
         let undo = |around: &mut Around, change: &Change| {
@@ -159,18 +170,21 @@ impl RoomView {
             if let (Some(new), Some(old)) = (&change.event, &old) {
                 new.replaces(old);
             }
-            self.changes.push_back(Change {
+            let change = Change {
                 seq: applied.seq,
                 kind: change.kind.clone(),
                 state_key: change.state_key.clone(),
                 old,
                 new: change.event.clone(),
-            });
+            };
+            self.changes_bytes += change.bytes();
+            self.changes.push_back(change);
         }
         match &applied.fact {
             Fact::Event(event) => {
                 event.came_into(self.around());
                 event.is_in_thread(self.thread_of(event));
+                self.timeline_bytes += event.json.len();
                 self.timeline.push_back(Arc::clone(event));
             }
             Fact::Redacted { event_id, json } => {
@@ -253,6 +267,8 @@ impl RoomView {
         };
         let event = Arc::clone(&self.timeline[index]);
         if let Some(redacted) = self.replace(&event, json) {
+            self.timeline_bytes =
+                (self.timeline_bytes + redacted.json.len()).saturating_sub(event.json.len());
             self.timeline[index] = redacted;
         }
     }
@@ -275,6 +291,8 @@ impl RoomView {
         for change in &mut self.changes {
             for side in [&mut change.old, &mut change.new] {
                 if side.as_ref().is_some_and(|side| side.id == event.id) {
+                    self.changes_bytes =
+                        (self.changes_bytes + redacted.json.len()).saturating_sub(event.json.len());
                     *side = Some(Arc::clone(&redacted));
                 }
             }
@@ -283,21 +301,21 @@ impl RoomView {
     }
 
     pub(super) fn trim(&mut self) {
-        while self.timeline.len() > limits::TIMELINE {
-            if let Some(event) = self.timeline.pop_front() {
-                self.timeline_floor = event.seq;
-                if let Some(around) = event.around() {
-                    self.around_floor = around.clone();
-                }
+        while self.timeline.len() > limits::TIMELINE || self.timeline_bytes > limits::TIMELINE_BYTES {
+            let Some(event) = self.timeline.pop_front() else { break };
+            self.timeline_bytes = self.timeline_bytes.saturating_sub(event.json.len());
+            self.timeline_floor = event.seq;
+            if let Some(around) = event.around() {
+                self.around_floor = around.clone();
             }
         }
-        while self.changes.len() > limits::CHANGES {
-            if let Some(change) = self.changes.pop_front() {
-                self.changes_floor = change.seq;
-                // One record may have made several changes: they go together.
-                while self.changes.front().is_some_and(|next| next.seq == change.seq) {
-                    self.changes.pop_front();
-                }
+        while self.changes.len() > limits::CHANGES || self.changes_bytes > limits::CHANGES_BYTES {
+            let Some(change) = self.changes.pop_front() else { break };
+            self.changes_floor = change.seq;
+            self.changes_bytes = self.changes_bytes.saturating_sub(change.bytes());
+            // One record may have made several changes: they go together.
+            while let Some(next) = self.changes.pop_front_if(|next| next.seq == change.seq) {
+                self.changes_bytes = self.changes_bytes.saturating_sub(next.bytes());
             }
         }
     }

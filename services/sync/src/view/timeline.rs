@@ -5,6 +5,7 @@ use std::{collections::HashSet, sync::Arc};
 use ruma::UserId;
 
 use super::{Event, MEMBER, Membership, RoomView};
+use crate::limits;
 
 /// An event, and what the viewer was in the room then.
 #[derive(Debug, Clone)]
@@ -56,15 +57,17 @@ pub(crate) enum Rest {
 }
 
 impl Visible {
-    /// Chooses the last `limit` events that are wanted.
+    /// Chooses the last `limit` events that are wanted, fewer if they are large.
     pub(crate) fn choose(self, limit: usize, wanted: impl Fn(&Event) -> bool) -> Walk {
         let mut chosen = Vec::with_capacity(limit.min(32));
-        let mut is_limited = false;
+        let (mut is_limited, mut bytes) = (false, 0);
         for seen in self.events {
             if !wanted(&seen.event) {
                 continue;
             }
-            if chosen.len() == limit {
+            bytes += seen.event.json.len();
+            let is_full = bytes > limits::TIMELINE_ANSWER_BYTES && !chosen.is_empty();
+            if chosen.len() == limit || is_full {
                 is_limited = true;
                 break;
             }

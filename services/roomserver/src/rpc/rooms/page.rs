@@ -24,8 +24,9 @@ const SCANNED_PER_EVENT: usize = 10;
 const SCANNED_AT_LEAST: usize = 200;
 /// Bytes after which a page ends: receivers take 4 MiB.
 const PAGE_BYTES: usize = 2 * 1024 * 1024;
-/// Most events whose JSON is read at once.
+/// Most events whose JSON is read at once, and how many are read before it is known how large they are.
 const BODIES: usize = 250;
+const FIRST_BODIES: usize = 50;
 
 /// Events with `after < seq <= up_to`.
 #[derive(Debug, Clone, Copy)]
@@ -126,6 +127,14 @@ pub(super) struct Page {
 }
 
 impl Page {
+    /// How many events to read next: no more than will fit, if they are as large as those before them.
+    fn bodies(&self) -> usize {
+        match self.bytes.checked_div(self.events.len()) {
+            Some(size) => PAGE_BYTES.saturating_sub(self.bytes).div_ceil(size.max(1)).clamp(1, BODIES),
+            None => FIRST_BODIES,
+        }
+    }
+
     fn is_full(&self, limit: usize) -> bool {
         self.events.len() >= limit || self.bytes >= PAGE_BYTES
     }
@@ -191,7 +200,7 @@ async fn fill(
         if page.is_full(limit) {
             return Ok(at);
         }
-        let count = chosen.len().min(limit - page.events.len()).min(BODIES);
+        let count = chosen.len().min(limit - page.events.len()).min(page.bodies());
         let (now, later) = chosen.split_at(count);
         chosen = later;
         let nids = now.iter().map(|row| row.event_nid).collect::<Vec<_>>();
