@@ -13,7 +13,11 @@ use ruma::{MilliSecondsSinceUnixEpoch, UInt, UserId, api::client::device};
 use crate::App;
 
 /// Lists devices of a user: these, or all if none are named.
-async fn list(app: &App, user: &UserId, device_ids: Vec<String>) -> Result<Vec<device::Device>, MatrixError> {
+pub(crate) async fn list(
+    app: &App,
+    user: &UserId,
+    device_ids: Vec<String>,
+) -> Result<Vec<device::Device>, MatrixError> {
     let request = ListDevicesRequest { user_id: user.to_string(), device_ids };
     let devices = app.users.clone().list_devices(request).await?.into_inner().devices;
     Ok(devices.into_iter().map(show).collect())

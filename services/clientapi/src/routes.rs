@@ -75,6 +75,7 @@ fn account_routes(routes: Routes<App>) -> Routes<App> {
         .route("/_matrix/client/versions", get(OPEN, discovery::get_supported_versions::handler))
         .route("/.well-known/matrix/client", get(OPEN, discovery::discover_homeserver::handler))
         .route("/.well-known/matrix/server", get(OPEN, discovery::discover_server::handler))
+        .route("/.well-known/matrix/support", get(OPEN, discovery::discover_support::handler))
         .client("/capabilities", get(READ, discovery::get_capabilities::handler))
         // Accounts.
         .client("/register", post(Policy::login(), account::register::handler))
@@ -90,6 +91,7 @@ fn account_routes(routes: Routes<App>) -> Routes<App> {
             "/_synapse/admin/v1/register",
             get(OPEN, admin::register::nonce_handler).post(Policy::secret(), admin::register::handler),
         )
+        .client("/admin/whois/{user_id}", get(READ, admin::whois::handler))
         // Sessions.
         .client(
             "/login",

@@ -7,6 +7,7 @@ mod discovery;
 mod endpoints;
 mod key_backup;
 mod keys;
+mod operations;
 mod profiles;
 mod push;
 mod rooms;
@@ -22,6 +23,7 @@ pub(crate) fn tests() -> Vec<Test> {
         standards::tests(),
         endpoints::tests(),
         discovery::tests(),
+        operations::tests(),
         account::tests(),
         rooms::tests(),
         sync::tests(),
