@@ -144,6 +144,6 @@ mod tests {
         let _second = joins.turn(&user).await.unwrap();
         assert!(joins.turn(&user).await.is_err());
         drop(first);
-        joins.turn(&user).await.unwrap();
+        drop(joins.turn(&user).await.unwrap());
     }
 }

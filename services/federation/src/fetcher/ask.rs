@@ -10,6 +10,7 @@ use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{json, value::RawValue};
 
 use super::Failure;
+use crate::path::encoded;
 
 /// Small answers that others wait for.
 const EVENTS: Class = Class { deadline: Duration::from_secs(20), max_body: 8 << 20, ..Class::EVENTS };
@@ -140,30 +141,5 @@ fn failure(server: &ServerName, error: &CallError) -> Failure {
         | CallError::Refused(_)
         | CallError::Busy
         | CallError::Request(_) => Failure::Unreachable(why),
-    }
-}
-
-/// An ID as a part of a path or a query.
-fn encoded(id: &str) -> String {
-    use std::fmt::Write as _;
-    id.bytes().fold(String::with_capacity(id.len() + 16), |mut encoded, byte| {
-        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
-            encoded.push(char::from(byte));
-        } else {
-            // A string takes whatever is written to it.
-            write!(encoded, "%{byte:02X}").ok();
-        }
-        encoded
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::encoded;
-
-    #[test]
-    fn ids_are_one_part_of_a_path() {
-        assert_eq!(encoded("$aB-_1"), "%24aB-_1");
-        assert_eq!(encoded("!a/../?#:ü"), "%21a%2F..%2F%3F%23%3A%C3%BC");
     }
 }

@@ -1,13 +1,11 @@
 //! The requests of handshakes: `make_…`, `send_…`, `invite`, and the question where an alias points.
 
-use std::fmt::Write as _;
-
 use bytes::Bytes;
 use http::Method;
 use plexus_s2s::{Call, CallError, Class};
 use ruma::{EventId, RoomId, ServerName, UserId};
 
-use crate::Federation;
+use crate::{Federation, path::encoded};
 
 /// A template is small. Servers that did not answer lately are asked last, but they are asked: somebody waits.
 const TEMPLATE: Class = Class { name: "membership", max_body: 1 << 20, ignores_health: true, ..Class::QUERY };
@@ -28,20 +26,6 @@ fn versions() -> String {
     query
 }
 
-/// Encodes a part of a path, or a value of a query.
-pub(crate) fn encode(text: &str) -> String {
-    let mut encoded = String::with_capacity(text.len() + 8);
-    for byte in text.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
-            encoded.push(char::from(byte));
-        } else {
-            // Writing into a text cannot fail.
-            let _ = write!(encoded, "%{byte:02X}");
-        }
-    }
-    encoded
-}
-
 async fn call(
     federation: &Federation,
     server: &ServerName,
@@ -60,7 +44,7 @@ pub(crate) async fn make(
     room_id: &RoomId,
     user_id: &UserId,
 ) -> Result<Bytes, CallError> {
-    let (room_id, user_id) = (encode(room_id.as_str()), encode(user_id.as_str()));
+    let (room_id, user_id) = (encoded(room_id.as_str()), encoded(user_id.as_str()));
     let versions = if what == "leave" { String::new() } else { versions() };
     let path = format!("/_matrix/federation/v1/make_{what}/{room_id}/{user_id}{versions}");
     call(federation, server, (Method::GET, &path, None), TEMPLATE).await
@@ -75,7 +59,7 @@ pub(crate) async fn send(
     event: Bytes,
 ) -> Result<Bytes, CallError> {
     let version = if what == "knock" { "v1" } else { "v2" };
-    let (room_id, event_id) = (encode(room_id.as_str()), encode(event_id.as_str()));
+    let (room_id, event_id) = (encoded(room_id.as_str()), encoded(event_id.as_str()));
     let path = format!("/_matrix/federation/{version}/send_{what}/{room_id}/{event_id}");
     let class = if what == "join" { STATE } else { SEND };
     call(federation, server, (Method::PUT, &path, Some(event)), class).await
@@ -88,7 +72,7 @@ pub(crate) async fn invite(
     (room_id, event_id): (&RoomId, &EventId),
     body: Bytes,
 ) -> Result<Bytes, CallError> {
-    let (room_id, event_id) = (encode(room_id.as_str()), encode(event_id.as_str()));
+    let (room_id, event_id) = (encoded(room_id.as_str()), encoded(event_id.as_str()));
     let path = format!("/_matrix/federation/v2/invite/{room_id}/{event_id}");
     let class = Class { deadline: std::time::Duration::from_secs(25), ..SEND };
     call(federation, server, (Method::PUT, &path, Some(body)), class).await
@@ -100,7 +84,7 @@ pub(crate) async fn directory(
     server: &ServerName,
     alias: &str,
 ) -> Result<Bytes, CallError> {
-    let path = format!("/_matrix/federation/v1/query/directory?room_alias={}", encode(alias));
+    let path = format!("/_matrix/federation/v1/query/directory?room_alias={}", encoded(alias));
     call(federation, server, (Method::GET, &path, None), Class::QUERY).await
 }
 
@@ -110,8 +94,8 @@ mod tests {
 
     #[test]
     fn parts_of_paths_are_encoded_once() {
-        assert_eq!(encode("!a/b:x.test"), "%21a%2Fb%3Ax.test");
-        assert_eq!(encode("#ü:x"), "%23%C3%BC%3Ax");
+        assert_eq!(encoded("!a/b:x.test"), "%21a%2Fb%3Ax.test");
+        assert_eq!(encoded("#ü:x"), "%23%C3%BC%3Ax");
         assert_eq!(versions(), "?ver=3&ver=4&ver=5&ver=6&ver=7&ver=8&ver=9&ver=10&ver=11&ver=12");
     }
 }

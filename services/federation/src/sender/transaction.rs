@@ -86,12 +86,12 @@ mod tests {
         assert_eq!((body, one.id.len()), (expected, 32));
         assert_eq!(compose(us, a, &[pdu("$1:a"), pdu("$2:a")], &[], 8).id, one.id);
         let edu = json!({ "edu_type": "m.typing", "content": {} });
-        let with_edu = compose(us, a, &[], &[edu.clone()], 7);
+        let with_edu = compose(us, a, &[], std::slice::from_ref(&edu), 7);
         for other in [
             compose(us, b, &[pdu("$1:a"), pdu("$2:a")], &[], 7),
             compose(us, a, &[pdu("$2:a"), pdu("$1:a")], &[], 7),
             compose(us, a, &[pdu("$1:a")], &[], 7),
-            compose(us, a, &[], &[edu.clone()], 8),
+            compose(us, a, &[], std::slice::from_ref(&edu), 8),
             compose(us, a, &[pdu("$1:a"), pdu("$2:a")], &[edu], 7),
         ] {
             assert!(other.id != one.id && other.id != with_edu.id);

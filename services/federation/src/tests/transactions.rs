@@ -126,7 +126,7 @@ async fn a_transaction_that_is_repeated_is_answered_the_same_and_written_once() 
     let body = transaction(&[&event], &[]);
     let first = world.send_as(ORIGIN, "1", &body).await;
     assert_eq!(world.send_as(ORIGIN, "1", &body).await, first);
-    assert_eq!(world.rooms.events(), [event.id.clone()]);
+    assert_eq!(world.rooms.events(), std::slice::from_ref(&event.id));
     // A server that begins anew gives the same ID to another transaction.
     world.send("1", &[&other]).await;
     assert_eq!(world.rooms.events(), [event.id, other.id]);

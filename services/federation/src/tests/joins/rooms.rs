@@ -29,9 +29,12 @@ use tonic::{Code, Request as Ask};
 
 use super::{super::*, ALICE};
 
+/// A saga, and who holds it.
+type KeptSaga = (Option<Vec<u8>>, MembershipSaga);
+
 #[derive(Default)]
 struct Facts {
-    sagas: BTreeMap<(String, String), (Option<Vec<u8>>, MembershipSaga)>,
+    sagas: BTreeMap<(String, String), KeptSaga>,
     is_joined: bool,
     chunks: usize,
     out_of_band: Option<OutOfBandMember>,

@@ -272,7 +272,6 @@ impl RoomQueryService for World {
                     _ => stored.event.seq,
                 },
                 room_id,
-                ..UserRoom::default()
             };
             rooms.insert(entry.room_id.clone(), entry);
         }
