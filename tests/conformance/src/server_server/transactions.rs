@@ -214,7 +214,7 @@ async fn an_event_whose_past_nobody_tells_is_not_told(server: Server) {
     remote.latest = vec![remote.member.clone()];
     let other = remote.says("other");
     remote.sends(&[&other]).await;
-    assert_eq!(hears_until(&alice, &since, &remote.room, &other).await, [other.id.clone()]);
+    assert_eq!(hears_until(&alice, &since, &remote.room, &other).await, std::slice::from_ref(&other.id));
     // When what it cites has come, it may come again.
     let since = alice.sync_token().await;
     remote.sends(&[&missing]).await;
