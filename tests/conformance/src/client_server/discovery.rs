@@ -111,28 +111,23 @@ async fn a_new_user_has_no_other_identifiers(server: Server) {
 }
 
 async fn presence_is_of_a_known_kind_and_ones_own(server: Server) {
+    const MALFORMED: &[(u16, &str)] = &[(400, "M_BAD_JSON"), (400, "M_INVALID_PARAM"), (400, "M_UNKNOWN")];
     let (alice, bob) = server.pair().await;
     let path = path!("/presence/{}/status", alice.id);
     let presence = alice.get(&path).await.ok().text("/presence");
     assert!(["online", "offline", "unavailable"].contains(&presence.as_str()), "{presence}");
     alice.put(&path, json!({ "presence": "online", "status_msg": "here" })).await.ok();
-    alice
-        .put(&path, json!({ "presence": "everywhere" }))
-        .await
-        .refused_as(&[(400, "M_BAD_JSON"), (400, "M_INVALID_PARAM")]);
-    alice
-        .put(&path, json!({ "presence": 1 }))
-        .await
-        .refused_as(&[(400, "M_BAD_JSON"), (400, "M_INVALID_PARAM")]);
+    alice.put(&path, json!({ "presence": "everywhere" })).await.refused_as(MALFORMED);
+    alice.put(&path, json!({ "presence": 1 })).await.refused_as(MALFORMED);
     bob.put(&path, json!({ "presence": "offline" })).await.refused(403, "M_FORBIDDEN");
 }
 
 async fn well_known_names_somebody_to_turn_to_or_is_absent(server: Server) {
     let answer = server.anybody().get("/.well-known/matrix/support").await;
-    assert_eq!(answer.header("access-control-allow-origin"), Some("*"), "{answer}");
     if answer.status == 404 {
         return;
     }
+    assert_eq!(answer.header("access-control-allow-origin"), Some("*"), "{answer}");
     let answer = answer.ok();
     assert!(answer.has("/contacts") || answer.has("/support_page"), "{answer}");
 }
