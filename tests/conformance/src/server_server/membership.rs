@@ -351,17 +351,12 @@ async fn an_invite_to_a_room_elsewhere_is_accepted(server: Server) {
     // Who has invited is asked, though nobody is named.
     alice.joins(&room).await.ok();
     assert_eq!(resident.membership(&alice.id), "join");
-    let answer = alice.syncs().await.ok();
-    assert!(
-        section(&answer, "join", &room).is_some() && section(&answer, "invite", &room).is_none(),
-        "{answer}"
-    );
+    let sync = || async { alice.syncs().await.ok() };
+    let is_in = |it: &Value| section(it, "join", &room).is_some() && section(it, "invite", &room).is_none();
+    eventually("the join", sync, is_in).await;
     alice.leaves(&room).await.ok();
-    let answer = alice.syncs().await.ok();
-    assert!(
-        section(&answer, "join", &room).is_none() && section(&answer, "invite", &room).is_none(),
-        "{answer}"
-    );
+    let is_out = |it: &Value| section(it, "join", &room).is_none() && section(it, "invite", &room).is_none();
+    eventually("the end of the stay", sync, is_out).await;
 }
 
 async fn only_invites_are_signed(server: Server) {
@@ -441,5 +436,6 @@ async fn a_room_elsewhere_is_knocked_on(server: Server) {
     assert!(answer["rooms"]["knock"][&room.0].to_string().contains("Far away"), "{answer}");
     alice.leaves(&room).await.ok();
     assert_eq!(resident.membership(&alice.id), "leave");
-    assert!(section(&alice.syncs().await.ok(), "knock", &room).is_none());
+    let sync = || async { alice.syncs().await.ok() };
+    eventually("the end of the knock", sync, |it| section(it, "knock", &room).is_none()).await;
 }
