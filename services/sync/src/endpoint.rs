@@ -58,10 +58,18 @@ pub(crate) async fn handler(
     };
     let answer = answer::answer(&service, &request).await?;
     let mut body = Vec::with_capacity(answer.weight());
-    serde_json::to_writer(&mut body, &answer).map_err(|error| {
-        tracing::error!(%error, "answer could not be encoded");
-        MatrixError::internal()
-    })?;
+    serde_json::to_writer(&mut body, &answer).map_err(not_encoded)?;
     drop((answer, turn));
-    Ok(([(header::CONTENT_TYPE, "application/json")], body).into_response())
+    Ok(json(body))
+}
+
+fn json(body: Vec<u8>) -> Response {
+    ([(header::CONTENT_TYPE, "application/json")], body).into_response()
+}
+
+/// For `map_err`, which hands the error over.
+#[expect(clippy::needless_pass_by_value, reason = "map_err hands the error over")]
+fn not_encoded(error: serde_json::Error) -> MatrixError {
+    tracing::error!(%error, "answer could not be encoded");
+    MatrixError::internal()
 }

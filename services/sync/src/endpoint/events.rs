@@ -15,7 +15,7 @@ use serde_json::{Map, Value, json};
 use tokio::time::Instant;
 use tracing::instrument;
 
-use super::{answer, params, peek};
+use super::{answer, not_encoded, params, peek};
 use crate::{SyncService, clock::now_ms, limits};
 
 /// Leaves out what is not told here.
@@ -95,10 +95,7 @@ fn index(room_id: &RoomId) -> usize {
 async fn read(service: &SyncService, user: &AuthedUser, query: params::Query) -> Result<Value, MatrixError> {
     let request = params::Request::read(service, user, query).await?;
     let answer = answer::answer(service, &request).await?;
-    serde_json::to_value(&answer).map_err(|error| {
-        tracing::error!(%error, "answer could not be encoded");
-        MatrixError::internal()
-    })
+    serde_json::to_value(&answer).map_err(not_encoded)
 }
 
 fn text(answer: &Value, key: &str) -> String {

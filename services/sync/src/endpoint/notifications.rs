@@ -8,11 +8,7 @@ mod collect;
 
 use std::{cmp::Reverse, collections::BTreeMap, sync::Arc};
 
-use axum::{
-    extract::State,
-    http::header,
-    response::{IntoResponse, Response},
-};
+use axum::{extract::State, response::Response};
 use http::StatusCode;
 use plexus_matrix_http::{AuthedUser, MatrixError, QueryArgs};
 use plexus_proto::room::v1::EventsOfRoom;
@@ -23,7 +19,7 @@ use tracing::{error, instrument};
 
 use collect::{Found, Place, collect};
 
-use super::relations::Relations;
+use super::{json, not_encoded, relations::Relations};
 use crate::{
     SyncService,
     clock::now_ms,
@@ -96,11 +92,7 @@ pub(crate) async fn handler(
         })
     };
     let answer = Answer { next_token, notifications: found.into_iter().filter_map(show).collect() };
-    let body = serde_json::to_vec(&answer).map_err(|error| {
-        error!(%error, "answer could not be encoded");
-        MatrixError::internal()
-    })?;
-    Ok(([(header::CONTENT_TYPE, "application/json")], body).into_response())
+    Ok(json(serde_json::to_vec(&answer).map_err(not_encoded)?))
 }
 
 /// The rooms of the user, as of now.

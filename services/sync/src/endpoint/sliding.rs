@@ -15,11 +15,7 @@ mod request;
 mod response;
 mod section;
 
-use axum::{
-    extract::State,
-    http::header,
-    response::{IntoResponse as _, Response},
-};
+use axum::{extract::State, response::Response};
 use plexus_matrix_http::{AuthedUser, Json, MatrixError, QueryArgs};
 use tracing::instrument;
 
@@ -28,7 +24,7 @@ use response::Dialect;
 
 pub(crate) use pos::Bounds;
 
-use super::INITIAL_COST;
+use super::{INITIAL_COST, json, not_encoded};
 use crate::SyncService;
 
 #[instrument(name = "http.client.sliding_sync", skip_all, fields(user.id = %user.id))]
@@ -62,10 +58,7 @@ async fn respond(
         None => Some(service.edge.expensive_read(user, INITIAL_COST).await?),
     };
     let answer = answer::answer(service, user, request).await?;
-    drop(turn);
-    let body = answer.write(dialect).map_err(|error| {
-        tracing::error!(%error, "answer could not be encoded");
-        MatrixError::internal()
-    })?;
-    Ok(([(header::CONTENT_TYPE, "application/json")], body).into_response())
+    let body = answer.write(dialect).map_err(not_encoded)?;
+    drop((answer, turn));
+    Ok(json(body))
 }
