@@ -13,6 +13,7 @@ use plexus_outbound::{AddressPolicy, Dialer, Dns, Fetcher, tls};
 use plexus_s2s::{
     Call, CallError, Class, Discovery, Health, Peers, Route,
     discover::Step,
+    encoded,
     keys::{KeySource as _, response},
     name::parse_server_name,
     now_ms,
@@ -118,7 +119,8 @@ async fn signed(config: &Config, peers: &Peers, server: &ServerName) -> anyhow::
         outln!("signature   not tried: the server would ask itself");
         return Ok(());
     }
-    let path = format!("/_matrix/federation/v1/query/profile?user_id=%40nobody%3A{}", encoded(server));
+    let path =
+        format!("/_matrix/federation/v1/query/profile?user_id=%40nobody%3A{}", encoded(server.as_str()));
     match peers.call(call(server, &path, true)).await {
         Ok(_) => outln!("signature   accepted"),
         Err(CallError::Refused(refusal)) if refusal.status.as_u16() == 401 => {
@@ -140,11 +142,6 @@ fn call<'a>(destination: &'a ServerName, path: &'a str, is_signed: bool) -> Call
 
 fn chain(error: CallError) -> anyhow::Error {
     anyhow::anyhow!(error.chain())
-}
-
-/// Only colons and brackets of a server name have a meaning in a query.
-fn encoded(server: &ServerName) -> String {
-    server.as_str().replace(':', "%3A").replace('[', "%5B").replace(']', "%5D")
 }
 
 fn told(route: &Route) -> String {

@@ -295,7 +295,7 @@ impl InputWriter {
     }
 }
 
-/// What a verdict says; `None` if the input was lost with its log and has to be written again.
+/// Reads a verdict; `None` if the input was lost with its log and has to be written again.
 fn settled(verdict: Verdict, position: &Position) -> Result<Option<Outcome>, SubmitError> {
     let partition = position.partition;
     match verdict.outcome {

@@ -11,7 +11,7 @@ use bytes::{Bytes, BytesMut};
 use http::{Extensions, HeaderValue, StatusCode, header};
 use http_body_util::BodyExt as _;
 use hyper::body::Body as _;
-use serde::{Serialize, de::DeserializeOwned};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::{error::Category, value::RawValue};
 use tokio::time::{Instant, timeout_at};
 
@@ -133,8 +133,12 @@ pub(crate) fn json_error(error: &serde_json::Error) -> MatrixError {
         Category::Syntax | Category::Eof | Category::Io => {
             MatrixError::not_json(format!("The request body is not JSON: {error}"))
         }
-        Category::Data => MatrixError::bad_json(format!("The request body does not fit: {error}")),
+        Category::Data => does_not_fit(error),
     }
+}
+
+fn does_not_fit(error: &serde_json::Error) -> MatrixError {
+    MatrixError::bad_json(format!("The request body does not fit: {error}"))
 }
 
 /// Deepest nesting of a body. Parsers have the same limit, but for the parts of a body that are kept as they came.
@@ -177,6 +181,12 @@ fn depth(json: &[u8]) -> usize {
 pub struct JsonObject(pub Box<RawValue>);
 
 impl JsonObject {
+    /// Reads what is wanted of it.
+    pub fn read<'a, T: Deserialize<'a>>(&'a self) -> Result<T, MatrixError> {
+        // It is JSON: where a part does not fit, the parser speaks of syntax at times.
+        serde_json::from_str(self.get()).map_err(|error| does_not_fit(&error))
+    }
+
     /// Checks that the bytes are one JSON object.
     pub fn parse(bytes: &[u8]) -> Result<Self, MatrixError> {
         let value: Box<RawValue> = serde_json::from_slice(bytes).map_err(|error| json_error(&error))?;

@@ -50,7 +50,7 @@ impl FromStr for TimelineToken {
     }
 }
 
-/// What positions of sliding sync begin with; a sync token follows, and after a dot what the connection was told.
+/// Beginning of a position (`pos`) of sliding sync; a sync token follows, and after a dot what the connection was told.
 pub const POS_PREFIX: &str = "p1_";
 
 /// Reads a position in the timeline of a room of this partition from a paging token, from a sync token, or from a position

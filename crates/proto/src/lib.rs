@@ -50,7 +50,7 @@ pub mod room {
     }
 }
 
-/// What other servers are asked for.
+/// Requests to other servers.
 pub mod federation {
     /// Version 1.
     pub mod v1 {

@@ -12,6 +12,7 @@ pub mod discover;
 pub mod health;
 pub mod keys;
 pub mod name;
+mod path;
 pub mod pool;
 pub mod request;
 pub mod well_known;
@@ -20,7 +21,8 @@ pub use discover::{DiscoverError, Discovery, Route};
 pub use health::Health;
 pub use keys::{KeyRing, KeyStore, Purpose, ServerKeys};
 pub use name::{Host, NameError, PeerName};
-pub use request::{Call, CallError, Class, Fault, Peers};
+pub use path::encoded;
+pub use request::{Call, CallError, Class, Fault, Peers, chain};
 
 /// Milliseconds since the Unix epoch.
 #[must_use]

@@ -3,7 +3,8 @@
 use std::fmt::Write as _;
 
 /// A text as a part of a path, or as a value of a query.
-pub(crate) fn encoded(text: &str) -> String {
+#[must_use]
+pub fn encoded(text: &str) -> String {
     text.bytes().fold(String::with_capacity(text.len() + 16), |mut encoded, byte| {
         if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
             encoded.push(char::from(byte));

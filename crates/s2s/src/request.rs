@@ -19,7 +19,7 @@ use ruma::{OwnedServerName, ServerName};
 use tokio::{sync::Semaphore, time::timeout};
 use tracing::{info, warn};
 
-pub use error::{CallError, Fault, Refusal};
+pub use error::{CallError, Fault, Refusal, chain};
 
 use crate::{Discovery, Health, authorization::Signed, pool::Slots};
 use connector::PeerConnector;

@@ -88,7 +88,7 @@ async fn keep_presence(
     body: JsonObject,
 ) -> Result<JsonObject, MatrixError> {
     account::check_own(&user.id, &user_id)?;
-    read::<Presence>(&body)?;
+    body.read::<Presence>()?;
     Ok(JsonObject::empty())
 }
 
@@ -112,7 +112,7 @@ struct Identifier {
 
 /// `POST /account/3pid/{delete,unbind}`: nobody has one, and no identity server is asked.
 async fn without_identifier(_: AuthedUser, body: JsonObject) -> Result<JsonObject, MatrixError> {
-    read::<Identifier>(&body)?;
+    body.read::<Identifier>()?;
     JsonObject::of(&json!({ "id_server_unbind_result": "no-support" }))
 }
 
@@ -123,9 +123,4 @@ async fn identifiers_denied(_: JsonObject) -> MatrixError {
         "M_THREEPID_DENIED",
         "This server knows its users by their names alone",
     )
-}
-
-fn read<'a, T: Deserialize<'a>>(body: &'a JsonObject) -> Result<T, MatrixError> {
-    serde_json::from_str(body.get())
-        .map_err(|error| MatrixError::bad_json(format!("The request body does not fit: {error}")))
 }

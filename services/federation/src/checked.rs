@@ -20,7 +20,7 @@ use plexus_events::{
 };
 use plexus_proto::log::v1::{self, pdu::Kind};
 use plexus_s2s::{
-    KeyRing, Purpose,
+    KeyRing, Purpose, chain,
     keys::{KeyError, source::Wanted},
 };
 use ruma::{EventId, OwnedEventId, OwnedRoomId, OwnedServerName, RoomId, ServerName, UserId};
@@ -49,16 +49,6 @@ pub(crate) enum CheckError {
     /// A signature is missing or wrong.
     #[error("{}", chain(.0))]
     Signature(#[source] ReceiveError),
-}
-
-fn chain(error: &ReceiveError) -> String {
-    let mut text = error.to_string();
-    let mut cause = std::error::Error::source(error);
-    while let Some(error) = cause {
-        text += &format!(": {error}");
-        cause = error.source();
-    }
-    text
 }
 
 /// An event of the right form. Nothing is known yet of who made it.

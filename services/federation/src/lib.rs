@@ -13,7 +13,6 @@ mod key_store;
 mod metrics;
 mod outbound;
 mod own_keys;
-mod path;
 mod receiver;
 mod routes;
 mod sender;

@@ -2,6 +2,11 @@
 
 use std::sync::LazyLock;
 
+use reqwest::Method;
+use serde_json::json;
+
+use crate::{server::Server, wire::Answer};
+
 /// An endpoint.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Endpoint {
@@ -46,6 +51,31 @@ impl Endpoint {
             }
         }
     }
+}
+
+/// Asks for an endpoint without a token, with names of things that are not there. Nothing comes of it: what has a route says
+/// that it wants a token, or what it misses.
+pub(crate) async fn ask(server: &Server, endpoint: &Endpoint) -> Answer {
+    let parts = endpoint.path.trim().split('/').map(|part| match part {
+        "{userId}" => path!("{}", server.nobody()),
+        "{roomId}" | "{roomIdOrAlias}" => path!("{}", server.nowhere()),
+        "{roomAlias}" => path!("{}", server.alias()),
+        "{eventId}" => path!("{}", format!("${}", "A".repeat(43))),
+        "{receiptType}" => "m.read".to_owned(),
+        "{kind}" => "override".to_owned(),
+        part if part.starts_with('{') => "x".to_owned(),
+        part => part.to_owned(),
+    });
+    let path = parts.collect::<Vec<_>>().join("/");
+    let method: Method = endpoint.method.parse().expect("an endpoint has a method");
+    let request = server.anybody().request(method.clone(), path);
+    if method == Method::GET { request } else { request.json(json!({})) }.await
+}
+
+/// Whether an answer comes of a route: what is not there is a page that is not Matrix's, or says so.
+pub(crate) fn is_of_a_route(answer: &Answer) -> bool {
+    let is_missing = [404, 405].contains(&answer.status) && answer.errcode().is_empty();
+    answer.errcode() != "M_UNRECOGNIZED" && !is_missing
 }
 
 /// All endpoints, in the order of the specification.

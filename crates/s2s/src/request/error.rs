@@ -106,6 +106,18 @@ pub enum CallError {
     Request(&'static str),
 }
 
+/// An error with what caused it, on one line.
+#[must_use]
+pub fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text += &format!(": {error}");
+        cause = error.source();
+    }
+    text
+}
+
 impl CallError {
     /// Whose fault it is.
     #[must_use]
@@ -132,13 +144,7 @@ impl CallError {
     /// The error with what caused it, for people.
     #[must_use]
     pub fn chain(&self) -> String {
-        let mut text = self.to_string();
-        let mut cause = self.source();
-        while let Some(error) = cause {
-            text += &format!(": {error}");
-            cause = error.source();
-        }
-        text
+        chain(self)
     }
 
     pub(super) fn from_client(error: hyper_util::client::legacy::Error) -> Self {

@@ -22,8 +22,7 @@ pub(crate) async fn handler(
     PathArgs((kind, rule_id)): PathArgs<(String, String)>,
     body: JsonObject,
 ) -> Result<JsonObject, MatrixError> {
-    let Body { actions } = serde_json::from_str(body.get())
-        .map_err(|error| MatrixError::bad_json(format!("The request body does not fit: {error}")))?;
+    let Body { actions } = body.read()?;
     let actions = actions.get().as_bytes().to_vec().into();
     let command = SetPushRuleActions { kind, rule_id, actions };
     super::change(&app, &user.id, Command::SetPushRuleActions(command)).await

@@ -21,7 +21,6 @@ pub(crate) async fn handler(
     PathArgs((kind, rule_id)): PathArgs<(String, String)>,
     body: JsonObject,
 ) -> Result<JsonObject, MatrixError> {
-    let Body { enabled } = serde_json::from_str(body.get())
-        .map_err(|error| MatrixError::bad_json(format!("The request body does not fit: {error}")))?;
+    let Body { enabled } = body.read()?;
     super::change(&app, &user.id, Command::EnablePushRule(EnablePushRule { kind, rule_id, enabled })).await
 }

@@ -26,8 +26,7 @@ pub(crate) async fn handler(
     PathArgs((room_id,)): PathArgs<(OwnedRoomId,)>,
     body: JsonObject,
 ) -> Result<JsonObject, MatrixError> {
-    let body: Body = serde_json::from_str(body.get())
-        .map_err(|error| MatrixError::bad_json(format!("The request body does not fit: {error}")))?;
+    let body: Body = body.read()?;
     let fully_read = event_id(body.fully_read)?;
     let read = event_id(body.read)?;
     let read_private = event_id(body.read_private)?;

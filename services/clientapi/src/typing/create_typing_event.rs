@@ -28,8 +28,7 @@ pub(crate) async fn handler(
     body: JsonObject,
 ) -> Result<JsonObject, MatrixError> {
     account::check_own(&user.id, &user_id)?;
-    let body: Body = serde_json::from_str(body.get())
-        .map_err(|error| MatrixError::bad_json(format!("The request body does not fit: {error}")))?;
+    let body: Body = body.read()?;
     app.rooms.require_joined(&room_id, &user.id).await?;
     let record = Ephemeral {
         version: 1,

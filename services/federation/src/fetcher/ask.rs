@@ -4,13 +4,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Method, StatusCode};
-use plexus_s2s::{Call, CallError, Class, Peers};
+use plexus_s2s::{Call, CallError, Class, Peers, encoded};
 use ruma::{EventId, OwnedEventId, RoomId, ServerName};
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{json, value::RawValue};
 
 use super::Failure;
-use crate::path::encoded;
 
 /// Small answers that others wait for.
 const EVENTS: Class = Class { deadline: Duration::from_secs(20), max_body: 8 << 20, ..Class::EVENTS };

@@ -2,10 +2,10 @@
 
 use bytes::Bytes;
 use http::Method;
-use plexus_s2s::{Call, CallError, Class};
+use plexus_s2s::{Call, CallError, Class, encoded};
 use ruma::{EventId, RoomId, ServerName, UserId};
 
-use crate::{Federation, path::encoded};
+use crate::Federation;
 
 /// A template is small. Servers that did not answer lately are asked last, but they are asked: somebody waits.
 const TEMPLATE: Class = Class { name: "membership", max_body: 1 << 20, ignores_health: true, ..Class::QUERY };

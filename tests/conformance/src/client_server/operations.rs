@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use reqwest::Method;
-use serde_json::json;
-
-use crate::{server::Server, specification::endpoints};
+use crate::{
+    server::Server,
+    specification::{ask, endpoints, is_of_a_route},
+};
 
 tests![every_operation_has_a_route_or_stands_on_the_list, users_learn_what_is_known_of_their_devices];
 
@@ -21,32 +21,10 @@ async fn every_operation_has_a_route_or_stands_on_the_list(server: Server) {
             ((field(), field()), field())
         })
         .collect();
-    let names = [
-        ("{userId}", server.nobody()),
-        ("{roomId}", server.nowhere().0),
-        ("{roomIdOrAlias}", server.nowhere().0),
-        ("{roomAlias}", server.alias()),
-        ("{eventId}", format!("${}", "A".repeat(43))),
-        ("{receiptType}", "m.read".to_owned()),
-        ("{kind}", "override".to_owned()),
-    ];
-    let anybody = server.anybody();
     let mut wrong = Vec::new();
     for endpoint in endpoints().iter().filter(|endpoint| endpoint.api == "client-server") {
-        let mut path = endpoint.path.trim().to_owned();
-        for (name, value) in &names {
-            path = path.replace(name, &path!("{}", value));
-        }
-        while let Some((start, rest)) = path.split_once('{') {
-            let rest = rest.split_once('}').map_or("", |(_, rest)| rest);
-            path = format!("{start}x{rest}");
-        }
-        let method: Method = endpoint.method.parse().expect("an endpoint has a method");
-        let request = anybody.request(method.clone(), path);
-        // Whoever shows no token changes nothing: what has a route says so, or that it misses something.
-        let answer = if method == Method::GET { request } else { request.json(json!({})) }.await;
-        let is_served =
-            ![404, 405].contains(&answer.status) || !["", "M_UNRECOGNIZED"].contains(&answer.errcode());
+        let answer = ask(&server, endpoint).await;
+        let is_served = is_of_a_route(&answer);
         match (is_served, not_served.remove(&(endpoint.method, endpoint.path.trim()))) {
             (true, Some(_)) => wrong.push(format!("{} {}: is served", endpoint.method, endpoint.path)),
             (false, None) => wrong.push(format!("{} {}: {answer}", endpoint.method, endpoint.path)),

@@ -5,23 +5,17 @@ use std::collections::BTreeMap;
 
 use plexus_input::Lane;
 use plexus_log::Ephemeral as EphemeralTopic;
-use plexus_proto::{
-    log::v1::{
-        Ephemeral, RoomControl, SetReceipt, Typing, ephemeral, input_room_event::Body, room_control::Action,
-    },
-    room::v1::GetMembershipsRequest,
+use plexus_proto::log::v1::{
+    Ephemeral, RoomControl, SetReceipt, Typing, ephemeral, input_room_event::Body, room_control::Action,
 };
 use plexus_s2s::now_ms;
-use ruma::{OwnedEventId, OwnedRoomId, OwnedUserId, ServerName, UserId};
+use ruma::{OwnedEventId, OwnedRoomId, OwnedUserId, RoomId, ServerName, UserId};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use tracing::debug;
 
 use super::rooms::Rooms;
-use crate::{
-    Federation, metrics,
-    upstream::{self, timed},
-};
+use crate::{Federation, joins::known::Known, metrics};
 
 /// How long somebody counts as typing whose server does not say again that they do, in milliseconds.
 const TYPING_MS: u32 = 30_000;
@@ -170,10 +164,9 @@ async fn may_tell(rooms: &Rooms, room_id: &OwnedRoomId) -> bool {
     }
 }
 
-async fn is_joined(federation: &Federation, room_id: &OwnedRoomId, user_id: &UserId) -> bool {
-    let request = GetMembershipsRequest { room_id: room_id.to_string(), user_ids: vec![user_id.to_string()] };
-    match upstream::queries(&federation.rooms).get_memberships(timed(request)).await {
-        Ok(answer) => answer.into_inner().members.iter().any(|member| member.membership == "join"),
+async fn is_joined(federation: &Federation, room_id: &RoomId, user_id: &UserId) -> bool {
+    match Known::read(federation, room_id, user_id).await {
+        Ok(known) => known.is_joined(),
         Err(status) => {
             debug!(%status, "a membership cannot be asked about");
             false

@@ -163,9 +163,7 @@ async fn nothing_new_is_nothing_after_the_timeout(server: Server) {
     let mut connection = Connection::new(&alice);
     let body = all(5, 5, &json!([]));
     connection.begins("the room", &body, |answer| room_of(answer, &room).is_some()).await;
-    connection
-        .until("rest", &body, |answer| answer["rooms"].as_object().is_none_or(serde_json::Map::is_empty))
-        .await;
+    connection.comes_to_rest(&body).await;
     let begun = Instant::now();
     let answer = connection.asks(&body, 300).await;
     assert!(begun.elapsed() >= Duration::from_millis(290), "{answer}");
@@ -178,9 +176,7 @@ async fn an_answer_comes_as_soon_as_there_is_news(server: Server) {
     let mut connection = Connection::new(&alice);
     let body = all(5, 5, &json!([]));
     connection.begins("the room", &body, |answer| room_of(answer, &room).is_some()).await;
-    connection
-        .until("rest", &body, |answer| answer["rooms"].as_object().is_none_or(serde_json::Map::is_empty))
-        .await;
+    connection.comes_to_rest(&body).await;
     let begun = Instant::now();
     let (answer, _) = tokio::join!(connection.asks(&body, 30_000), alice.says(&room, "hello"));
     assert!(room_of(&answer, &room).is_some() && begun.elapsed() < Duration::from_secs(20), "{answer}");

@@ -50,6 +50,12 @@ impl<'a> Connection<'a> {
         answer
     }
 
+    /// Asks on until an answer tells of no room.
+    pub(super) async fn comes_to_rest(&mut self, body: &Value) {
+        let is_at_rest = |answer: &Value| answer["rooms"].as_object().is_none_or(serde_json::Map::is_empty);
+        self.until("rest", body, is_at_rest).await;
+    }
+
     /// Asks on until an answer is as wanted, and returns that answer.
     pub(super) async fn until(
         &mut self,
