@@ -270,8 +270,13 @@ async fn sync_tells_what_is_left(server: Server) {
     assert_eq!(answer["device_unused_fallback_key_types"], json!([]));
     let token = answer.text("/next_batch");
     // Who waits is told at once.
-    let waiting = alice.syncs_since(&token).query("timeout", 20_000);
-    let (answer, claimed) = tokio::join!(async { waiting.await.ok() }, bob.claims(&alice));
+    let told = async {
+        let wait = async |token: &str| alice.syncs_since(token).query("timeout", 20_000).await.ok();
+        let answer = wait(&token).await;
+        // Keys may be counted before /sync hears of their upload by the log; then that is told once more.
+        if count(&answer) == Some(2) { wait(&answer.text("/next_batch")).await } else { answer }
+    };
+    let (answer, claimed) = tokio::join!(told, bob.claims(&alice));
     assert!(claimed.is_some());
     assert_eq!(count(&answer), Some(1), "{answer}");
     // None is told as 0.
