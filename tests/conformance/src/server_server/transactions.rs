@@ -162,7 +162,12 @@ async fn who_is_banned_meanwhile_is_not_heard(server: Server) {
     let mut remote = RemoteRoom::joined(&server, &peer, &alice).await;
     // By an event that does not know of the ban.
     let late = remote.says("late");
+    let before = alice.sync_token().await;
     alice.post(path!("/rooms/{}/ban", remote.room), json!({ "user_id": remote.user })).await.ok();
+    let is_told = |answer: &Value| {
+        sync::timeline(answer, &remote.room).iter().any(|event| event["content"]["membership"] == "ban")
+    };
+    alice.syncs_until(&before, "the ban", is_told).await;
     let since = alice.sync_token().await;
     remote.sends(&[&late]).await;
     let last = alice.says(&remote.room, "last").await;
@@ -174,7 +179,9 @@ async fn a_server_that_the_room_denies_is_not_heard(server: Server) {
     let (alice, peer) = start(&server).await;
     let mut remote = RemoteRoom::joined(&server, &peer, &alice).await;
     let acl = json!({ "allow": ["*"], "deny": [], "allow_ip_literals": false });
-    alice.put(path!("/rooms/{}/state/m.room.server_acl", remote.room), acl).await.ok();
+    let before = alice.sync_token().await;
+    let acl = alice.put(path!("/rooms/{}/state/m.room.server_acl", remote.room), acl).await.ok();
+    alice.hears(&before, &remote.room, &acl.text("/event_id")).await;
     let since = alice.sync_token().await;
     let message = remote.says("denied");
     let answer = remote.sends(&[&message]).await;
