@@ -70,6 +70,55 @@ for source in sorted(root.glob("*/*/src/**/*.rs")):
         if (match := printing.search(line)) and not line.lstrip().startswith("//")
     ]
 
+# Licenses of all that is linked in are among those of [licenses]: the same as `cargo deny check licenses`.
+allowed = set(tomllib.loads((root / "deny.toml").read_text())["licenses"]["allow"])
+
+
+def is_allowed(expression: str) -> bool:
+    """Reads an SPDX expression: AND binds closer than OR, and WITH belongs to its license."""
+    expression = expression.replace("/", " OR ").replace("(", " ( ").replace(")", " ) ")
+    tokens = expression.split()
+
+    def either() -> bool:
+        result = both()
+        while tokens and tokens[0] == "OR":
+            tokens.pop(0)
+            result = both() or result
+        return result
+
+    def both() -> bool:
+        result = one()
+        while tokens and tokens[0] == "AND":
+            tokens.pop(0)
+            result = one() and result
+        return result
+
+    def one() -> bool:
+        if tokens[0] == "(":
+            tokens.pop(0)
+            result = either()
+            tokens.pop(0)
+            return result
+        license = tokens.pop(0)
+        if tokens and tokens[0] == "WITH":
+            license = " ".join([license, tokens.pop(0), tokens.pop(0)])
+        return license in allowed
+
+    return either()
+
+
+linked = json.loads(
+    subprocess.run(
+        ["cargo", "metadata", "--locked", "--format-version", "1", "--filter-platform", "x86_64-unknown-linux-gnu"],
+        cwd=root, check=True, capture_output=True,
+    ).stdout
+)["packages"]
+wrong += [
+    f"{package['name']} {package['version']} is under {package['license']}, which deny.toml does not allow"
+    for package in linked
+    if package["source"] and not is_allowed(package["license"] or "no license")
+]
+
 for line in wrong:
     print(line)
 print(f"{len(metadata['packages'])} packages, {len(wrappers)} guarded crates, {len(wrong)} wrong")
