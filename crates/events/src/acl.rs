@@ -1,4 +1,4 @@
-//! Which servers may take part in a room: `m.room.server_acl`.
+//! Server ACLs: decides which servers may take part in a room, by `m.room.server_acl`.
 //! [Spec](https://spec.matrix.org/v1.19/client-server-api/#server-access-control-lists-acls-for-rooms)
 
 use std::net::{Ipv4Addr, Ipv6Addr};

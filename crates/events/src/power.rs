@@ -1,4 +1,4 @@
-//! Who may do what: power levels as the authorization rules read them.
+//! Power levels, as the authorization rules read them.
 
 use std::collections::HashSet;
 

@@ -64,7 +64,7 @@ fn likely<L: Lookup>(reader: &Reader<'_, L>, conflicted: &Conflicted<L::Nid>) ->
 }
 
 /// Whether an event belongs to the auth chains of all states.
-enum Standing {
+enum ChainMembership {
     /// An unconflicted entry is it or leads to it.
     InAll,
     /// None does.
@@ -94,10 +94,10 @@ impl<L: Lookup> Search<'_, L> {
         {
             let mut states = self.reached[&nid];
             if states != self.conflicted.all {
-                match self.standing(nid, generation)? {
-                    Standing::InAll => states = self.conflicted.all,
-                    Standing::Apart => {}
-                    Standing::Later => {
+                match self.chain_membership(nid, generation)? {
+                    ChainMembership::InAll => states = self.conflicted.all,
+                    ChainMembership::Apart => {}
+                    ChainMembership::Later => {
                         self.pending.push((generation, nid));
                         continue;
                     }
@@ -148,17 +148,21 @@ impl<L: Lookup> Search<'_, L> {
         Ok(())
     }
 
-    fn standing(&mut self, nid: L::Nid, generation: i32) -> Result<Standing, Unresolved<L::Nid>> {
-        let Some(event) = self.reader.event(nid) else { return Ok(Standing::Apart) };
+    fn chain_membership(
+        &mut self,
+        nid: L::Nid,
+        generation: i32,
+    ) -> Result<ChainMembership, Unresolved<L::Nid>> {
+        let Some(event) = self.reader.event(nid) else { return Ok(ChainMembership::Apart) };
         let key = key_of(&event)?;
         match self.unconflicted(&key) {
-            Some(entry) if entry == nid => return Ok(Standing::InAll),
+            Some(entry) if entry == nid => return Ok(ChainMembership::InAll),
             // What replaced it most likely cites it.
             Some(entry) if !self.reached.contains_key(&entry) => {
-                let Some(links) = self.reader.links(entry) else { return Ok(Standing::Apart) };
+                let Some(links) = self.reader.links(entry) else { return Ok(ChainMembership::Apart) };
                 if links.generation > generation {
                     self.reach(entry, self.conflicted.all, None)?;
-                    return Ok(Standing::Later);
+                    return Ok(ChainMembership::Later);
                 }
             }
             Some(_) | None => {}
@@ -175,7 +179,7 @@ impl<L: Lookup> Search<'_, L> {
     }
 
     /// Looks for an unconflicted entry among the events that cite this one, those that cite them, and so on.
-    fn look_above(&mut self, nid: L::Nid) -> Result<Standing, Unresolved<L::Nid>> {
+    fn look_above(&mut self, nid: L::Nid) -> Result<ChainMembership, Unresolved<L::Nid>> {
         let mut seen = HashSet::from([nid]);
         let mut next = vec![nid];
         while let Some(below) = next.pop() {
@@ -190,12 +194,12 @@ impl<L: Lookup> Search<'_, L> {
                 }
                 let key = key_of(&event)?;
                 if self.unconflicted(&key) == Some(above) {
-                    return Ok(Standing::InAll);
+                    return Ok(ChainMembership::InAll);
                 }
                 next.push(above);
             }
         }
         self.apart.extend(seen);
-        Ok(Standing::Apart)
+        Ok(ChainMembership::Apart)
     }
 }
