@@ -1,4 +1,4 @@
-//! What tests share: databases, server processes and the actors who use them.
+//! Shared parts of tests: databases, server processes and the actors who use them.
 //!
 //! It knows no crate of a service: servers are processes, reached as clients reach them.
 
