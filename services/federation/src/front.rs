@@ -1,4 +1,4 @@
-//! What a new member event of a room is built on: the forward extremities, the state that authorizes it, and whether the
+//! Reads the forward extremities of a room, the state that authorizes a new member event there, and whether the
 //! rules let it be.
 //!
 //! Events that other servers have to see before they are sent to the room (templates, invites) are built here; the room

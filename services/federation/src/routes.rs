@@ -1,4 +1,4 @@
-//! Which handler answers what, and how long bodies may be. Read it like an index.
+//! Routes: handlers with their classes and body limits. Read it like an index.
 //!
 //! Who asks, what it costs, and whether it is signed is said by the extractors of the handlers ([`crate::receiver`]).
 

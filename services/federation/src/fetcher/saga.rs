@@ -1,4 +1,4 @@
-//! What is done for the parked events of a room: one after the other, oldest first.
+//! Fetches for the parked events of a room: one after the other, oldest first.
 
 use std::{
     collections::{BTreeSet, HashMap, HashSet},

@@ -1,4 +1,4 @@
-//! What the fetcher makes of answers, without asking anybody. How it asks is tested by the conformance suite, which is the
+//! Tests the fetcher on given answers, without asking anybody. How it asks is tested by the conformance suite, which is the
 //! other server there.
 
 use std::collections::{BTreeSet, HashMap, HashSet};

@@ -12,7 +12,7 @@ use ruma::{RoomId, ServerName, UserId};
 
 use super::{
     known::{Known, submit_status},
-    verify::{Entry, Told},
+    verify::{Entry, VerifiedJoin},
 };
 use crate::Federation;
 
@@ -53,11 +53,11 @@ pub(crate) async fn with_state(
     room_id: &RoomId,
     rules: &RoomRules,
     resident: &ServerName,
-    told: Told,
+    told: VerifiedJoin,
 ) -> Result<(), ApplyError> {
     let input = federation.input.clone().with_deadline(PATIENCE);
     let token = bytes::Bytes::copy_from_slice(&rand::random::<[u8; 16]>());
-    let Told { join, events } = told;
+    let VerifiedJoin { join, events } = told;
     let state = events.iter().filter(|entry| entry.is_state).count();
     let chunks = chunks(events);
     let count = chunks.len();
@@ -100,7 +100,7 @@ pub(crate) async fn as_resident(
     room_id: &RoomId,
     user_id: &UserId,
     resident: &ServerName,
-    told: Told,
+    told: VerifiedJoin,
 ) -> Result<(), ApplyError> {
     let pdu = told.join.to_input(pdu::Kind::New, resident);
     let written = federation.input.append_room(room_id, Lane::Live, Body::Pdu(pdu)).await?;

@@ -1,4 +1,4 @@
-//! Which servers are asked about a room, and in which order.
+//! Chooses the servers that are asked about a room, in order.
 
 use ruma::{OwnedServerName, RoomId, ServerName, UserId};
 

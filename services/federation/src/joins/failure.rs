@@ -1,4 +1,4 @@
-//! What other servers say no with, and what our users are told of it.
+//! Translates refusals of other servers into errors for our users.
 
 use http::StatusCode;
 use plexus_proto::common::v1::ErrorReason;

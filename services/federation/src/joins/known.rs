@@ -1,4 +1,4 @@
-//! What this server knows of a user and a room, and how it learns what other servers have told.
+//! Reads and writes out-of-band memberships of our users.
 
 use plexus_events::{Object, Value, canonical};
 use plexus_input::SubmitError;

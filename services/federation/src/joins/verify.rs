@@ -47,7 +47,7 @@ struct Answer<'a> {
 }
 
 /// A state, checked.
-pub(crate) struct Told {
+pub(crate) struct VerifiedJoin {
     /// The join event, with the signature of who vouches for it.
     pub(crate) join: CheckedPdu,
     /// Events of the state and its auth chain: the create event first, and whatever is cited before what cites it.
@@ -83,7 +83,7 @@ pub(crate) async fn verify(
     join: &ReadPdu,
     must_be_told: bool,
     body: Bytes,
-) -> Result<Told, Failure> {
+) -> Result<VerifiedJoin, Failure> {
     let room: OwnedRoomId = room_id.to_owned();
     let parsed = tokio::task::spawn_blocking(move || parse(&body, &room, rules)).await;
     let Parsed { events, state, state_count, essential, join: told_join } =
@@ -119,7 +119,7 @@ pub(crate) async fn verify(
     };
     let events: Vec<Entry> = order.iter().filter_map(entry).collect();
     info!(room.id = %room_id, events = events.len(), state = state_count, at = now_ms(), "the answer to a join is good");
-    Ok(Told { join, events })
+    Ok(VerifiedJoin { join, events })
 }
 
 /// Reads an answer. What cannot be read is left out, and missed.

@@ -1,4 +1,4 @@
-//! What other servers may have under way: by class, so that a flood of one kind does not delay another, and by server.
+//! Limits requests of other servers under way: by class, so that a flood of one kind does not delay another, and by server.
 
 use std::{marker::PhantomData, sync::Arc, time::Duration};
 

@@ -1,4 +1,4 @@
-//! How long a server that fails is left alone.
+//! Backs off from a server that fails.
 
 const SECOND: i64 = 1_000;
 const HOUR: i64 = 3_600 * SECOND;

@@ -1,4 +1,4 @@
-//! What the answer to a transaction means for the server, and for what was sent.
+//! Classifies the answer to a transaction, for the server and for what was sent.
 
 use plexus_s2s::{CallError, Fault};
 

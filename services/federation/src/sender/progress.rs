@@ -1,4 +1,4 @@
-//! What the room server is told of how far we are: positions, and what is kept of destinations, in one transaction.
+//! Saves the sender's progress with the room server: positions and destinations, in one transaction.
 
 use std::collections::BTreeSet;
 

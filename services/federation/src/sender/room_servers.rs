@@ -1,4 +1,4 @@
-//! Which servers are in rooms, as of the record that is read: loaded when a room first matters, then kept in step by what
+//! Tracks the servers in rooms, as of the record that is read: loaded when a room first matters, then kept in step by what
 //! the records say.
 
 use std::{

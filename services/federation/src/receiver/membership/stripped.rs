@@ -50,7 +50,7 @@ pub(crate) fn keys() -> Vec<(&'static str, &'static str)> {
 }
 
 #[derive(Deserialize)]
-struct Told<'a> {
+struct StrippedEvent<'a> {
     #[serde(borrow, rename = "type")]
     kind: std::borrow::Cow<'a, str>,
     #[serde(borrow)]
@@ -85,7 +85,7 @@ pub(crate) fn read(
     let mut bytes = 2;
     for event in events.into_iter().take(MAX_EVENTS) {
         let json = event.get();
-        let Ok(told) = serde_json::from_str::<Told<'_>>(json) else { continue };
+        let Ok(told) = serde_json::from_str::<StrippedEvent<'_>>(json) else { continue };
         if <&UserId>::try_from(&*told.sender).is_err() || told.state_key.len() > 255 || told.kind.len() > 255
         {
             continue;

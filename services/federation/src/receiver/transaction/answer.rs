@@ -1,4 +1,4 @@
-//! What a transaction is answered: an entry for each event whose ID is known.
+//! Builds the answer to a transaction: an entry for each event whose ID is known.
 
 use std::collections::BTreeMap;
 

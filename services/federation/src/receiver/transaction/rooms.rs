@@ -22,7 +22,7 @@ const MAX_ROOMS: usize = 200;
 
 /// How a server stands to a room.
 #[derive(Debug, Clone)]
-pub(super) struct Standing {
+pub(super) struct RoomContext {
     /// The rules of the room's version.
     pub(super) rules: &'static RoomRules,
     /// Whether this server is in the room.
@@ -36,7 +36,7 @@ pub(super) struct Rooms {
     channel: RpcChannel,
     own_name: OwnedServerName,
     origin: OwnedServerName,
-    known: Mutex<HashMap<OwnedRoomId, Option<Standing>>>,
+    known: Mutex<HashMap<OwnedRoomId, Option<RoomContext>>>,
 }
 
 impl Rooms {
@@ -51,7 +51,7 @@ impl Rooms {
     }
 
     /// How the origin stands to a room; `None` if the room is not known here.
-    pub(super) async fn get(&self, room_id: &RoomId) -> Result<Option<Standing>, Status> {
+    pub(super) async fn get(&self, room_id: &RoomId) -> Result<Option<RoomContext>, Status> {
         if let Some(standing) = self.known.lock().get(room_id) {
             return Ok(standing.clone());
         }
@@ -63,7 +63,7 @@ impl Rooms {
         Ok(standing)
     }
 
-    async fn ask(&self, room_id: &RoomId) -> Result<Option<Standing>, Status> {
+    async fn ask(&self, room_id: &RoomId) -> Result<Option<RoomContext>, Status> {
         let key = StateKey { r#type: "m.room.server_acl".to_owned(), state_key: String::new() };
         let (mut graph, mut other) = (upstream::graph(&self.channel), upstream::graph(&self.channel));
         let room = room_id.to_string();
@@ -90,7 +90,7 @@ impl Rooms {
         } else {
             None
         };
-        Ok(Some(Standing { rules, is_resident, refusal }))
+        Ok(Some(RoomContext { rules, is_resident, refusal }))
     }
 }
 

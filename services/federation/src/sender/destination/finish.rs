@@ -1,4 +1,4 @@
-//! What the end of a transaction makes of a destination.
+//! Ends a transaction: moves the destination on, or backs off.
 
 use std::collections::HashSet;
 

@@ -1,4 +1,4 @@
-//! What the room server keeps of a destination.
+//! The kept part of a destination, as the room server has it.
 
 use ruma::OwnedRoomId;
 

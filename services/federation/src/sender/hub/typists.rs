@@ -1,4 +1,4 @@
-//! Who of our users types, as other servers were told: the beginning, the end, and now and then that it goes on.
+//! Tells other servers who of our users types: the beginning, the end, and now and then that it goes on.
 
 use std::collections::HashMap;
 
