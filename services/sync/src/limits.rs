@@ -1,4 +1,4 @@
-//! What bounds everything that can grow or last.
+//! Bounds of everything that can grow or last.
 
 use std::time::Duration;
 

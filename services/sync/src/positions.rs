@@ -1,4 +1,4 @@
-//! How far this process has read: one position for each partition of each output log.
+//! Positions to which this process has read: one for each partition of each output log.
 
 use std::{
     sync::atomic::{AtomicU64, Ordering},

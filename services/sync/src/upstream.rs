@@ -1,12 +1,14 @@
 //! The room server, as this service asks it. Every call has a deadline.
 
+mod users;
+
 use std::future::Future;
 
 use futures::{StreamExt as _, TryStreamExt as _, stream::BoxStream};
 use plexus_matrix_http::MatrixError;
 use plexus_proto::{
     common::v1::{ErrorReason, PartitionHead},
-    log::v1::{KeyCounts, OutputRoomEvent, OutputUserEvent},
+    log::v1::{OutputRoomEvent, OutputUserEvent},
     room::v1::{
         self as room, RoomEvent, RoomInfo, StateKey, StatePoint, UserRoom,
         room_history_service_client::RoomHistoryServiceClient,
@@ -20,7 +22,7 @@ use plexus_proto::{
     },
 };
 use plexus_service::{RpcChannel, refusal::reason_of};
-use ruma::{DeviceId, RoomId, UserId};
+use ruma::{RoomId, UserId};
 use tonic::{Response, Status, Streaming};
 
 use crate::{erased::Erased, limits, positions::Vector};
@@ -310,60 +312,6 @@ impl Upstream {
             infos.extend(call("RoomQuery.GetRooms", client.get_rooms(request)).await?.rooms);
         }
         Ok(infos)
-    }
-
-    pub(crate) async fn account_data(
-        &self,
-        user_id: &UserId,
-    ) -> Result<user::GetUserSnapshotResponse, UpstreamError> {
-        let mut client = self.user_stream.clone();
-        let request = user::GetUserSnapshotRequest { user_id: user_id.to_string() };
-        call("UserStream.GetUserSnapshot", client.get_user_snapshot(request)).await
-    }
-
-    /// Lists messages to a device after a position.
-    pub(crate) async fn inbox(
-        &self,
-        user_id: &UserId,
-        device_id: &DeviceId,
-        after_seq: u64,
-        limit: u32,
-    ) -> Result<user::ListInboxResponse, UpstreamError> {
-        let mut client = self.inbox.clone();
-        let request = user::ListInboxRequest {
-            user_id: user_id.to_string(),
-            device_id: device_id.to_string(),
-            after_seq,
-            limit,
-        };
-        call("Inbox.ListInbox", client.list_inbox(request)).await
-    }
-
-    pub(crate) async fn device_list_changes(
-        &self,
-        request: user::ListDeviceListChangesRequest,
-    ) -> Result<user::ListDeviceListChangesResponse, UpstreamError> {
-        let mut client = self.keys.clone();
-        call("KeyQuery.ListDeviceListChanges", client.list_device_list_changes(request)).await
-    }
-
-    pub(crate) async fn key_counts(
-        &self,
-        user_id: &UserId,
-        device_id: &str,
-    ) -> Result<KeyCounts, UpstreamError> {
-        let mut client = self.keys.clone();
-        let request =
-            user::GetKeyCountsRequest { user_id: user_id.to_string(), device_id: device_id.to_owned() };
-        let mut devices = call("KeyQuery.GetKeyCounts", client.get_key_counts(request)).await?.devices;
-        Ok(devices.remove(device_id).unwrap_or_default())
-    }
-
-    pub(crate) async fn filter(&self, user_id: &UserId, filter_id: &str) -> Result<Vec<u8>, UpstreamError> {
-        let mut client = self.users.clone();
-        let request =
-            user::GetFilterRequest { user_id: user_id.to_string(), filter_id: filter_id.to_owned() };
-        Ok(call("UserQuery.GetFilter", client.get_filter(request)).await?.filter.into())
     }
 }
 

@@ -1,4 +1,4 @@
-//! What this process holds in memory: rooms and users, loaded when they are first asked for, then kept current by the
+//! The view in memory: rooms and users, loaded when they are first asked for, then kept current by the
 //! records of the output logs. Nothing here is the truth: whatever is missing is loaded again.
 //!
 //! Answers are cut at a vector of positions, and the view is usually ahead of it: so rooms keep their recent state

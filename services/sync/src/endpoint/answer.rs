@@ -16,7 +16,7 @@ use tokio::{
 use tracing::{debug, error, warn};
 
 use super::{
-    context::{Context, Problem, Told, data_event},
+    context::{Context, Problem, RenderedRoom, data_event},
     device_lists,
     effort::AtOnce,
     erasure, inbox, invited, joined, key_counts,
@@ -179,10 +179,10 @@ async fn attempt(
 
 /// A room's section of the answer.
 enum Section {
-    Joined(Told<JoinedRoom>),
+    Joined(RenderedRoom<JoinedRoom>),
     Invited(InvitedRoom),
     Knocked(KnockedRoom),
-    Left(Told<LeftRoom>),
+    Left(RenderedRoom<LeftRoom>),
 }
 
 async fn make(
@@ -223,11 +223,11 @@ async fn make(
             }
         };
         match section {
-            Some(Section::Joined(Told { room, members, timeline, end })) => {
+            Some(Section::Joined(RenderedRoom { room, members, timeline, end })) => {
                 with_timeline(members, timeline, end);
                 response.rooms.join.insert(room_id, room);
             }
-            Some(Section::Left(Told { room, members, timeline, end })) => {
+            Some(Section::Left(RenderedRoom { room, members, timeline, end })) => {
                 with_timeline(members, timeline, end);
                 response.rooms.leave.insert(room_id, room);
             }

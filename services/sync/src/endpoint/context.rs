@@ -1,4 +1,4 @@
-//! What the parts of one answer share.
+//! Context that the parts of one answer share.
 
 use std::sync::Arc;
 
@@ -58,7 +58,7 @@ impl From<UpstreamError> for Problem {
 
 /// A room of the answer, still without the events of its timeline, and the members it tells.
 #[derive(Debug)]
-pub(crate) struct Told<R> {
+pub(crate) struct RenderedRoom<R> {
     pub(crate) room: R,
     pub(crate) members: Vec<Sent>,
     pub(crate) timeline: Timeline,

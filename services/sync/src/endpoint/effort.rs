@@ -1,4 +1,4 @@
-//! How much work push rules may be: users write them for what others write, and both may mean harm.
+//! Budgets the work of push rules for an answer: users write them for what others write, and both may mean harm.
 //!
 //! Little is done at once. More goes to a few threads apart from those that serve requests, and comes out of an
 //! allowance that each user has for a while. When that is used up, an answer leaves out what was still to be worked out.

@@ -1,4 +1,4 @@
-//! What is ephemeral in a room: who types, and receipts.
+//! Ephemeral events of a room: typing and receipts.
 
 use std::{collections::BTreeMap, sync::Arc};
 

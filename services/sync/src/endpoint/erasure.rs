@@ -1,4 +1,4 @@
-//! What a user is served of events whose senders asked to be erased: those who were not in the room at the event get what
+//! Redacts events of erased users for the viewer: those who were not in the room at the event get what
 //! redaction leaves of it, unless they came before the sender asked.
 //!
 //! [Spec](https://spec.matrix.org/v1.19/client-server-api/#post_matrixclientv3accountdeactivate)

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use plexus_proto::room::v1::StateKey;
 
 use super::{
-    context::{Context, Problem, Told, data_event},
+    context::{Context, Problem, RenderedRoom, data_event},
     ephemeral::ephemeral,
     erasure,
     response::{Events, JoinedRoom, Summary},
@@ -19,7 +19,7 @@ use crate::view::{At, Candidate, Event, MEMBER, Membership, Room, RoomView};
 pub(crate) async fn joined(
     context: &Context<'_>,
     candidate: &Candidate,
-) -> Result<Option<Told<JoinedRoom>>, Problem> {
+) -> Result<Option<RenderedRoom<JoinedRoom>>, Problem> {
     let room = &candidate.room;
     let end = context.upto(room);
     // A client that was not in the room knows nothing of it.
@@ -71,7 +71,7 @@ pub(crate) async fn joined(
         unread_notifications: counts.map(Into::into),
         unread_thread_notifications: of_threads.map(|(root, counts)| (root, counts.into())).collect(),
     };
-    Ok(Some(Told { room, members: state.members, timeline, end }))
+    Ok(Some(RenderedRoom { room, members: state.members, timeline, end }))
 }
 
 /// Account data of a room, as far as the filter wants it.

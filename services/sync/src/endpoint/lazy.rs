@@ -1,4 +1,4 @@
-//! Which member events a device knows, so that lazy loading need not send them again.
+//! Remembers the member events that a device knows, so that lazy loading need not send them again.
 //!
 //! What an answer told counts only once the client shows that it got the answer, by coming back with its token. So a
 //! lost answer costs nothing, and what is remembered here can be lost too: it only costs sending members again. A client

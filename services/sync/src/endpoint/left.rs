@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use super::{
-    context::{Context, Problem, Told},
+    context::{Context, Problem, RenderedRoom},
     erasure,
     joined::{account_data, own_member, was_joined},
     params::StateAfter,
@@ -23,7 +23,7 @@ use crate::{
 pub(crate) async fn left(
     context: &Context<'_>,
     candidate: &Candidate,
-) -> Result<Option<Told<LeftRoom>>, Problem> {
+) -> Result<Option<RenderedRoom<LeftRoom>>, Problem> {
     let room = &candidate.room;
     let known = match context.since(room) {
         Some(since) if was_joined(context, room, &candidate.then, since).await? => Some(since),
@@ -72,7 +72,7 @@ pub(crate) async fn left(
         timeline: timeline.frame(end),
         account_data: account_data(context, candidate),
     };
-    Ok(Some(Told { room, members: state.members, timeline, end }))
+    Ok(Some(RenderedRoom { room, members: state.members, timeline, end }))
 }
 
 /// When the user was last in the room and ceased to be, as of a position that holds a member event of theirs.

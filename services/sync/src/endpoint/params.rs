@@ -1,4 +1,4 @@
-//! What a client asks.
+//! Parameters of `/sync`.
 
 use std::{sync::Arc, time::Duration};
 

@@ -1,4 +1,4 @@
-//! What happens in one room, for whoever may read it without being in it: [room previews].
+//! Events of one room, for viewers who may read it without being in it: [room previews].
 //!
 //! The room server decides who may, event by event. Here only the waiting is done.
 //!

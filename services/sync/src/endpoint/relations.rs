@@ -1,4 +1,4 @@
-//! What relations have made of the events of an answer.
+//! Bundles relations into the events of an answer.
 //!
 //! [Spec](https://spec.matrix.org/v1.19/client-server-api/#aggregations-of-child-events)
 

@@ -1,4 +1,4 @@
-//! What users are notified of, and how much work that may be.
+//! Tests notifications, and the work that they may take.
 
 use serde_json::{Value, json};
 

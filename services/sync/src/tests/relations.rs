@@ -1,4 +1,4 @@
-//! What relations have made of events.
+//! Tests bundled relations.
 
 use serde_json::{Value, json};
 

@@ -1,4 +1,4 @@
-//! What is known of the inboxes of a user's devices: where the last message lies, and what was acknowledged.
+//! Tracks the inboxes of a user's devices: the last message, and what was acknowledged.
 //!
 //! An inbox that is not here is empty, so a device without messages costs nothing.
 

@@ -1,4 +1,4 @@
-//! How far changes were heard of that may concern device lists: whether anybody's keys or memberships changed since a
+//! Tracks changes that may concern device lists: whether anybody's keys or memberships changed since a
 //! token. What changed is asked of the room server, and only then.
 
 use std::sync::{

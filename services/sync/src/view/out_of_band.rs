@@ -1,4 +1,4 @@
-//! What users are in rooms that this server is not in, as other servers have told it.
+//! Out-of-band memberships of users, as other servers have told them.
 
 use bytes::Bytes;
 use plexus_proto::log::v1::OutOfBandMembership;

@@ -1,4 +1,4 @@
-//! What a list of rooms is ordered and filtered by: known of every room that a user has to do with, loaded or not.
+//! Traits by which lists of rooms are ordered and filtered: known of every room of a user, loaded or not.
 
 use std::sync::{
     OnceLock,

@@ -1,4 +1,4 @@
-//! Who types in a room. It comes by the ephemeral log and may be lost; it ends by itself.
+//! Tracks who types in a room. It comes by the ephemeral log and may be lost; it ends by itself.
 
 use std::{
     collections::BTreeMap,

@@ -1,4 +1,4 @@
-//! Which rooms match: lists with their filters, order and windows, and subscriptions.
+//! Selects rooms: lists with their filters, order and windows, and subscriptions.
 
 use std::{
     cmp::Reverse,

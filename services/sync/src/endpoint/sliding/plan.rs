@@ -14,7 +14,7 @@ use plexus_matrix_http::token::SyncToken;
 
 use super::{
     lists::{self, Match, Spaces},
-    pos::{Behind, Bounds, Class, Pos, Told, scope},
+    pos::{Behind, Bounds, Class, Pos, RoomStatus, scope},
     request::{Request, RequiredState, Wish},
 };
 use crate::view::{At, Candidate, Membership, RoomOfUser, RoomsOfUser};
@@ -24,7 +24,7 @@ pub(super) struct Plan {
     /// By list: how many rooms it has.
     pub(super) counts: BTreeMap<String, usize>,
     pub(super) chosen: Vec<Chosen>,
-    told: Vec<Told>,
+    told: Vec<RoomStatus>,
     shown: Vec<bool>,
     /// Whether rooms are left to the next answer.
     pub(super) is_partial: bool,
@@ -112,7 +112,7 @@ struct Planner<'a, 'r> {
 /// Makes the plan.
 pub(super) fn plan(rooms: &RoomsOfUser<'_>, cut: &SyncToken, basis: &Basis<'_>) -> Plan {
     let matches = lists::find(rooms, basis.request, basis.spaces, basis.bounds.classes);
-    let told = what_was_told(rooms, basis);
+    let told = statuses_of(rooms, basis);
     let checksum = checksum(rooms.rooms.iter());
     let mut known = HashMap::new();
     let of_lists = basis.request.lists.values().map(|list| (list.wish.class(), &list.wish));
@@ -158,8 +158,8 @@ fn checksum<'a>(rooms: impl Iterator<Item = &'a RoomOfUser<'a>>) -> u32 {
     rooms.fold(0, |sum: u32, room| sum.wrapping_add(room.place))
 }
 
-fn what_was_told(rooms: &RoomsOfUser<'_>, basis: &Basis<'_>) -> Vec<Told> {
-    let Some(pos) = basis.pos else { return vec![Told::Never; rooms.rooms.len()] };
+fn statuses_of(rooms: &RoomsOfUser<'_>, basis: &Basis<'_>) -> Vec<RoomStatus> {
+    let Some(pos) = basis.pos else { return vec![RoomStatus::Never; rooms.rooms.len()] };
     let is_counted = |room: &&RoomOfUser<'_>| {
         pos.vector.rooms.get(room.room.partition).is_some_and(|position| room.first <= *position)
     };
@@ -167,7 +167,7 @@ fn what_was_told(rooms: &RoomsOfUser<'_>, basis: &Basis<'_>) -> Vec<Told> {
     let mut next = 0;
     let told = rooms.rooms.iter().map(|room| {
         if !is_counted(&room) {
-            return Told::Never;
+            return RoomStatus::Never;
         }
         next += 1;
         pos.told(next - 1)
@@ -190,22 +190,22 @@ impl Planner<'_, '_> {
         &self,
         index: usize,
         room: &RoomOfUser<'_>,
-        was: Told,
+        was: RoomStatus,
         matching: Option<&Match>,
     ) -> Option<Chosen> {
         let has_ended = room.forgotten || matches!(room.now.membership, Membership::Leave | Membership::Ban);
         let (upto, class, how) = match was {
-            Told::Never => {
+            RoomStatus::Never => {
                 matching?;
                 (None, None, if has_ended { How::End } else { How::Anew })
             }
-            Told::Lost if self.basis.patient => return None,
-            Told::Lost if has_ended => (None, None, How::End),
-            Told::Lost => {
+            RoomStatus::Lost if self.basis.patient => return None,
+            RoomStatus::Lost if has_ended => (None, None, How::End),
+            RoomStatus::Lost => {
                 matching?;
                 (None, None, How::Anew)
             }
-            Told::Under { class, behind } => {
+            RoomStatus::Under { class, behind } => {
                 let upto = self.upto(room, behind);
                 let how = if has_ended {
                     self.end_of(room, upto, class, matching)?
@@ -314,13 +314,13 @@ impl Planner<'_, '_> {
     }
 
     /// What counts after the answer for a room that it does not tell.
-    fn unchosen(&self, room: &RoomOfUser<'_>, was: Told, is_matching: bool) -> Told {
-        let Told::Under { mut class, behind } = was else { return was };
+    fn unchosen(&self, room: &RoomOfUser<'_>, was: RoomStatus, is_matching: bool) -> RoomStatus {
+        let RoomStatus::Under { mut class, behind } = was else { return was };
         let has_ended = room.forgotten || matches!(room.now.membership, Membership::Leave | Membership::Ban);
         let upto = self.upto(room, behind);
         // Its end was told, and nothing is left of it to be told.
         if has_ended && room.now.seq <= upto.rooms && !is_matching {
-            return Told::Never;
+            return RoomStatus::Never;
         }
         let moved_direct = self.moved_direct(room, upto);
         if moved_direct.is_none() {
@@ -333,14 +333,14 @@ impl Planner<'_, '_> {
                 && (room.room.moved_since(upto.rooms)
                     || self.rooms.data_moved_since(&room.room.id, upto.users));
         if !has_news || is_matching {
-            return Told::Under { class, behind: Behind::default() };
+            return RoomStatus::Under { class, behind: Behind::default() };
         }
         let at = |vector: &[u64], partition: usize| vector.get(partition).copied().unwrap_or_default();
         let behind = Behind {
             rooms: at(&self.cut.rooms, room.room.partition).saturating_sub(upto.rooms),
             users: at(&self.cut.users, self.rooms.partition).saturating_sub(upto.users),
         };
-        Told::Under { class, behind }
+        RoomStatus::Under { class, behind }
     }
 }
 
@@ -360,22 +360,22 @@ impl Plan {
         // A room of which only the end was left to tell takes no class: it might lose it, and be told for ever.
         let is_over = chosen.how == How::End && !chosen.is_matching;
         self.told[chosen.index] =
-            if is_over { Told::Never } else { Told::Under { class, behind: Behind::default() } };
+            if is_over { RoomStatus::Never } else { RoomStatus::Under { class, behind: Behind::default() } };
     }
 
     /// The token of the answer.
     pub(super) fn write(mut self, header: (SyncToken, u32, u8)) -> String {
-        let shown = |told: &[Told], shown: &[bool]| {
+        let shown = |told: &[RoomStatus], shown: &[bool]| {
             let classes = told.iter().zip(shown).filter_map(|(told, shown)| match told {
-                Told::Under { class, .. } if *shown => Some(*class),
-                Told::Under { .. } | Told::Lost | Told::Never => None,
+                RoomStatus::Under { class, .. } if *shown => Some(*class),
+                RoomStatus::Under { .. } | RoomStatus::Lost | RoomStatus::Never => None,
             });
             classes.collect::<BTreeSet<_>>().len()
         };
         if shown(&self.told, &self.shown) > self.bounds.classes {
             // Less than what was told is right, too.
             for (index, (told, shown)) in self.told.iter_mut().zip(&self.shown).enumerate() {
-                if let (true, Told::Under { class, .. }, Some(wanted)) =
+                if let (true, RoomStatus::Under { class, .. }, Some(wanted)) =
                     (*shown, told, self.wanted.get(&index))
                 {
                     *class = *wanted;

@@ -37,7 +37,7 @@ pub(crate) struct Behind {
 
 /// What a connection was told of a room.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Told {
+pub(crate) enum RoomStatus {
     Never,
     /// Something, nobody knows up to where: it is told anew when the room next matches, and its end in any case.
     Lost,
@@ -114,7 +114,7 @@ impl Pos {
     pub(crate) fn new(
         (vector, tag, extensions): (SyncToken, u32, u8),
         checksum: u32,
-        told: &[Told],
+        told: &[RoomStatus],
         (bounds, shown): (Bounds, impl Fn(usize) -> bool),
     ) -> Self {
         let mut pos = Self {
@@ -131,17 +131,19 @@ impl Pos {
         let classes = Self::choose_classes(told, bounds.classes, &shown);
         for (index, told) in told.iter().enumerate() {
             let mark = match told {
-                Told::Never => NEVER,
-                Told::Lost => LOST,
-                Told::Under { class, behind } => match classes.iter().position(|known| known == class) {
-                    Some(place) => {
-                        if *behind != Behind::default() {
-                            pos.behind.insert(index, *behind);
+                RoomStatus::Never => NEVER,
+                RoomStatus::Lost => LOST,
+                RoomStatus::Under { class, behind } => {
+                    match classes.iter().position(|known| known == class) {
+                        Some(place) => {
+                            if *behind != Behind::default() {
+                                pos.behind.insert(index, *behind);
+                            }
+                            FIRST_CLASS + u8::try_from(place).unwrap_or_default()
                         }
-                        FIRST_CLASS + u8::try_from(place).unwrap_or_default()
+                        None => LOST,
                     }
-                    None => LOST,
-                },
+                }
             };
             pos.marks.push(mark);
         }
@@ -152,10 +154,10 @@ impl Pos {
     }
 
     /// Chooses the classes to be kept: those of rooms that are shown first, then those of most rooms.
-    fn choose_classes(told: &[Told], most: usize, shown: impl Fn(usize) -> bool) -> Vec<Class> {
+    fn choose_classes(told: &[RoomStatus], most: usize, shown: impl Fn(usize) -> bool) -> Vec<Class> {
         let mut counts: BTreeMap<Class, (usize, usize)> = BTreeMap::new();
         for (index, told) in told.iter().enumerate() {
-            if let Told::Under { class, .. } = told {
+            if let RoomStatus::Under { class, .. } = told {
                 let (shown_rooms, rooms) = counts.entry(*class).or_default();
                 *shown_rooms += usize::from(shown(index));
                 *rooms += 1;
@@ -206,16 +208,16 @@ impl Pos {
     }
 
     /// What was told of a room.
-    pub(crate) fn told(&self, index: usize) -> Told {
+    pub(crate) fn told(&self, index: usize) -> RoomStatus {
         match self.marks.get(index).copied().unwrap_or(self.rest) {
-            NEVER => Told::Never,
-            LOST => Told::Lost,
+            NEVER => RoomStatus::Never,
+            LOST => RoomStatus::Lost,
             mark => match self.classes.get(usize::from(mark - FIRST_CLASS)) {
                 Some(class) => {
                     let behind = self.behind.get(&index).copied().unwrap_or_default();
-                    Told::Under { class: *class, behind }
+                    RoomStatus::Under { class: *class, behind }
                 }
-                None => Told::Lost,
+                None => RoomStatus::Lost,
             },
         }
     }

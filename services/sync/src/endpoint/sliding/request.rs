@@ -1,4 +1,4 @@
-//! What a client asks of sliding sync, whichever dialect it speaks.
+//! A request of sliding sync, whichever dialect it came in.
 
 pub(crate) mod deployed;
 pub(crate) mod merged;

@@ -1,4 +1,4 @@
-//! What is refused, and which positions are known.
+//! Tests refusals, and which positions are known.
 
 use serde_json::{Value, json};
 

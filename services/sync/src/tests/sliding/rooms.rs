@@ -1,4 +1,4 @@
-//! What is told of rooms.
+//! Tests rooms in answers.
 
 use serde_json::{Value, json};
 

@@ -1,4 +1,4 @@
-//! What the played room server answers.
+//! Answers of the played room server.
 
 use std::collections::HashMap;
 

@@ -1,4 +1,4 @@
-//! How far a member has read.
+//! Read positions of a member.
 
 use std::collections::HashMap;
 

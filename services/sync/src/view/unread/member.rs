@@ -1,4 +1,4 @@
-//! What a member is notified of.
+//! Notifications of a member.
 
 use std::{collections::HashSet, sync::Arc};
 

@@ -12,14 +12,14 @@ fn class(random: &mut Random, of: u64) -> Class {
     }
 }
 
-fn told(random: &mut Random, rooms: usize, classes: u64, exceptions: u64) -> Vec<Told> {
+fn told(random: &mut Random, rooms: usize, classes: u64, exceptions: u64) -> Vec<RoomStatus> {
     let one = |random: &mut Random| match random.below(10) {
-        0 | 1 => Told::Never,
-        2 => Told::Lost,
+        0 | 1 => RoomStatus::Never,
+        2 => RoomStatus::Lost,
         _ => {
             let is_behind = random.below(100) < exceptions;
             let behind = Behind { rooms: random.below(1 << 20), users: random.below(1 << 10) };
-            Told::Under {
+            RoomStatus::Under {
                 class: class(random, classes),
                 behind: if is_behind { behind } else { Behind::default() },
             }
@@ -47,7 +47,7 @@ fn what_fits_comes_back() {
         for (index, told) in told.iter().enumerate() {
             assert_eq!(read.told(index), *told, "seed {seed}, room {index}");
         }
-        assert_eq!(read.told(told.len()), Told::Never);
+        assert_eq!(read.told(told.len()), RoomStatus::Never);
     }
 }
 
@@ -65,7 +65,7 @@ fn a_token_can_always_be_written_and_loses_nothing_but_positions() {
         for (index, told) in told.iter_mut().enumerate() {
             if is_shown(index) {
                 let class = class(&mut random, 2);
-                *told = Told::Under { class, behind: Behind::default() };
+                *told = RoomStatus::Under { class, behind: Behind::default() };
             }
         }
         let pos = Pos::new((vector(&mut random), 7, 5), 99, &told, (Bounds::default(), is_shown));
@@ -77,13 +77,13 @@ fn a_token_can_always_be_written_and_loses_nothing_but_positions() {
             let read_told = read.told(index);
             match (told, read_told) {
                 (told, read) if *told == read => kept += usize::from(is_shown(index)),
-                (Told::Under { .. }, Told::Lost) => {
+                (RoomStatus::Under { .. }, RoomStatus::Lost) => {
                     assert!(
                         !is_shown(index) || read.exhausted,
                         "seed {seed}: room {index} would be told for ever"
                     );
                 }
-                (Told::Never, Told::Lost) => assert!(read.exhausted, "seed {seed}: room {index}"),
+                (RoomStatus::Never, RoomStatus::Lost) => assert!(read.exhausted, "seed {seed}: room {index}"),
                 (told, read) => panic!("seed {seed}: room {index} was {told:?} and is {read:?}"),
             }
         }
@@ -95,24 +95,29 @@ fn a_token_can_always_be_written_and_loses_nothing_but_positions() {
 #[test]
 fn other_rooms_than_were_counted_have_lost_their_positions() {
     let mut random = Random::new(1);
-    let told = [Told::Under { class: class(&mut random, 3), behind: Behind::default() }, Told::Never];
+    let told =
+        [RoomStatus::Under { class: class(&mut random, 3), behind: Behind::default() }, RoomStatus::Never];
     let pos = Pos::new((vector(&mut random), 7, 0), 99, &told, (Bounds::default(), |_| true));
-    assert_eq!(pos.clone().of_rooms(99).told(1), Told::Never);
+    assert_eq!(pos.clone().of_rooms(99).told(1), RoomStatus::Never);
     let other = pos.of_rooms(98);
-    assert_eq!((other.told(0), other.told(1), other.told(9)), (Told::Lost, Told::Lost, Told::Lost));
-    let nothing = Pos::new((vector(&mut random), 7, 0), 99, &[Told::Never], (Bounds::default(), |_| true));
-    assert_eq!(nothing.of_rooms(98).told(0), Told::Never, "nothing was told, whichever the rooms were");
+    assert_eq!(
+        (other.told(0), other.told(1), other.told(9)),
+        (RoomStatus::Lost, RoomStatus::Lost, RoomStatus::Lost)
+    );
+    let nothing =
+        Pos::new((vector(&mut random), 7, 0), 99, &[RoomStatus::Never], (Bounds::default(), |_| true));
+    assert_eq!(nothing.of_rooms(98).told(0), RoomStatus::Never, "nothing was told, whichever the rooms were");
 }
 
 #[test]
 fn a_token_of_4000_rooms_is_small() {
     let mut random = Random::new(5);
     let one = class(&mut random, 3);
-    let told: Vec<Told> = (0..4_000)
+    let told: Vec<RoomStatus> = (0..4_000)
         .map(|index| {
             let scrolled = index % 211 == 0;
             let class = if scrolled { Class { limit: 20, ..one } } else { one };
-            Told::Under { class, behind: Behind::default() }
+            RoomStatus::Under { class, behind: Behind::default() }
         })
         .collect();
     let mut part = |most| std::array::from_fn(|_| random.below(most));
