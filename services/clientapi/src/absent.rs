@@ -1,4 +1,4 @@
-//! What clients ask for and this server does not have: third-party networks, relays for calls, push gateways, presence,
+//! Answers for features that this server does not have: third-party networks, relays for calls, push gateways, presence,
 //! identifiers of other kinds. Each answer says that there is none, which is true as long as nobody can add one.
 
 use http::StatusCode;

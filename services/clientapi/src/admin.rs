@@ -1,4 +1,4 @@
-//! What operators' tools ask of this server in the dialect they know.
+//! Admin endpoints in the dialect that operators' tools know.
 
 pub(crate) mod register;
 pub(crate) mod whois;

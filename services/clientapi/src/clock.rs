@@ -1,4 +1,4 @@
-//! What time it is.
+//! Tells the time.
 
 use ruma::MilliSecondsSinceUnixEpoch;
 

@@ -1,4 +1,4 @@
-//! What this server is and can do.
+//! Discovery: versions, capabilities, `.well-known`.
 
 pub(crate) mod discover_homeserver;
 pub(crate) mod discover_server;

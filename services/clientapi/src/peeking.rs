@@ -1,4 +1,4 @@
-//! What clients of old begin with.
+//! `/initialSync` and `/events` (deprecated): room previews.
 
 pub(crate) mod get_one_event;
 pub(crate) mod initial_sync;

@@ -1,4 +1,4 @@
-//! What clients do with rooms, in the words of this server: intents go to the input log and are awaited, reads go to
+//! Actions of clients on rooms: intents go to the input log and are awaited, reads go to
 //! the room server, which decides who may see what.
 //!
 //! It decides no right to do anything: the verdict on an intent is the answer.

@@ -1,4 +1,4 @@
-//! Which handler answers what, and what is checked before it. Read it like an index.
+//! Routes: handlers with their policies. Read it like an index.
 
 mod rooms;
 

@@ -1,4 +1,4 @@
-//! What must not be guessed: tokens, sessions, nonces. And what only must not repeat: device IDs and random names.
+//! Makes tokens, sessions and nonces, which must not be guessed, and device IDs and names, which only must not repeat.
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use rand::Rng as _;

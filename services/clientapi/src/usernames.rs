@@ -1,4 +1,4 @@
-//! Which names users may have.
+//! Decides which names users may have.
 
 use http::StatusCode;
 use plexus_matrix_http::MatrixError;

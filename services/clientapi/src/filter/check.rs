@@ -1,4 +1,4 @@
-//! What a filter must be so that sync can use it later: what it refuses then is refused when the filter is made.
+//! Checks a filter when it is made: sync would refuse it later.
 
 use plexus_matrix_http::MatrixError;
 use plexus_patterns::Globs;

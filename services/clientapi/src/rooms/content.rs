@@ -1,4 +1,4 @@
-//! What may be the content of an event: an object of canonical JSON, not too large and not too deep.
+//! Checks contents of events: an object of canonical JSON, not too large and not too deep.
 //!
 //! The room server checks again; here a bad content costs no write to a log, and its error names the place.
 

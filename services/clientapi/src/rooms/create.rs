@@ -1,4 +1,4 @@
-//! What a new room begins with: from the options of a client to the create event and what follows it.
+//! Builds a new room: from the options of a client to the create event and what follows it.
 //!
 //! Pure: the same options, profiles and clock give the same events. Who may do what is for the room server to say.
 

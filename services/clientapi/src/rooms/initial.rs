@@ -1,4 +1,4 @@
-//! What a client of old begins with: rooms with their state and their last events.
+//! `/initialSync` (deprecated): rooms with their state and their last events.
 
 use futures::{StreamExt as _, TryStreamExt as _};
 use plexus_matrix_http::{

@@ -1,4 +1,4 @@
-//! What member events say of a user.
+//! Fills profiles into member events.
 
 use serde_json::{Map, Value};
 

@@ -1,4 +1,4 @@
-//! How far members have read.
+//! Writes receipts and fully-read markers.
 
 use plexus_matrix_http::MatrixError;
 use plexus_proto::{

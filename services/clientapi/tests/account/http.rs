@@ -1,4 +1,4 @@
-//! What holds for every endpoint.
+//! Tests rules that hold for every endpoint.
 
 use axum::body::Body;
 use http::{Method, Request, header};

@@ -1,4 +1,4 @@
-//! What a user has set for a room goes with them into the one that replaces it: tags, whom it is a direct chat with, and
+//! Carries a user's settings of a room over to the one that replaces it: tags, direct chats, and
 //! push rules.
 
 use bytes::Bytes;
