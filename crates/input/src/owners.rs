@@ -1,4 +1,4 @@
-//! Which room server owns which partition, as far as the last refusals told.
+//! Caches the owners of partitions, as far as refusals have told them.
 
 use std::{borrow::Cow, collections::HashMap, sync::Arc};
 

@@ -1,4 +1,4 @@
-//! What readers get.
+//! Entries of a topic, as readers get them.
 
 use bytes::Bytes;
 

@@ -1,4 +1,4 @@
-//! Which partition a key belongs to: computed here and nowhere else.
+//! Computes the partition of a key, here and nowhere else.
 
 use sha2::{Digest as _, Sha256};
 

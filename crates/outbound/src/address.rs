@@ -1,4 +1,4 @@
-//! Which addresses may be connected to.
+//! Decides which addresses may be connected to.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 

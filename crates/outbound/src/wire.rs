@@ -1,4 +1,4 @@
-//! What hyper reads and writes: a connection with or without TLS.
+//! Connections that hyper reads and writes, with or without TLS.
 
 use std::{
     io,

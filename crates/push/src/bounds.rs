@@ -1,4 +1,4 @@
-//! What bounds the rules of a user, and so the work of applying them.
+//! Bounds the push rules of a user, and so the work of applying them.
 //!
 //! The specification has no bounds. Clients make a `content` rule for each keyword, and a `room` rule, or an `override`
 //! rule that names a room, for each room with settings of its own: so rules that look into events are few, and rules

@@ -1,4 +1,4 @@
-//! How much work applying rules may be.
+//! Budgets the work of applying push rules.
 
 /// Work that may still be done. A step is a few nanoseconds: a byte read, a character compared.
 #[derive(Debug)]

@@ -1,4 +1,4 @@
-//! What rules look at in an event, worked out once for all who read it.
+//! Extracts the facts of an event that push rules look at, once for all who read it.
 
 use std::{
     ops::RangeBounds as _,

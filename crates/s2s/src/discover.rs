@@ -1,4 +1,4 @@
-//! Where a server name leads: the steps of the specification, under one deadline, with caches of what was found and of
+//! Resolves server names: the steps of the specification, under one deadline, with caches of what was found and of
 //! what was not. [Spec](https://spec.matrix.org/v1.19/server-server-api/#server-discovery)
 //!
 //! A server name is delegated first ([`WellKnown`]), then the name that speaks for it is resolved. What a request says in

@@ -1,4 +1,4 @@
-//! How servers have answered lately: whoever does not answer is left alone for a while.
+//! Tracks how servers have answered lately: one that does not answer is left alone for a while.
 
 use std::{sync::Arc, time::Duration};
 

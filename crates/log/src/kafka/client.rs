@@ -1,4 +1,4 @@
-//! What all clients of the brokers have in common.
+//! Configures the clients of the brokers.
 
 use rdkafka::{
     ClientContext,

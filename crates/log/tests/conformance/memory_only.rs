@@ -1,4 +1,4 @@
-//! How the rings of the in-process log fill and drain.
+//! Tests how the rings of the in-process log fill and drain.
 
 use std::time::Duration;
 

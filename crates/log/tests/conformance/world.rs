@@ -1,4 +1,4 @@
-//! Where a scenario takes place, and what scenarios are told with.
+//! Sets up a log for a scenario.
 
 use std::{future::Future, time::Duration};
 

@@ -1,4 +1,4 @@
-//! Where keys are fetched: from the server itself, or from notaries.
+//! Fetches keys from the server itself, or from notaries.
 
 use std::{collections::BTreeMap, time::Duration};
 

@@ -1,4 +1,4 @@
-//! What went wrong with a request, and whose fault it is.
+//! Errors of requests to other servers, and whose fault they are.
 
 use std::{error::Error, time::Duration};
 
