@@ -10,11 +10,15 @@ use futures::StreamExt as _;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpSocket, TcpStream},
-    time::timeout,
+    task::JoinSet,
+    time::{interval, timeout},
 };
 
 /// Connections that are opened at once.
 const AT_ONCE: usize = 100;
+/// Time between two of the silent ones. Opened as fast as the machine can, they would take it from the neighbours, who are
+/// on the same one, whatever the server does.
+const PACE: Duration = Duration::from_millis(1);
 /// How long to wait for a connection.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Streams of one connection: as many as servers allow.
@@ -84,10 +88,22 @@ async fn open(from: Ipv4Addr, to: SocketAddr, room: Option<u32>) -> Result<TcpSt
 }
 
 async fn silent(goal: &Goal, count: usize) -> Result<()> {
-    let opened = futures::stream::iter(0..count).map(|_| open(SILENT, goal.clients, None));
+    let mut pace = interval(PACE);
+    let mut held = Vec::with_capacity(count);
+    let mut opening = JoinSet::new();
+    for _ in 0..count {
+        pace.tick().await;
+        if opening.len() >= AT_ONCE
+            && let Some(opened) = opening.join_next().await
+        {
+            held.extend(opened.ok().and_then(Result::ok));
+        }
+        opening.spawn(open(SILENT, goal.clients, None));
+    }
     // Whoever is not let in has lost nothing.
-    let held: Vec<_> =
-        opened.buffer_unordered(AT_ONCE).filter_map(async |stream| stream.ok()).collect().await;
+    while let Some(opened) = opening.join_next().await {
+        held.extend(opened.ok().and_then(Result::ok));
+    }
     outln!("{} of {count} silent connections were opened", held.len());
     std::future::pending().await
 }

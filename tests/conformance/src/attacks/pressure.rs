@@ -102,13 +102,15 @@ pub(crate) async fn by_account(target: &Target, plan: &Plan) -> Result<bool> {
     let control = Arc::new(attacker.at(&format!("http://{sink}")));
     let mut answers = [0; 6];
     let (mut quiet, mut attacked) = (Vec::new(), Vec::new());
-    let mut server = Usage { memory: 0, disk: Vec::new() };
+    let (mut calm, mut server) = (Usage::default(), Usage::default());
     for round in 0..plan.rounds {
         let first = u64::try_from(round).unwrap_or(0) * 1_000_000;
-        let (waits, _) = futures::join!(
+        let (waits, _, used) = futures::join!(
             neighbours.chat(2 * round, plan.turn),
-            Arc::clone(&control).attack(first, plan.turn)
+            Arc::clone(&control).attack(first, plan.turn),
+            calm.watch(plan),
         );
+        used?;
         quiet.push(waits?);
         let (waits, answered, used) = futures::join!(
             neighbours.chat(2 * round + 1, plan.turn),
@@ -120,7 +122,8 @@ pub(crate) async fn by_account(target: &Target, plan: &Plan) -> Result<bool> {
         answers.iter_mut().zip(answered).for_each(|(all, more)| *all += more);
     }
     let comparison = Comparison::of(&quiet, &attacked);
-    let growth = server.growth_a_day();
+    // What the neighbours write is not the attacker's.
+    let growth = server.growth_a_day().zip(calm.growth_a_day()).map(|(attacked, calm)| attacked - calm);
     outln!(
         "figures: {} rounds of {} s: {comparison}; answers 2xx {}, 4xx {}, 5xx {}, none {}; memory at most {} MB; disk {}",
         plan.rounds,
@@ -130,14 +133,18 @@ pub(crate) async fn by_account(target: &Target, plan: &Plan) -> Result<bool> {
         answers[5],
         answers[0],
         server.memory / 1_000_000,
-        growth.map_or_else(|| "not looked at".to_owned(), |bytes| format!("+{:.2} GB a day", bytes / 1e9)),
+        growth.map_or_else(
+            || "not looked at".to_owned(),
+            |bytes| format!("{:+.2} GB a day beside that of the neighbours", bytes / 1e9)
+        ),
     );
     Ok(comparison.holds(plan.most_ratio)
         && server.memory < plan.most_memory
         && growth.is_none_or(|growth| growth < plan.most_growth))
 }
 
-/// What a server takes while it is attacked.
+/// Memory and disk of a server.
+#[derive(Default)]
 struct Usage {
     /// Most bytes of memory.
     memory: u64,
