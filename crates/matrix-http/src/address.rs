@@ -1,4 +1,4 @@
-//! Where a request comes from.
+//! Finds the client's address of a request.
 
 use std::{
     convert::Infallible,

@@ -1,4 +1,4 @@
-//! What stands between a listener and the handlers: who asks, whether they may ask now, and what they hold meanwhile.
+//! Admits requests between a listener and the handlers: by address, by load, and by the bytes they hold.
 
 use std::{
     hash::{BuildHasher as _, Hash, RandomState},
@@ -94,7 +94,9 @@ impl Edge {
     /// Counts a read that only its handler knows to be expensive, and waits for its turn.
     pub async fn expensive_read(&self, user: &AuthedUser, cost: u32) -> Result<Turn, MatrixError> {
         self.0.limits.check_read(&user.id, cost)?;
-        self.take_turn(self.holder(user.id.as_str())).await
+        let holder = self.holder(user.id.as_str());
+        self.0.limits.check_served(holder)?;
+        self.take_turn(holder).await
     }
 
     async fn take_turn(&self, holder: u64) -> Result<Turn, MatrixError> {
@@ -149,6 +151,9 @@ impl Edge {
             Some(user) => self.holder(user.id.as_str()),
             None => self.holder(network(address)),
         };
+        if matches!(policy.charge, Charge::Read(_)) {
+            limits.check_served(holder)?;
+        }
         // Reads may have bodies, too; these are not kept.
         let writer = match policy.charge {
             Charge::User(_) | Charge::Nothing => user.as_ref().map(|user| user.id.clone()),
@@ -203,10 +208,16 @@ impl Admitted {
         match length {
             Some(length) if length <= SMALL => response,
             Some(length) => match answer::hold(&self.edge, self.holder, length) {
-                Ok(held) => response.map(|body| Body::new(answer::Counted::new(body, held))),
+                Ok(held) => {
+                    self.edge.0.limits.count_served(self.holder, length);
+                    response.map(|body| Body::new(answer::Counted::new(body, held)))
+                }
                 Err(spent) => refusal(spent).into_response(),
             },
-            None => response.map(|body| Body::new(answer::Counted::new(body, self.turn))),
+            None => {
+                let served = answer::Served::new(&self.edge, self.holder);
+                response.map(|body| Body::new(answer::Counted::new(body, (self.turn, served))))
+            }
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What happens to every request of a client before and after its handler.
+//! Layers around every handler of the client-server API, in order.
 
 use std::{any::Any, time::Duration, time::Instant};
 

@@ -1,4 +1,4 @@
-//! What a route lets in, and what it costs: said where the route is, so that the routes are one table of it.
+//! Policies of routes: body limits, rate limits and cost classes, said where the route is, so that the routes are one table of it.
 
 /// What is checked of a request before its body is read and its handler begins.
 #[derive(Debug, Clone, Copy)]

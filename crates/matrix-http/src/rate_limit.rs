@@ -40,6 +40,7 @@ struct Limits {
     claim: Buckets,
     other: Buckets,
     written: Buckets,
+    served: Buckets,
     read: Buckets,
     open_read: Buckets,
 }
@@ -62,6 +63,7 @@ impl RateLimiter {
                 claim: Buckets::new(config.claim),
                 other: Buckets::new(config.other),
                 written: Buckets::new(config.written),
+                served: Buckets::new(config.served),
                 read: Buckets::new(config.read),
                 open_read: Buckets::new(config.open_read),
             })
@@ -144,6 +146,18 @@ impl RateLimiter {
     /// Counts reads of somebody who shows no token by their cost.
     pub fn check_open_read(&self, address: IpAddr, cost: u32) -> Result<(), MatrixError> {
         self.with(|limits| limits.open_read.take(network(address), cost))
+    }
+
+    /// Refuses while more was answered to a holder than may be; counts nothing.
+    pub(crate) fn check_served(&self, holder: u64) -> Result<(), MatrixError> {
+        self.with(|limits| limits.served.peek(holder))
+    }
+
+    /// Counts the bytes of an answer, which is out already: it may leave a debt.
+    pub(crate) fn count_served(&self, holder: u64, bytes: usize) {
+        if let Some(limits) = &self.limits {
+            limits.served.charge(holder, u32::try_from(bytes / 1024).unwrap_or(u32::MAX));
+        }
     }
 
     /// Refuses while too many passwords for the account were wrong; counts nothing.

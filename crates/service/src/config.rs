@@ -489,6 +489,9 @@ pub struct RateLimitsConfig {
     pub other: RateLimit,
     /// Kilobytes written, by user: the bodies of all requests that change something, and one more for each.
     pub written: RateLimit,
+    /// Kilobytes of answers, by user, and by address where nobody is known: further reads wait until what was answered is
+    /// made up for.
+    pub served: RateLimit,
     /// Reads, by user: each counts by its cost, from 1 for what is looked up to 10 for searches.
     pub read: RateLimit,
     /// Reads without a token, by address, likewise.
@@ -512,6 +515,7 @@ impl Default for RateLimitsConfig {
             claim: RateLimit::new(0.2, 200),
             other: RateLimit::new(10.0, 100),
             written: RateLimit::new(6.0, 32_768),
+            served: RateLimit::new(4_096.0, 262_144),
             read: RateLimit::new(100.0, 3_000),
             open_read: RateLimit::new(20.0, 500),
         }

@@ -34,19 +34,52 @@ impl Drop for Hold {
     }
 }
 
-/// A body, and what is held until its end.
-pub(super) struct Counted<H> {
-    body: Body,
-    _held: H,
+/// What is held until the end of a body.
+pub(super) trait Held {
+    /// Bytes of the body were handed out.
+    fn passed(&mut self, _bytes: usize) {}
 }
 
-impl<H> Counted<H> {
-    pub(super) fn new(body: Body, held: H) -> Self {
-        Self { body, _held: held }
+impl Held for Hold {}
+
+/// Counts what an answer of unknown length comes to.
+pub(super) struct Served {
+    edge: Edge,
+    holder: u64,
+    bytes: usize,
+}
+
+impl Served {
+    pub(super) fn new(edge: &Edge, holder: u64) -> Self {
+        Self { edge: edge.clone(), holder, bytes: 0 }
     }
 }
 
-impl<H: Unpin> HttpBody for Counted<H> {
+impl<T> Held for (T, Served) {
+    fn passed(&mut self, bytes: usize) {
+        self.1.bytes += bytes;
+    }
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        self.edge.0.limits.count_served(self.holder, self.bytes);
+    }
+}
+
+/// A body, and what is held until its end.
+pub(super) struct Counted<H> {
+    body: Body,
+    held: H,
+}
+
+impl<H: Held> Counted<H> {
+    pub(super) fn new(body: Body, held: H) -> Self {
+        Self { body, held }
+    }
+}
+
+impl<H: Held + Unpin> HttpBody for Counted<H> {
     type Data = Bytes;
     type Error = axum::Error;
 
@@ -54,7 +87,14 @@ impl<H: Unpin> HttpBody for Counted<H> {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        Pin::new(&mut self.body).poll_frame(context)
+        let this = &mut *self;
+        let polled = Pin::new(&mut this.body).poll_frame(context);
+        if let Poll::Ready(Some(Ok(frame))) = &polled
+            && let Some(data) = frame.data_ref()
+        {
+            this.held.passed(data.len());
+        }
+        polled
     }
 
     fn is_end_stream(&self) -> bool {

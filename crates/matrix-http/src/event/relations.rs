@@ -1,4 +1,4 @@
-//! What relations have made of an event, as clients get it in `unsigned`.
+//! Bundles relations of an event into its `unsigned`.
 //!
 //! [Spec](https://spec.matrix.org/v1.19/client-server-api/#aggregations-of-child-events)
 

@@ -67,6 +67,19 @@ impl Buckets {
         self.fits(full_at, now, 1)
     }
 
+    /// Takes tokens whether or not there are so many; the debt is at most one bucket.
+    pub fn charge(&self, key: impl Hash, tokens: u32) {
+        if tokens == 0 {
+            return;
+        }
+        let (hash, now) = (self.hasher.hash_one(key), self.now());
+        let mut shard = self.shard(hash, now);
+        let full_at = shard.full_at.get(&hash).copied().unwrap_or(0).max(now);
+        let most = now.saturating_add(self.burst.saturating_mul(self.period).saturating_mul(2));
+        let charged = full_at.saturating_add(u64::from(tokens).saturating_mul(self.period));
+        shard.full_at.insert(hash, charged.min(most.max(full_at)));
+    }
+
     /// Takes a token whether or not there is one. Nobody gets deeper into debt by it.
     pub fn force(&self, key: impl Hash) {
         let (hash, now) = (self.hasher.hash_one(key), self.now());

@@ -14,6 +14,21 @@ fn address(text: &str) -> IpAddr {
 }
 
 #[test]
+fn what_was_answered_is_made_up_for_before_more_is_read() {
+    let config = RateLimitsConfig { served: RateLimit { per_second: 10.0, burst: 100 }, ..RateLimitsConfig::default() };
+    let limiter = RateLimiter::new(&config);
+    limiter.check_served(1).unwrap();
+    // One answer may be larger than the bucket; it leaves a debt of one more bucket at most.
+    limiter.count_served(1, 1_000 * 1024);
+    assert!(limiter.check_served(1).unwrap_err().is("M_LIMIT_EXCEEDED"));
+    limiter.check_served(2).unwrap();
+    limiter.count_served(2, 99 * 1024);
+    limiter.check_served(2).unwrap();
+    limiter.count_served(2, 1024);
+    limiter.check_served(2).unwrap_err();
+}
+
+#[test]
 fn more_than_the_burst_is_refused_by_user() {
     let limiter = limiter(RateLimitsConfig::default());
     let (alice, bob) = (user_id!("@alice:test"), user_id!("@bob:test"));

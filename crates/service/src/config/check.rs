@@ -1,4 +1,4 @@
-//! What the types of the keys do not say.
+//! Checks the configuration beyond the types of its keys.
 
 use super::{Config, Listener, LogConfig, RateLimit};
 

@@ -1,4 +1,4 @@
-//! How long the room server keeps what is needed for a while only.
+//! Configures how long the room server keeps records, verdicts and snapshots.
 
 use serde::{Deserialize, Serialize};
 

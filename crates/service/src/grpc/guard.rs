@@ -1,4 +1,4 @@
-//! Who may call, and how.
+//! Guards gRPC listeners: admits callers by token and protocol.
 
 use std::sync::Arc;
 

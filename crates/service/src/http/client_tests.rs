@@ -1,4 +1,4 @@
-//! What clients may hold of a listener. Each test is an attack on a small scale.
+//! Tests the bounds that clients of a listener meet. Each test is an attack on a small scale.
 
 use axum::{
     Extension,

@@ -1,4 +1,4 @@
-//! How those who serve gRPC are reached, and what they are shown.
+//! Dials gRPC services, with TLS and the token that they want.
 
 use std::{io, sync::Arc};
 

@@ -1,4 +1,4 @@
-//! What is made of files, and made again when they change.
+//! Reloads TLS settings when their files change.
 
 use std::{
     fs,
