@@ -1,4 +1,4 @@
-//! Everything is constructed here, once, in dependency order.
+//! Constructs everything, once, in dependency order.
 
 use std::{sync::Arc, time::Duration};
 
@@ -9,15 +9,14 @@ use tokio::{sync::Notify, task::AbortHandle};
 use tracing::{info, warn};
 
 use crate::{
-    Deps,
-    holders::Holders,
-    metrics, rpc,
+    Deps, metrics, rpc,
+    session_leases::SessionLeases,
     store::{
         self, StoreError,
         pool::{Pools, ReadPool},
         reads::state::NodeCache,
     },
-    worker::{self, Board},
+    worker::{self, VerdictBoard},
 };
 
 /// What the RPCs share; cheap to clone.
@@ -34,11 +33,11 @@ pub(crate) struct App {
     /// Connections for searches and the like.
     pub(crate) search_pool: ReadPool,
     /// What this instance owns, how far it is, and who waits for it.
-    pub(crate) board: Arc<Board>,
+    pub(crate) verdicts: Arc<VerdictBoard>,
     /// Sessions by access token. A stale owner does not hear that it has been replaced, so they end by themselves too.
     pub(crate) sessions: SessionCache,
     /// Services that hold sessions of our users.
-    pub(crate) holders: Arc<Holders>,
+    pub(crate) session_leases: Arc<SessionLeases>,
     /// Told when rooms were deleted, whose rows are left.
     pub(crate) purged: Arc<Notify>,
     /// Told when something is to be done in all rooms of a user.
@@ -102,8 +101,8 @@ pub(crate) async fn start(deps: Deps) -> Result<RoomServer, StartError> {
     log.create_topics().await?;
     let Pools { login: login_pool, reads: pool, search: search_pool } = store::pool::open(&config.postgres)?;
     let sessions = SessionCache::new(Some(SESSION_TIME_TO_LIVE));
-    let holders = Arc::new(Holders::default());
-    let board = Arc::new(Board::new(advertised(&config)));
+    let session_leases = Arc::new(SessionLeases::default());
+    let verdicts = Arc::new(VerdictBoard::new(advertised(&config)));
     let purged = Arc::new(Notify::new());
     let (member_jobs, nodes) = (Arc::default(), NodeCache::default());
     let app = App {
@@ -112,9 +111,9 @@ pub(crate) async fn start(deps: Deps) -> Result<RoomServer, StartError> {
         pool,
         login_pool,
         search_pool,
-        board,
+        verdicts,
         sessions,
-        holders,
+        session_leases,
         purged,
         member_jobs,
         nodes,
@@ -178,7 +177,7 @@ impl RoomServer {
 
     /// Whether it is at work: Postgres answers, and the group has told it what it owns (which may be nothing).
     pub async fn ready(&self) -> bool {
-        if !self.app.board.has_joined() {
+        if !self.app.verdicts.has_joined() {
             return false;
         }
         match store::pool::get(&self.app.login_pool).await {

@@ -1,9 +1,10 @@
-//! A room's event graph, read for operators: states are resolved again as they were when the events came.
+//! Reads a room's event graph for operators, and resolves states again as they were resolved when the events came.
 //!
 //! Reads only. What the worker decides with is in [`crate::rooms`]; here the same resolution runs over what is stored.
 //! As there, deciding asks only for what is in memory and says what it [lacks](Attempt::Lacking): so many decisions can
 //! share a round of loading.
 
+mod projection;
 pub(crate) mod verify;
 
 use std::{
@@ -14,10 +15,11 @@ use std::{
 use diesel_async::AsyncPgConnection;
 use plexus_events::{
     Pdu, RoomRules,
-    resolve::{Citing, Conflict, Explanation, Links, Lookup, Resolved, Unresolved, resolve},
+    resolve::{Citing, Conflict, Explanation, Links, Resolved, Unresolved, resolve},
 };
-use ruma::{OwnedEventId, events::StateEventType};
+use ruma::OwnedEventId;
 
+use self::projection::Projection;
 use crate::{
     rooms::{Counters, EventNid, Key, Missing, NewNodes, Node, NodeNid, Trie, diff, flags},
     store::{
@@ -382,39 +384,5 @@ impl<'a> Reader<'a> {
         }
         self.lost_events.extend(nids.iter().filter(|nid| !self.events.contains_key(nid)));
         Ok(())
-    }
-}
-
-struct Projection<'a> {
-    reader: &'a Reader<'a>,
-    state: &'a State,
-    lacking: Mutex<BTreeSet<NodeNid>>,
-}
-
-impl Lookup for Projection<'_> {
-    type Nid = EventNid;
-
-    fn links(&self, nid: EventNid) -> Option<Links<EventNid>> {
-        self.reader.links.get(&nid).cloned()
-    }
-
-    fn event(&self, nid: EventNid) -> Option<Arc<Pdu>> {
-        self.reader.events.get(&nid).map(Arc::clone)
-    }
-
-    fn state(&self, event_type: &StateEventType, state_key: &str) -> Option<Option<EventNid>> {
-        let event_type = event_type.to_string();
-        match self.state.trie(&event_type).get(Key::of(&event_type, state_key), &self.reader.nodes) {
-            Ok(nid) => Some(nid),
-            Err(Missing(node)) => {
-                self.lacking.lock().ok()?.insert(node);
-                None
-            }
-        }
-    }
-
-    /// Also those that came later. They are in none of the states, and nothing that is leads to them.
-    fn citing(&self, nid: EventNid) -> Option<Citing<EventNid>> {
-        self.reader.citing.get(&nid).cloned()
     }
 }

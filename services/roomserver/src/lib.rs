@@ -1,15 +1,16 @@
-//! The room server: decides what becomes of the inputs, keeps it in Postgres, and puts out what follows.
+//! The room server: authorizes events and commands, computes room state, keeps all of it in Postgres, writes the output logs.
 //!
 //! It reads the input logs, applies their records with pure functions (`rooms`, `users`), commits each batch in one
 //! transaction, and writes the facts to the output logs. It answers queries over gRPC. It calls no other service, and
 //! its worker does no network I/O but Postgres and the logs.
 
 mod app;
+mod error_chain;
 mod graph;
-mod holders;
 mod metrics;
 mod rooms;
 mod rpc;
+mod session_leases;
 mod store;
 mod users;
 mod visibility;

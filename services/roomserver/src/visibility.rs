@@ -1,10 +1,10 @@
-//! Who may see which event of a room: history visibility as the specification has it.
+//! Decides who may see which event of a room: history visibility as the specification has it.
 //!
 //! [Spec](https://spec.matrix.org/v1.19/client-server-api/#room-history-visibility)
 //!
 //! The rules speak of the viewer's membership at the event. It is decided here by the order of the timeline: the
 //! membership in force at an event is that of the viewer's last member event before it. That is exact while the event
-//! graph of the room is a line. Where it forks, the state at the event decides: [`MemberHistory::sharpen`] is told it for
+//! graph of the room is a line. Where it forks, the state at the event decides: [`MemberHistory::set_exact`] is told it for
 //! the events at hand.
 
 use std::collections::HashMap;
@@ -110,7 +110,7 @@ impl MemberHistory {
     }
 
     /// Takes the membership before and after an event from the state at it.
-    pub(crate) fn sharpen(&mut self, seq: i64, before: Membership, after: Membership) {
+    pub(crate) fn set_exact(&mut self, seq: i64, before: Membership, after: Membership) {
         self.exact.insert(seq, (before, after));
     }
 

@@ -1,19 +1,19 @@
 //! The worker: reads the input logs of the partitions this instance owns, applies their records, commits, publishes.
 //!
 //! One task does all of it, one batch after the other; while a batch is committed the next one gathers in the logs. Only
-//! chunks of rooms where nobody is yet go [aside], and records that cost much are left to the [low-priority
+//! chunks of rooms where nobody is yet go [aside](bulk_lane), and records that cost much are left to the [low-priority
 //! lane](low_lane).
 //! What keeps it honest is `partition_state`: a batch commits only if its partitions are still owned under the same
 //! epoch and stand where the batch found them. After any failure the worker reconnects, claims its partitions again
 //! under a new epoch, reads from the database where they stand, and goes on from there; so it does not matter whether
 //! a commit that was cut off had happened or not.
 
-mod aside;
-mod board;
+mod bulk_lane;
 mod cache;
 mod deferred;
 mod engine;
 mod guests;
+mod input_batch;
 mod inputs;
 mod intake;
 mod janitor;
@@ -27,7 +27,7 @@ mod retention;
 #[cfg(test)]
 mod tests;
 mod upgrades;
-mod work;
+mod verdict_board;
 
 use std::sync::Arc;
 
@@ -37,11 +37,11 @@ use plexus_service::Shutdown;
 use ruma::ServerName;
 use tokio::task::AbortHandle;
 
-pub(crate) use self::{
-    board::{Board, InputId, Lookup},
-    inputs::{leave, room_input, user_input},
-};
 use self::{engine::Engine, publisher::Publisher};
+pub(crate) use self::{
+    inputs::{leave, room_input, user_input},
+    verdict_board::{InputId, Lookup, VerdictBoard},
+};
 use crate::{
     app::{App, StartError},
     rooms::Env,
@@ -60,7 +60,7 @@ pub(crate) fn start(app: &App, shutdown: &Shutdown) -> Result<Vec<AbortHandle>, 
     let env = Env { server_name, signing_key };
     let (publisher, publishing) = Publisher::new(app.log.clone());
     let ownership = app.log.join_group::<InputRoom>(GROUP)?;
-    let (guest_access, guests) = guests::chore(app.clone(), shutdown.clone());
+    let (guest_access, guests) = guests::task(app.clone(), shutdown.clone());
     let engine = Engine::open(app.clone(), Arc::new(env), publisher, ownership, guest_access)?;
     Ok(vec![
         shutdown.spawn(publishing).abort_handle(),

@@ -1,4 +1,4 @@
-//! Computing the state after every event of a room anew, and comparing it with what is stored.
+//! Computes the state after every event of a room anew, and compares it with the stored one.
 //!
 //! Each event is looked at by itself: the states after its previous events, as they are stored, are resolved, the event
 //! is applied, and the result is compared with the stored state after it. Where all events agree, all states follow from

@@ -1,4 +1,4 @@
-//! What `m.room.canonical_alias` may say.
+//! Checks the aliases that an `m.room.canonical_alias` names.
 
 use std::collections::BTreeSet;
 
@@ -15,32 +15,28 @@ const MAX_ALIASES: usize = 500;
 /// Aliases of other servers are taken as they are: only whoever wrote the intent can have asked those servers.
 pub(super) fn check_canonical_alias(work: &mut Work<'_>, content: &Object) -> Result<(), Stop> {
     let named = named(content)?;
-    let current = work.state("m.room.canonical_alias", "")?;
-    work.settle()?;
-    let known: BTreeSet<OwnedRoomAliasId> = match current.flatten() {
+    let known: BTreeSet<OwnedRoomAliasId> = match work.state("m.room.canonical_alias", "")? {
         Some(event) => plexus_events::canonical::parse_object(event.pdu.content_text().as_bytes())
             .ok()
             .and_then(|content| self::named(&content).ok())
             .unwrap_or_default(),
         None => BTreeSet::new(),
     };
-    let mut wrong = None;
+    let (mut wrong, mut missing) = (None, false);
     for alias in named.difference(&known) {
         if alias.server_name() != work.env.server_name {
             continue;
         }
         let set_now = work.rows.aliases_set.iter().any(|row| row.alias == *alias);
-        match work.source.aliases.get(alias) {
+        match work.loaded.aliases.get(alias) {
             _ if set_now => {}
             Some(Some(target)) if target.room_id == work.room_id() => {}
             Some(_) => wrong = wrong.or(Some(alias)),
-            None => {
-                work.needs.aliases.insert(alias.clone());
-            }
+            None => missing |= work.request.aliases.insert(alias.clone()),
         }
     }
-    work.settle()?;
     match wrong {
+        _ if missing => Err(Stop::Missing),
         Some(alias) => {
             Err(Stop::Refuse(ErrorReason::BadAlias, format!("the alias {alias} does not point at the room")))
         }

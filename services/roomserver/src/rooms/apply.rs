@@ -1,22 +1,22 @@
-//! The way in: one input, one outcome.
+//! Dispatches an input to the function that decides on it, and tells its outcome.
 
-use plexus_events::SigningKey;
 use plexus_log::partition_of;
 use plexus_proto::{
     common::v1::ErrorReason,
     log::v1::{InputRoomEvent, Pdu, input_room_event::Body},
 };
-use ruma::{OwnedServerName, RoomId};
+use ruma::RoomId;
 
 use super::{
     control, create,
-    ids::{Counters, ParkedNid},
+    ids::Counters,
+    input::{Env, RoomInput},
     intent,
+    loaded_data::LoadedData,
     outcome::{Outcome, rejected},
     parking, receive,
     room::Room,
     snapshot,
-    source::Source,
     work::{Stop, Work},
 };
 
@@ -25,35 +25,6 @@ const RECORD_VERSION: u32 = 1;
 /// Most bytes of a room ID.
 const MAX_ROOM_ID_BYTES: usize = 255;
 
-/// An input as read from the log.
-#[derive(Debug, Clone)]
-pub(crate) struct RoomInput {
-    /// Partition it was read from.
-    pub(crate) partition: u32,
-    /// The record.
-    pub(crate) record: InputRoomEvent,
-    /// Set if the record is that of a parked event that lacks nothing any more.
-    pub(crate) parked: Option<ParkedNid>,
-    /// How many events follow it in its batch.
-    pub(crate) following: u16,
-}
-
-impl RoomInput {
-    /// A record as it was read.
-    pub(crate) fn new(partition: u32, record: InputRoomEvent) -> Self {
-        Self { partition, record, parked: None, following: 0 }
-    }
-}
-
-/// What is the same for all rooms.
-#[derive(Debug, Clone)]
-pub(crate) struct Env {
-    /// Name of this server.
-    pub(crate) server_name: OwnedServerName,
-    /// The key that signs events.
-    pub(crate) signing_key: SigningKey,
-}
-
 /// Decides what becomes of an input.
 ///
 /// `room` is the room as it is after all inputs before this one, `None` if there is no such room. Repeats are not
@@ -61,23 +32,24 @@ pub(crate) struct Env {
 pub(crate) fn apply(
     room: Option<&Room>,
     input: &RoomInput,
-    source: &Source,
+    loaded: &LoadedData,
     counters: Counters,
     env: &Env,
 ) -> Outcome {
-    match decide(room, input, source, counters, env) {
+    match decide(room, input, loaded, counters, env) {
         Ok(outcome) => outcome,
-        Err(Stop::Need(needs)) => Outcome::Need(needs),
+
         Err(Stop::Refuse(reason, message)) => Outcome::Refused(rejected(reason, message)),
         Err(Stop::Poison(why)) => Outcome::Poison(why),
         Err(Stop::Overrun) => Outcome::Overrun,
+        Err(Stop::Missing) => Outcome::Poison("something is missing and nobody asks for it".to_owned()),
     }
 }
 
 fn decide(
     room: Option<&Room>,
     input: &RoomInput,
-    source: &Source,
+    loaded: &LoadedData,
     counters: Counters,
     env: &Env,
 ) -> Result<Outcome, Stop> {
@@ -86,28 +58,30 @@ fn decide(
     if room.is_some_and(|room| room.room_id() != room_id) {
         return Err(Stop::Poison("the record was handed to another room".to_owned()));
     }
-    let work = |room: &Room| Work::new(room, record, source, counters, env);
+    let work = |room: &Room| Work::new(room, record, loaded, counters, env);
     let Some(body) = &record.body else {
         return Err(Stop::Poison("the record has no body that this version knows".to_owned()));
     };
     let known = room.filter(|room| !room.is_incipient());
     match (body, room) {
         (Body::Pdus(_), _) => Err(Stop::Poison("a batch of events is applied event by event".to_owned())),
-        (Body::Snapshot(chunk), None) => snapshot::begin(chunk, room_id, input, source, counters, env),
-        (Body::Snapshot(chunk), Some(room)) => snapshot::apply(work(room), chunk),
-        (Body::Pdu(pdu), Some(room)) => match (receive::apply(work(room), input, pdu), input.parked) {
-            // It cannot stay where it was: nothing would ever call it up again.
-            (Err(Stop::Refuse(_, why) | Stop::Poison(why)), Some(nid)) => {
-                parking::abandon(work(room), nid, &why)
+        (Body::Snapshot(chunk), None) => snapshot::begin(chunk, room_id, input, loaded, counters, env),
+        (Body::Snapshot(chunk), Some(room)) => work(room).run(|work| snapshot::apply(work, chunk)),
+        (Body::Pdu(pdu), Some(room)) => {
+            match (work(room).run(|work| receive::apply(work, input, pdu)), input.parked) {
+                // It cannot stay where it was: nothing would ever call it up again.
+                (Err(Stop::Refuse(_, why) | Stop::Poison(why)), Some(nid)) => {
+                    work(room).run(|work| parking::abandon(work, nid, &why))
+                }
+                (done, _) => done,
             }
-            (done, _) => done,
-        },
+        }
         (Body::Batch(_), Some(_)) => Err(Stop::Refuse(ErrorReason::RoomInUse, "the room exists".to_owned())),
-        (Body::Batch(batch), None) => create::apply(batch, room_id, input, source, counters, env),
+        (Body::Batch(batch), None) => create::apply(batch, room_id, input, loaded, counters, env),
         (body, _) => match (body, known) {
-            (Body::Intent(intent), Some(room)) => intent::apply(work(room), intent),
-            (Body::Control(control), Some(room)) => control::apply(work(room), control),
-            (Body::FetchDone(done), Some(room)) => parking::fetch_done(work(room), done),
+            (Body::Intent(intent), Some(room)) => work(room).run(|work| intent::apply(work, intent)),
+            (Body::Control(control), Some(room)) => work(room).run(|work| control::apply(work, control)),
+            (Body::FetchDone(done), Some(room)) => work(room).run(|work| parking::fetch_done(work, done)),
             _ => Err(parking::unknown_room()),
         },
     }

@@ -1,28 +1,28 @@
-//! New rooms: the create event and all that follows, or nothing.
+//! Creates rooms: the create event and all that follows, or nothing.
 
 use std::sync::Arc;
 
 use plexus_events::{Object, Pdu, RoomRules, auth, canonical, hash, verify};
 use plexus_proto::{
     common::v1::ErrorReason,
+    input::v1::Verdict,
     log::v1::{AtomicBatch, HistoryVisibility, Intent},
 };
 use ruma::{EventId, OwnedEventId, RoomId, UserId, state_res::Event as _};
 
 use super::{
-    apply::{Env, RoomInput},
-    control,
+    directory,
     ids::Counters,
-    intent::{self, chain},
+    input::{Env, RoomInput},
+    insert_event::{Disposition, EventInsert, insert_event},
+    intent,
+    loaded_data::LoadedData,
     outcome::{Outcome, accepted},
-    parked::Parked,
-    place::{self, Draft, Place, Standing},
     room::{Identity, Inner, Room},
-    source::Source,
-    states::At,
-    trie::Trie,
+    states::StateRef,
     work::{Stop, Work},
 };
+use crate::error_chain::chain;
 
 /// Most events after the create event.
 const MAX_INTENTS: usize = 1000;
@@ -32,7 +32,7 @@ pub(super) fn apply(
     batch: &AtomicBatch,
     room_id: &RoomId,
     input: &RoomInput,
-    source: &Source,
+    loaded: &LoadedData,
     mut counters: Counters,
     env: &Env,
 ) -> Result<Outcome, Stop> {
@@ -50,22 +50,26 @@ pub(super) fn apply(
         create_nid: counters.event(),
         create_id: created.pdu.id().to_owned(),
     };
-    let room = Room { inner: Arc::new(empty(identity)) };
-    let mut work = Work::new(&room, &input.record, source, counters, env);
+    let room = Room { inner: Arc::new(Inner::empty(identity)) };
+    let mut work = Work::new(&room, &input.record, loaded, counters, env);
     work.rows.room_is_new = true;
-    let create_id = insert_create(&mut work, &created)?;
+    work.run(|work| fill(work, batch, &created))
+}
+
+/// Gives the new room all its events.
+fn fill(work: &mut Work<'_>, batch: &AtomicBatch, created: &Created) -> Result<Verdict, Stop> {
+    let create_id = insert_create(work, created)?;
     // The alias comes first: `m.room.canonical_alias` may name it.
     if !batch.alias.is_empty() {
-        point_alias(&mut work, &batch.alias, created.pdu.sender())?;
+        point_alias(work, &batch.alias, created.pdu.sender())?;
     }
     for (index, item) in batch.intents.iter().enumerate() {
-        intent::send(&mut work, item).map_err(|stop| explain(stop, index, item))?;
+        intent::send(work, item).map_err(|stop| explain(stop, index, item))?;
     }
     if batch.published {
-        control::publish(&mut work, true);
+        directory::publish(work, true);
     }
-    let seq = work.room.last_seq;
-    Ok(work.applied(accepted(Some(&create_id), seq)))
+    Ok(accepted(Some(&create_id), work.room.last_seq))
 }
 
 /// A create event that has passed all checks.
@@ -135,7 +139,7 @@ fn check_fields(pdu: &Pdu, rules: &RoomRules, env: &Env) -> Result<(), Stop> {
 fn insert_create(work: &mut Work<'_>, created: &Created) -> Result<OwnedEventId, Stop> {
     let sender: &UserId = created.pdu.sender();
     let event_id = created.pdu.event_id().clone();
-    let draft = Draft {
+    let event = EventInsert {
         nid: work.room.identity.create_nid,
         event_id: event_id.clone(),
         json: created.json.clone(),
@@ -152,41 +156,17 @@ fn insert_create(work: &mut Work<'_>, created: &Created) -> Result<OwnedEventId,
         relay: true,
         gap_before: false,
     };
-    let place = Place { standing: Standing::Front, before: At::Current, prevs: &[] };
-    place::place(work, draft, place)?;
+    insert_event(work, event, Disposition::Extremity, &StateRef::Current, &[])?;
     Ok(event_id)
 }
 
 fn point_alias(work: &mut Work<'_>, alias: &str, creator: &UserId) -> Result<(), Stop> {
-    let alias = control::local_alias(work, alias)?;
-    if control::find_alias(work, &alias)?.is_some() {
+    let alias = directory::local_alias(work, alias)?;
+    if directory::find_alias(work, &alias)?.is_some() {
         return Err(Stop::Refuse(ErrorReason::RoomInUse, format!("the alias {alias} is taken")));
     }
-    control::add_alias(work, alias, creator)?;
+    directory::add_alias(work, alias, creator)?;
     Ok(())
-}
-
-/// A room before its first event.
-pub(super) fn empty(identity: Identity) -> Inner {
-    Inner {
-        identity: Arc::new(identity),
-        latest: Vec::new(),
-        members: Trie::default(),
-        other: Trie::default(),
-        depth: 0,
-        last_seq: 0,
-        joined_members: 0,
-        invited_members: 0,
-        published: false,
-        parked: Parked::default(),
-        forked: false,
-        has_gaps: false,
-        oldest_position: 0,
-        snapshot: None,
-        state_bytes: 0,
-        filling: None,
-        hot: Arc::default(),
-    }
 }
 
 /// Says which event of the batch is refused. The rules refuse it: then the state asked for is not a valid one.

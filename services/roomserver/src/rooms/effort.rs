@@ -12,7 +12,7 @@ use std::{
 
 use parking_lot::Mutex;
 
-use super::states::{Changes, State};
+use super::entry_changes::EntryChanges;
 
 /// What a record may cost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,7 +31,7 @@ impl Budget {
 }
 
 /// The states that were resolved, by the entries of each of them, and what came of them.
-type Resolved = HashMap<Vec<(Option<u128>, Option<u128>)>, Arc<Changes>>;
+type Resolved = HashMap<Vec<(Option<u128>, Option<u128>)>, Arc<EntryChanges>>;
 
 /// What the decisions on one record after the other have cost, and what they need not work out again.
 ///
@@ -106,13 +106,13 @@ impl Effort {
     }
 
     /// What became of these states in this decision.
-    pub(super) fn resolved(&self, states: &[(Option<u128>, Option<u128>)]) -> Option<Arc<Changes>> {
+    pub(super) fn resolved(&self, states: &[(Option<u128>, Option<u128>)]) -> Option<Arc<EntryChanges>> {
         let decision = self.decision.load(Ordering::Relaxed);
         self.resolved.lock().get(decision)?.get(states).map(Arc::clone)
     }
 
     /// Remembers what became of states in this decision.
-    pub(super) fn remember(&self, states: Vec<(Option<u128>, Option<u128>)>, changes: Arc<Changes>) {
+    pub(super) fn remember(&self, states: Vec<(Option<u128>, Option<u128>)>, changes: Arc<EntryChanges>) {
         let decision = self.decision.load(Ordering::Relaxed);
         let mut resolved = self.resolved.lock();
         if resolved.len() <= decision {
@@ -121,13 +121,6 @@ impl Effort {
         if let Some(resolved) = resolved.get_mut(decision) {
             resolved.insert(states, changes);
         }
-    }
-}
-
-impl State {
-    /// What tells the entries of the state from those of others; `None` if that is not loaded.
-    pub(super) fn fingerprint(&self, source: &super::Source) -> Option<(Option<u128>, Option<u128>)> {
-        Some((self.members.hash(source).ok()?, self.other.hash(source).ok()?))
     }
 }
 

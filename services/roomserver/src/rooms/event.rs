@@ -1,4 +1,4 @@
-//! Events as the room server keeps them.
+//! Stored events.
 
 use bytes::Bytes;
 use plexus_proto::log::v1::HistoryVisibility;

@@ -1,4 +1,7 @@
-//! Numeric IDs: they stay inside the room server.
+//! Numeric IDs, which never leave the room server.
+
+/// Names a snapshot.
+pub(crate) type Token = [u8; 16];
 
 /// Bits of the counter below the partition.
 #[cfg(test)]

@@ -1,24 +1,26 @@
-//! Intents: events of local users, built, checked and signed here.
+//! Builds, checks, signs and inserts events of local users.
 
 use std::sync::Arc;
 
 use plexus_events::{BuildError, Draft, Pdu, canonical};
-use plexus_proto::{common::v1::ErrorReason, log::v1::Intent};
+use plexus_proto::{common::v1::ErrorReason, input::v1::Verdict, log::v1::Intent};
 use ruma::{EventId, OwnedEventId, UserId, events::TimelineEventType};
 use serde_json::value::RawValue;
 
 use super::{
-    hot::StateEvent,
-    outcome::{Outcome, accepted},
-    place::{self, Place, Standing},
+    auth_events::is_ordinary,
+    insert_event::{Disposition, EventInsert, insert_event},
+    outcome::accepted,
     profile, redaction,
     relations::Related,
-    room::Latest,
+    room::ForwardExtremity,
     state::MEMBER,
-    states::{At, State},
+    state_cache::StateEvent,
+    states::{State, StateRef},
     value::is_name,
-    work::{Stop, Work},
+    work::{Stop, Work, all, local_user},
 };
+use crate::error_chain::chain;
 
 /// Most bytes of a content before it is made canonical; what is longer cannot fit into an event.
 const MAX_CONTENT_BYTES: usize = 256 * 1024;
@@ -38,11 +40,11 @@ impl From<&Arc<StateEvent>> for Sent {
 }
 
 /// Applies an intent.
-pub(super) fn apply(mut work: Work<'_>, intent: &Intent) -> Result<Outcome, Stop> {
+pub(super) fn apply(work: &mut Work<'_>, intent: &Intent) -> Result<Verdict, Stop> {
     #[cfg(test)]
-    super::slow::decide(&work, intent)?;
-    let sent = send(&mut work, intent)?;
-    Ok(work.applied(accepted(Some(&sent.event_id), sent.seq)))
+    super::slow::decide(work, intent)?;
+    let sent = send(work, intent)?;
+    Ok(accepted(Some(&sent.event_id), sent.seq))
 }
 
 /// Builds, checks and stores the event of an intent.
@@ -58,7 +60,7 @@ pub(super) fn send(work: &mut Work<'_>, intent: &Intent) -> Result<Sent, Stop> {
     }
     let mut content = canonical::parse_object(&intent.content)
         .map_err(|error| Stop::Refuse(ErrorReason::BadJson, format!("content: {}", error.detail())))?;
-    let redacts = redaction::place_target(work, intent, &mut content)?;
+    let redacts = redaction::set_target(work, intent, &mut content)?;
     let mut profile_version = None;
     if intent.r#type == MEMBER {
         if intent.with_profile {
@@ -77,28 +79,24 @@ pub(super) fn send(work: &mut Work<'_>, intent: &Intent) -> Result<Sent, Stop> {
         related => related,
     };
 
-    // Read all that is needed, so that one round of loading brings all of it.
+    // All that is needed is looked up before anything stops, so that one round of loading brings all of it.
     let (prev_events, before) = cite(work)?;
-    let authors = if ordinary {
-        work.message_authors(sender, &before)?
+    let auth_events = if ordinary {
+        work.message_auth_events(sender, &before)
     } else {
         let text = raw(canonical::object_to_vec(&content))?;
-        work.event_authors(&event_type, sender, state_key, &text, &before)?
+        work.event_auth_events(&event_type, sender, state_key, &text, &before)
     };
-    let visibility = work.visibility_at(&before)?;
+    let visibility = work.visibility_at(&before);
     let replaced = match state_key {
-        Some(state_key) => work.state_at(&before, &intent.r#type, state_key)?,
-        None => Some(None),
+        Some(state_key) => work.state_at(&before, &intent.r#type, state_key),
+        None => Ok(None),
     };
-    if let Some(target) = &redacts {
-        // Only loaded here; what it is used for comes after the event is known to be allowed.
-        work.event_by_id(target);
-    }
-    related.note_lacking(work.source, &mut work.needs);
-    work.settle()?;
-    let (Some(authors), Some(visibility), Some(replaced)) = (authors, visibility, replaced) else {
-        return Err(Stop::Poison("something is lacking and nothing to be loaded".to_owned()));
-    };
+    // What the target is used for comes after the event is known to be allowed.
+    let target = redacts.as_deref().map(|target| work.event_by_id(target)).transpose();
+    let relation = related.look_up(work);
+    let (auth_events, visibility, replaced) = (auth_events?, visibility?, replaced?);
+    target.and(relation)?;
 
     if intent.r#type != MEMBER {
         work.require_joined(sender)?;
@@ -114,9 +112,9 @@ pub(super) fn send(work: &mut Work<'_>, intent: &Intent) -> Result<Sent, Stop> {
     }
     let redaction = redacts.as_deref().map(|target| redaction::plan(work, sender, target)).transpose()?;
 
-    let (auth_ids, top_level_redacts) = (authors.ids(), top_level(work, redacts.as_deref()));
+    let (auth_ids, top_level_redacts) = (auth_events.ids(), top_level(work, redacts.as_deref()));
     let room_id = work.room_id().to_owned();
-    let prev_ids: Vec<_> = prev_events.iter().map(|latest| latest.event_id.clone()).collect();
+    let prev_ids: Vec<_> = prev_events.iter().map(|extremity| extremity.event_id.clone()).collect();
     let draft = Draft {
         room_id: Some(&room_id),
         sender,
@@ -137,10 +135,10 @@ pub(super) fn send(work: &mut Work<'_>, intent: &Intent) -> Result<Sent, Stop> {
             .map_err(|error| Stop::Refuse(ErrorReason::InvalidParam, chain(&error)))
     };
     if ordinary {
-        work.check_message(&intent.r#type, &authors, pdu)?;
+        work.check_message(&intent.r#type, &auth_events, pdu)?;
     } else {
         let pdu = pdu()?;
-        work.check(&pdu, &authors)
+        work.check(&pdu, &auth_events)
             .map_err(|stop| explain_member(stop, &intent.r#type, replaced.as_deref(), &pdu))?;
     }
     check_replaced(intent, replaced.as_deref())?;
@@ -155,7 +153,7 @@ pub(super) fn send(work: &mut Work<'_>, intent: &Intent) -> Result<Sent, Stop> {
         work.check_weight(sender, key, membership.as_deref(), (replaced.as_deref(), size))?;
     }
     let built = hashed.sign(&work.env.server_name, &work.env.signing_key).map_err(refuse_build)?;
-    let draft = place::Draft {
+    let event = EventInsert {
         nid: work.counters.event(),
         event_id: built.event_id,
         json: built.json,
@@ -163,17 +161,16 @@ pub(super) fn send(work: &mut Work<'_>, intent: &Intent) -> Result<Sent, Stop> {
         state_key,
         sender,
         depth,
-        auth_generation: authors.generation(),
+        auth_generation: auth_events.generation(),
         origin_server_ts: intent.origin_server_ts,
-        auth_nids: authors.nids(),
+        auth_nids: auth_events.nids(),
         visibility,
         txn: intent.txn.clone(),
         was_outlier: false,
         relay: true,
         gap_before: false,
     };
-    let place = Place { standing: Standing::Front, before, prevs: &prev_events };
-    let sent = place::place(work, draft, place)?;
+    let sent = insert_event(work, event, Disposition::Extremity, &before, &prev_events)?;
     if let Some(redaction) = redaction {
         redaction::carry_out(work, redaction, sent.nid)?;
     }
@@ -184,41 +181,16 @@ pub(super) fn send(work: &mut Work<'_>, intent: &Intent) -> Result<Sent, Stop> {
     Ok(Sent { event_id: sent.event_id, seq: sent.seq })
 }
 
-/// The events to cite, and the state before the new event. Where all of the front is cited, that is the current state.
-fn cite(work: &mut Work<'_>) -> Result<(Vec<Latest>, At), Stop> {
+/// The events to cite, and the state before the new event. Where all of the extremities is cited, that is the current state.
+fn cite(work: &mut Work<'_>) -> Result<(Vec<ForwardExtremity>, StateRef), Stop> {
     let cited = work.cited();
-    if cited.len() == work.room.latest.len() {
-        return Ok((cited, At::Current));
+    if cited.len() == work.room.forward_extremities.len() {
+        return Ok((cited, StateRef::Current));
     }
-    let mut states = Vec::with_capacity(cited.len());
-    for latest in &cited {
-        states.extend(work.event(latest.nid).map(|event| State::after(&event)));
-    }
-    work.settle()?;
+    let events = all(cited.iter().map(|extremity| work.event(extremity.nid)))?;
+    let states: Vec<State> = events.iter().map(|event| State::after(event)).collect();
     let state = work.resolve(&states)?;
-    Ok((cited, At::State(state)))
-}
-
-/// Whether verdicts on messages of this type depend on nothing but the sender's standing.
-pub(super) fn is_ordinary(event_type: &TimelineEventType) -> bool {
-    !matches!(
-        event_type,
-        TimelineEventType::RoomCreate
-            | TimelineEventType::RoomMember
-            | TimelineEventType::RoomPowerLevels
-            | TimelineEventType::RoomThirdPartyInvite
-    )
-}
-
-/// Reads the ID of a user of this server.
-pub(super) fn local_user<'i>(work: &Work<'_>, user: &'i str) -> Result<&'i UserId, Stop> {
-    let user = <&UserId>::try_from(user)
-        .map_err(|error| Stop::Refuse(ErrorReason::InvalidParam, format!("user ID: {error}")))?;
-    if user.server_name() == work.env.server_name {
-        Ok(user)
-    } else {
-        Err(Stop::Refuse(ErrorReason::InvalidParam, "the user is not one of this server".to_owned()))
-    }
+    Ok((cited, StateRef::State(state)))
 }
 
 /// `membership` of a content.
@@ -282,17 +254,6 @@ pub(super) fn refuse_build(error: BuildError) -> Stop {
         BuildError::Version(_) => ErrorReason::UnsupportedRoomVersion,
     };
     Stop::Refuse(reason, chain(&error))
-}
-
-/// Writes an error with what caused it.
-pub(super) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text = format!("{text}: {cause}");
-        source = cause.source();
-    }
-    text
 }
 
 fn raw(json: Vec<u8>) -> Result<Box<RawValue>, Stop> {

@@ -1,4 +1,4 @@
-//! Refuses events of local users that the rules of the room would refuse with less to tell, or would let pass.
+//! Refuses events of local users that the authorization rules would refuse with a worse message, or would let pass.
 
 use plexus_events::canonical::{Object, Value};
 use plexus_proto::{common::v1::ErrorReason, log::v1::Intent};

@@ -1,10 +1,10 @@
-//! Memberships: the counts of a room, and `current_members`.
+//! Follows changes of membership: the counts of a room, and `current_members`.
 
 use ruma::UserId;
 
 use super::{
-    hot::StateEvent,
-    outcome::MemberRow,
+    rows::MemberRow,
+    state_cache::StateEvent,
     work::{Stop, Work},
 };
 use plexus_proto::common::v1::ErrorReason;

@@ -1,4 +1,4 @@
-//! Events that wait for others: what is kept of them in memory while their room is.
+//! Parked events of a room, as they are kept in memory.
 
 use std::{collections::BTreeMap, sync::Arc};
 

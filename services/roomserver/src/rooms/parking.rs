@@ -1,4 +1,4 @@
-//! Events that cite what this server lacks are parked, the fetcher is told, and they are applied when it has come.
+//! Parks events that cite missing ones, asks the fetcher for those, and applies the events when they have come.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -18,10 +18,11 @@ use ruma::{EventId, OwnedEventId};
 
 use super::{
     ids::ParkedNid,
-    outcome::{Outcome, ParkedRow, accepted, rejected},
+    outcome::{accepted, rejected},
     parked::{ParkedEntries, ParkedEntry, find},
-    receive::{self, Stage, bad_state, invalid},
-    work::{Stop, Work, bytes, unsigned},
+    receive::{self, Stage},
+    rows::ParkedRow,
+    work::{Stop, Work, all, bad_state, bytes, invalid, unsigned},
 };
 
 /// Parked events of a room after which only those are kept that no other one cites.
@@ -36,30 +37,19 @@ const MAX_ATTEMPTS: i32 = 5;
 const MAX_VIA: usize = 20;
 
 impl Work<'_> {
-    /// The parked events of the room. `None`: they are lacking.
-    pub(super) fn parked(&mut self) -> Result<Option<&mut Arc<ParkedEntries>>, Stop> {
+    /// The parked events of the room.
+    pub(super) fn parked(&mut self) -> Result<&mut Arc<ParkedEntries>, Stop> {
+        let room_nid = self.room.identity.nid;
         if self.room.parked.entries().is_none()
-            && let Some(entries) = self.source.parked.get(&self.room.identity.nid)
+            && let Some(entries) = self.loaded.parked.get(&room_nid)
         {
             self.room.parked.set(Arc::clone(entries));
         }
-        Ok(self.room.parked.entries())
-    }
-
-    /// Notes that they are lacking.
-    pub(super) fn needs_parked(&mut self) {
-        self.needs.parked.insert(self.room.identity.nid);
-    }
-
-    fn parked_now(&mut self) -> Result<&mut Arc<ParkedEntries>, Stop> {
-        if self.parked()?.is_none() {
-            self.needs_parked();
-            self.settle()?;
-        }
-        self.room
-            .parked
-            .entries()
-            .ok_or_else(|| Stop::Poison("parked events are lacking and nothing to be loaded".to_owned()))
+        let Some(entries) = self.room.parked.entries() else {
+            self.request.parked.insert(room_nid);
+            return Err(Stop::Missing);
+        };
+        Ok(entries)
     }
 
     /// Parks an event.
@@ -70,7 +60,7 @@ impl Work<'_> {
         missing_prevs: Vec<OwnedEventId>,
         missing_auth: Vec<OwnedEventId>,
     ) -> Result<Verdict, Stop> {
-        let entries = Arc::clone(self.parked_now()?);
+        let entries = Arc::clone(self.parked()?);
         if let Some(entry) = find(&entries, id) {
             return Ok(parked(entry));
         }
@@ -95,7 +85,7 @@ impl Work<'_> {
         });
         let verdict = parked(&entry);
         self.request(&entry, pdu, &entries);
-        Arc::make_mut(self.parked_now()?).insert(entry.nid, entry);
+        Arc::make_mut(self.parked()?).insert(entry.nid, entry);
         self.bound_parked(pdu)?;
         Ok(verdict)
     }
@@ -121,8 +111,10 @@ impl Work<'_> {
             missing_prev_event_ids,
             missing_auth_event_ids,
             via,
-            latest_event_ids: self.room.latest.iter().map(|latest| latest.event_id.to_string()).collect(),
-            min_depth: unsigned(self.room.latest.iter().map(|latest| latest.depth).min().unwrap_or(0)),
+            latest_event_ids: self.room.extremity_ids(),
+            min_depth: unsigned(
+                self.room.forward_extremities.iter().map(|extremity| extremity.depth).min().unwrap_or(0),
+            ),
             attempt: u32::try_from(entry.attempts.saturating_sub(1)).unwrap_or(0),
         };
         self.put_out(None, Body::Fetch(request));
@@ -130,7 +122,7 @@ impl Work<'_> {
 
     /// Keeps the number of parked events within its bounds.
     fn bound_parked(&mut self, pdu: &v1::Pdu) -> Result<(), Stop> {
-        let entries = Arc::clone(self.parked_now()?);
+        let entries = Arc::clone(self.parked()?);
         if entries.len() <= MAX_PARKED {
             return Ok(());
         }
@@ -143,14 +135,14 @@ impl Work<'_> {
         }
         // What was dropped has to be fetched for those that cite it.
         let inner_ids: BTreeSet<_> = inner.iter().map(|entry| &entry.event_id).collect();
-        let left = Arc::clone(self.parked_now()?);
+        let left = Arc::clone(self.parked()?);
         for entry in &outer {
             if entry.missing.keys().any(|id| inner_ids.contains(id)) {
                 self.request(entry, pdu, &left);
             }
         }
         for _ in MAX_KEPT..left.len() {
-            let left = Arc::clone(self.parked_now()?);
+            let left = Arc::clone(self.parked()?);
             let Some(entry) = oldest_of_most(&left) else { break };
             self.give_up(entry, "too many events of the room are parked")?;
         }
@@ -158,7 +150,7 @@ impl Work<'_> {
     }
 
     fn drop_parked(&mut self, nid: ParkedNid) -> Result<(), Stop> {
-        Arc::make_mut(self.parked_now()?).remove(&nid);
+        Arc::make_mut(self.parked()?).remove(&nid);
         // One that this input has parked is not to be written in the first place.
         let known = self.rows.parked.len();
         self.rows.parked.retain(|row| row.entry.nid != nid);
@@ -170,7 +162,7 @@ impl Work<'_> {
 
     /// An event is not parked any more: it was applied.
     pub(super) fn unpark(&mut self, parked: Option<ParkedNid>, id: &EventId) -> Result<(), Stop> {
-        let entries = self.parked_now()?;
+        let entries = self.parked()?;
         let nid = parked.or_else(|| find(entries, id).map(|entry| entry.nid));
         match nid {
             Some(nid) if entries.contains_key(&nid) => self.drop_parked(nid),
@@ -180,7 +172,7 @@ impl Work<'_> {
 
     /// An event is stored: what waited for it may go on. An outlier does not serve those that need the state at it.
     pub(super) fn note_arrived(&mut self, id: &OwnedEventId, is_outlier: bool) -> Result<(), Stop> {
-        let entries = Arc::clone(self.parked_now()?);
+        let entries = Arc::clone(self.parked()?);
         let served = |entry: &&Arc<ParkedEntry>| {
             entry.missing.get(id).is_some_and(|is_prev| !(is_outlier && *is_prev))
         };
@@ -193,7 +185,7 @@ impl Work<'_> {
             } else {
                 self.rows.arrived.push((less.nid, id.clone()));
             }
-            Arc::make_mut(self.parked_now()?).insert(less.nid, Arc::new(less));
+            Arc::make_mut(self.parked()?).insert(less.nid, Arc::new(less));
         }
         Ok(())
     }
@@ -201,7 +193,7 @@ impl Work<'_> {
     /// Gives up events that have been parked for a day.
     pub(super) fn expire_parked(&mut self) -> Result<(), Stop> {
         let before = self.record.produced_ts.saturating_sub(MAX_AGE);
-        let entries = Arc::clone(self.parked_now()?);
+        let entries = Arc::clone(self.parked()?);
         for entry in entries.values().filter(|entry| entry.produced_ts < before && !entry.missing.is_empty())
         {
             self.give_up(entry, "what the event cites could not be had for 24 hours")?;
@@ -212,24 +204,18 @@ impl Work<'_> {
     /// Gives up a parked event. What waits for it asks for it: whoever sent that may know more than who sent the event.
     fn give_up(&mut self, entry: &ParkedEntry, why: &str) -> Result<(), Stop> {
         let (nid, id) = (entry.nid, &entry.event_id);
-        let entries = Arc::clone(self.parked_now()?);
+        let entries = Arc::clone(self.parked()?);
         if !entries.contains_key(&nid) {
             return Ok(());
         }
         let waiting: Vec<_> = entries.values().filter(|entry| entry.missing.contains_key(id)).collect();
         let mut pdus = Vec::with_capacity(waiting.len());
-        for entry in &waiting {
-            self.want_parked_record(entry.nid);
-        }
-        self.settle()?;
-        for entry in waiting {
-            if let Some(pdu) = self.parked_pdu(entry.nid)? {
-                pdus.push((Arc::clone(entry), pdu));
-            }
+        for (entry, pdu) in waiting.iter().zip(all(waiting.iter().map(|entry| self.parked_pdu(entry.nid)))?) {
+            pdus.extend(pdu.map(|pdu| (Arc::clone(entry), pdu)));
         }
         self.drop_parked(nid)?;
         receive::decide(self, id, None, Stage::Missing, why.to_owned());
-        let left = Arc::clone(self.parked_now()?);
+        let left = Arc::clone(self.parked()?);
         for (entry, pdu) in pdus {
             self.request(&entry, &pdu, &left);
         }
@@ -250,12 +236,12 @@ fn oldest_of_most(entries: &ParkedEntries) -> Option<&Arc<ParkedEntry>> {
 impl Work<'_> {
     /// Events of the room that are parked.
     pub(super) fn list_parked(&mut self) -> Result<Vec<OwnedEventId>, Stop> {
-        Ok(self.parked_now()?.values().map(|entry| entry.event_id.clone()).collect())
+        Ok(self.parked()?.values().map(|entry| entry.event_id.clone()).collect())
     }
 
     /// Asks for what a parked event lacks as if for the first time. `None` if no such event is parked.
     pub(super) fn ask_anew(&mut self, id: &EventId) -> Result<Option<Verdict>, Stop> {
-        let entries = Arc::clone(self.parked_now()?);
+        let entries = Arc::clone(self.parked()?);
         let Some(entry) = find(&entries, id) else { return Ok(None) };
         let Some(pdu) = self.parked_pdu(entry.nid)? else {
             return Err(bad_state("the parked event cannot be read"));
@@ -264,18 +250,18 @@ impl Work<'_> {
         self.rows.asked_again.push((anew.nid, anew.attempts, 0));
         self.request(&anew, &pdu, &entries);
         let verdict = parked(&anew);
-        Arc::make_mut(self.parked_now()?).insert(anew.nid, Arc::new(anew));
+        Arc::make_mut(self.parked()?).insert(anew.nid, Arc::new(anew));
         Ok(Some(verdict))
     }
 }
 
 /// Applies the end of an attempt to fetch.
-pub(super) fn fetch_done(mut work: Work<'_>, done: &FetchDone) -> Result<Outcome, Stop> {
+pub(super) fn fetch_done(work: &mut Work<'_>, done: &FetchDone) -> Result<Verdict, Stop> {
     let id = EventId::parse(&done.event_id).map_err(|_| invalid("`event_id` is not an event ID"))?;
-    let entries = Arc::clone(work.parked_now()?);
+    let entries = Arc::clone(work.parked()?);
     let Some(entry) = find(&entries, &id) else {
         // It was applied, or given up, in the meantime.
-        return Ok(work.applied(accepted(None, 0)));
+        return Ok(accepted(None, 0));
     };
     match done.outcome() {
         Fetched::Unspecified => return Err(invalid("the outcome is not set")),
@@ -283,7 +269,7 @@ pub(super) fn fetch_done(mut work: Work<'_>, done: &FetchDone) -> Result<Outcome
             let reason: String = done.reason.chars().take(1000).collect();
             let why = format!("what the event cites could not be fetched: {reason}");
             work.give_up(entry, &why)?;
-            return Ok(work.applied(accepted(None, 0)));
+            return Ok(accepted(None, 0));
         }
         Fetched::Deferred => return defer(work, entry, done),
         Fetched::Fetched => {}
@@ -292,8 +278,7 @@ pub(super) fn fetch_done(mut work: Work<'_>, done: &FetchDone) -> Result<Outcome
         return Err(bad_state("the parked event cannot be read"));
     };
     if let Some(state_before) = &done.state_before {
-        let verdict = receive::receive_with_state(&mut work, &pdu, entry.nid, state_before)?;
-        return Ok(work.applied(verdict));
+        return receive::receive_with_state(work, &pdu, entry.nid, state_before);
     }
     if entry.attempts >= MAX_ATTEMPTS {
         work.give_up(entry, "what the event cites could not be fetched in five attempts")?;
@@ -301,33 +286,33 @@ pub(super) fn fetch_done(mut work: Work<'_>, done: &FetchDone) -> Result<Outcome
         let again = ParkedEntry { attempts: entry.attempts + 1, ..ParkedEntry::clone(entry) };
         work.rows.asked_again.push((again.nid, again.attempts, 0));
         work.request(&again, &pdu, &entries);
-        Arc::make_mut(work.parked_now()?).insert(again.nid, Arc::new(again));
+        Arc::make_mut(work.parked()?).insert(again.nid, Arc::new(again));
     }
-    Ok(work.applied(accepted(None, 0)))
+    Ok(accepted(None, 0))
 }
 
 /// Notes that an attempt has to be repeated later: whoever could tell was not to be reached.
-fn defer(mut work: Work<'_>, entry: &ParkedEntry, done: &FetchDone) -> Result<Outcome, Stop> {
+fn defer(work: &mut Work<'_>, entry: &ParkedEntry, done: &FetchDone) -> Result<Verdict, Stop> {
     if entry.attempts >= MAX_ATTEMPTS {
         let reason: String = done.reason.chars().take(1000).collect();
         let why = format!("what the event cites could not be fetched in five attempts: {reason}");
         work.give_up(entry, &why)?;
-        return Ok(work.applied(accepted(None, 0)));
+        return Ok(accepted(None, 0));
     }
     let again = ParkedEntry { attempts: entry.attempts + 1, ..ParkedEntry::clone(entry) };
     let latest = work.record.produced_ts.saturating_add(MAX_AGE);
     work.rows.asked_again.push((again.nid, again.attempts, done.not_before_ts.clamp(0, latest)));
-    Arc::make_mut(work.parked_now()?).insert(again.nid, Arc::new(again));
-    Ok(work.applied(accepted(None, 0)))
+    Arc::make_mut(work.parked()?).insert(again.nid, Arc::new(again));
+    Ok(accepted(None, 0))
 }
 
 /// Gives up a parked event that lacks nothing and is refused all the same.
-pub(super) fn abandon(mut work: Work<'_>, nid: ParkedNid, why: &str) -> Result<Outcome, Stop> {
-    let entry = work.parked_now()?.get(&nid).map(Arc::clone);
+pub(super) fn abandon(work: &mut Work<'_>, nid: ParkedNid, why: &str) -> Result<Verdict, Stop> {
+    let entry = work.parked()?.get(&nid).map(Arc::clone);
     if let Some(entry) = entry {
         work.give_up(&entry, why)?;
     }
-    Ok(work.applied(rejected(ErrorReason::InvalidParam, why)))
+    Ok(rejected(ErrorReason::InvalidParam, why))
 }
 
 /// Gives up what has been parked for too long.
@@ -337,26 +322,13 @@ pub(super) fn expire(work: &mut Work<'_>) -> Result<i64, Stop> {
 }
 
 impl Work<'_> {
-    /// Notes that the input of a parked event is lacking, unless it is there.
-    fn want_parked_record(&mut self, nid: ParkedNid) {
-        if !self.source.parked_records.contains_key(&nid) && !self.parks(nid) {
-            self.needs.parked_records.insert(nid);
-        }
-    }
-
-    /// Whether this input has parked the event.
-    fn parks(&self, nid: ParkedNid) -> bool {
-        self.rows.parked.iter().any(|row| row.entry.nid == nid)
-    }
-
     /// The input of a parked event.
     fn parked_pdu(&mut self, nid: ParkedNid) -> Result<Option<v1::Pdu>, Stop> {
         let own = self.rows.parked.iter().find(|row| row.entry.nid == nid).map(|row| row.record.clone());
-        let Some(record) = own.or_else(|| self.source.parked_records.get(&nid).cloned()) else {
-            self.needs.parked_records.insert(nid);
-            self.settle()?;
-            return Ok(None);
-        };
+        let record = own.or_else(|| self.loaded.parked_records.get(&nid).cloned());
+        let record = self.found(record, |request| {
+            request.parked_records.insert(nid);
+        })?;
         let record = InputRoomEvent::decode(record)
             .map_err(|error| Stop::Poison(format!("parked input {nid} cannot be read: {error}")))?;
         Ok(match record.body {

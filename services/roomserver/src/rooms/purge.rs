@@ -1,15 +1,18 @@
-//! A room is deleted.
+//! Deletes a room.
 
-use plexus_proto::log::v1::{Purged, output_room_event::Body};
+use plexus_proto::{
+    input::v1::Verdict,
+    log::v1::{Purged, output_room_event::Body},
+};
 
 use super::{
-    outcome::{Outcome, PurgeRow, accepted},
-    receive::bad_state,
-    work::{Stop, Work},
+    outcome::accepted,
+    rows::PurgeRow,
+    work::{Stop, Work, bad_state},
 };
 
 /// Deletes the room. Nobody here may be in it: others would go on sending to us what we do not know any more.
-pub(super) fn apply(mut work: Work<'_>) -> Result<Outcome, Stop> {
+pub(super) fn apply(work: &mut Work<'_>) -> Result<Verdict, Stop> {
     if work.has_joined_local()? {
         return Err(bad_state("users of this server are joined"));
     }
@@ -23,5 +26,5 @@ pub(super) fn apply(mut work: Work<'_>) -> Result<Outcome, Stop> {
         partition: work.room.identity.partition,
         purged_ts: work.record.produced_ts,
     });
-    Ok(work.applied(accepted(None, seq)))
+    Ok(accepted(None, seq))
 }

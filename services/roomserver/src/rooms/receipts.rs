@@ -1,4 +1,4 @@
-//! Receipts: how far members have read.
+//! Moves receipts forward.
 
 use std::sync::Arc;
 
@@ -11,8 +11,8 @@ use serde::Deserialize;
 
 use super::{
     event::StoredEvent,
-    outcome::ReceiptRow,
-    source::ReceiptKey,
+    load_request::ReceiptKey,
+    rows::ReceiptRow,
     value::is_name,
     work::{Stop, Work, unsigned},
 };
@@ -50,14 +50,11 @@ pub(super) fn set(work: &mut Work<'_>, request: &SetReceipt) -> Result<i64, Stop
     }
     let key =
         ReceiptKey { room: work.room.identity.nid, user: user.to_owned(), kind, thread: thread.to_owned() };
-    match work.source.receipts.get(&key) {
-        Some(Some(known)) if *known >= event_seq => return Ok(0),
-        Some(_) => {}
-        None => {
-            work.needs.receipts.insert(key);
-            work.settle()?;
-            return Ok(0);
-        }
+    let known = work.found(work.loaded.receipts.get(&key), |request| {
+        request.receipts.insert(key.clone());
+    })?;
+    if known.is_some_and(|known| known >= event_seq) {
+        return Ok(0);
     }
     let ts = work.record.produced_ts;
     let receipt = Receipt {
@@ -70,7 +67,7 @@ pub(super) fn set(work: &mut Work<'_>, request: &SetReceipt) -> Result<i64, Stop
     };
     // The record of an earlier input of the batch is not out yet: it tells this one instead, unless the event comes
     // after it, for nobody is told of a receipt before its event.
-    let seq = match work.source.told_receipts.get(&key) {
+    let seq = match work.loaded.told_receipts.get(&key) {
         Some(told) if event_seq < *told => {
             work.amended.push((*told, receipt));
             *told
@@ -87,10 +84,8 @@ fn invalid<T>(message: &str) -> Result<T, Stop> {
 
 /// Finds an event of the room.
 fn find(work: &mut Work<'_>, event_id: &EventId) -> Result<Option<Arc<StoredEvent>>, Stop> {
-    let found = work.event_by_id(event_id);
-    work.settle()?;
     let room = work.room.identity.nid;
-    Ok(found.flatten().filter(|event| event.room_nid == room))
+    Ok(work.event_by_id(event_id)?.filter(|event| event.room_nid == room))
 }
 
 /// Whether a receipt of the thread may name the event: it is the root, is in the thread, or relates to what is.

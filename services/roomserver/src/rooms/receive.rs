@@ -1,4 +1,4 @@
-//! Finished events: the checks of the specification on receipt of a PDU, in its order.
+//! Receives finished events: runs the checks of the specification on receipt of a PDU, in its order, and inserts the event.
 //!
 //! [Spec](https://spec.matrix.org/v1.19/server-server-api/#checks-performed-on-receipt-of-a-pdu)
 //!
@@ -6,9 +6,12 @@
 //! check of authorization is kept, as rejected or as soft-failed: what cites it has to be judged, too. What cites events
 //! that are missing is parked.
 
+mod checks;
+mod cited;
+
 use std::sync::Arc;
 
-use plexus_events::{Pdu, auth, receive as events};
+use plexus_events::{Pdu, receive as events};
 use plexus_proto::{
     common::v1::ErrorReason,
     input::v1::{Accepted, Verdict, verdict},
@@ -16,46 +19,25 @@ use plexus_proto::{
 };
 use ruma::{OwnedEventId, OwnedUserId, state_res::Event as _};
 
+pub(super) use self::checks::Stage;
+use self::cited::{Cited, look_up};
 use super::{
-    apply::RoomInput,
     event::{StoredEvent, flags},
     ids::ParkedNid,
-    intent::chain,
-    outcome::{DecisionRow, Outcome, rejected},
-    place::{self, Draft, Place, Placed, Standing},
+    input::RoomInput,
+    insert_event::{Disposition, EventInsert, Inserted, insert_event},
+    outcome::rejected,
     redaction,
-    room::Latest,
+    room::ForwardExtremity,
+    rows::{DecisionRow, EventRow},
     snapshot,
-    states::{At, State},
-    work::{Stop, Work, unsigned},
+    states::{State, StateRef},
+    work::{Stop, Work, bad_state, invalid, unsigned},
 };
+use crate::error_chain::chain;
 
 /// Most servers that may be named as knowing what an event cites.
 const MAX_VIA: usize = 20;
-
-/// Which check an event failed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Stage {
-    /// Against its auth events.
-    AuthEvents,
-    /// Against the state before it.
-    StateBefore,
-    /// Against the current state.
-    CurrentState,
-    /// It was parked, and what it waited for did not come.
-    Missing,
-}
-
-impl Stage {
-    pub(super) fn as_str(self) -> &'static str {
-        match self {
-            Self::AuthEvents => "auth_events",
-            Self::StateBefore => "state_before",
-            Self::CurrentState => "current_state",
-            Self::Missing => "missing",
-        }
-    }
-}
 
 /// A finished event, read.
 pub(super) struct Incoming {
@@ -67,10 +49,9 @@ pub(super) struct Incoming {
 }
 
 /// Applies a finished event, which is that of an input or one of its batch.
-pub(super) fn apply(mut work: Work<'_>, input: &RoomInput, pdu: &v1::Pdu) -> Result<Outcome, Stop> {
+pub(super) fn apply(work: &mut Work<'_>, input: &RoomInput, pdu: &v1::Pdu) -> Result<Verdict, Stop> {
     work.following = input.following;
-    let verdict = receive(&mut work, pdu, input.parked)?;
-    Ok(work.applied(verdict))
+    receive(work, pdu, input.parked)
 }
 
 /// Reads an event and checks what needs no state.
@@ -112,51 +93,9 @@ pub(super) fn receive(
         Kind::Unspecified => Err(invalid("the kind of the event is not set")),
         Kind::Outlier if pdu.state_before.is_some() => Err(invalid("an outlier has no state before it")),
         Kind::Outlier => receive_outlier(work, &incoming),
-        Kind::New => receive_placed(work, pdu, incoming, parked, Standing::Front),
-        Kind::Old => receive_placed(work, pdu, incoming, parked, Standing::Old),
+        Kind::New => receive_in_graph(work, pdu, incoming, parked, Disposition::Extremity),
+        Kind::Old => receive_in_graph(work, pdu, incoming, parked, Disposition::Backfilled),
     }
-}
-
-/// What an event cites, as far as it is stored.
-struct Cited {
-    auth: Vec<Arc<StoredEvent>>,
-    prevs: Vec<Arc<StoredEvent>>,
-    missing_auth: Vec<OwnedEventId>,
-    missing_prevs: Vec<OwnedEventId>,
-}
-
-/// Looks up an event and what it cites: in one round of loading.
-fn look_up(work: &mut Work<'_>, incoming: &Incoming) -> Result<(Option<Arc<StoredEvent>>, Cited), Stop> {
-    let mut cited =
-        Cited { auth: Vec::new(), prevs: Vec::new(), missing_auth: Vec::new(), missing_prevs: Vec::new() };
-    let room = work.room.identity.nid;
-    let known = work.event_by_id(&incoming.id);
-    work.arrival(&incoming.id);
-    for id in incoming.pdu.auth_event_ids() {
-        match work.event_by_id(id) {
-            Some(Some(event)) if event.room_nid == room => cited.auth.push(event),
-            // An event of another room authorizes nothing; it cannot be had for this one.
-            Some(Some(_)) => return Err(invalid("an auth event is of another room")),
-            Some(None) => cited.missing_auth.push(id.clone()),
-            None => {}
-        }
-    }
-    for id in incoming.pdu.prev_event_ids() {
-        match work.event_by_id(id) {
-            Some(Some(event)) if event.room_nid != room => {
-                return Err(invalid("a previous event is of another room"));
-            }
-            Some(Some(event)) if event.lacks(flags::OUTLIER) => cited.prevs.push(event),
-            Some(_) => cited.missing_prevs.push(id.clone()),
-            None => {}
-        }
-    }
-    work.settle()?;
-    let known = known.flatten();
-    if known.as_ref().is_some_and(|known| known.room_nid != room) {
-        return Err(invalid("the event is known as one of another room"));
-    }
-    Ok((known, cited))
 }
 
 /// An event that is only wanted as an auth or state event.
@@ -185,7 +124,7 @@ pub(super) fn store_outlier(
     incoming: &Incoming,
     auth_events: &[Arc<StoredEvent>],
 ) -> Result<Option<String>, Stop> {
-    let refused = check_auth_events(work, incoming, auth_events)?.err().map(|refused| refused.0);
+    let refused = checks::check_auth_events(work, incoming, auth_events)?.err().map(|refused| refused.0);
     let nid = if incoming.id == work.room.identity.create_id {
         work.room.identity.create_nid
     } else {
@@ -216,7 +155,7 @@ pub(super) fn store_outlier(
     if let Some(rule) = &refused {
         decide(work, &event.event_id, Some(nid), Stage::AuthEvents, rule.clone());
     }
-    work.rows.events.push(super::outcome::EventRow {
+    work.rows.events.push(EventRow {
         event: Arc::new(event),
         received_ts: work.record.produced_ts,
         visibility: 0,
@@ -227,18 +166,16 @@ pub(super) fn store_outlier(
 }
 
 /// An event that has its place in the graph.
-fn receive_placed(
+fn receive_in_graph(
     work: &mut Work<'_>,
     pdu: &v1::Pdu,
     incoming: Incoming,
     parked: Option<ParkedNid>,
-    standing: Standing,
+    disposition: Disposition,
 ) -> Result<Verdict, Stop> {
-    if work.parked()?.is_none() {
-        work.needs_parked();
-    }
+    let parked_events = work.parked().map(drop);
     let (known, cited) = look_up(work, &incoming)?;
-    work.settle()?;
+    parked_events?;
     work.expire_parked()?;
     if let Some(known) = known.as_ref().filter(|known| known.lacks(flags::OUTLIER)) {
         work.unpark(parked, &incoming.id)?;
@@ -249,75 +186,74 @@ fn receive_placed(
             return Err(bad_state("the event cites auth events that are not known"));
         }
         work.unpark(parked, &incoming.id)?;
-        let told = snapshot::read(work, state_before)?;
-        return check_and_place(work, incoming, known, cited, (standing, pdu.relay), Some(told));
+        let remote = snapshot::read(work, state_before)?;
+        return check_and_insert(work, incoming, known, cited, (disposition, pdu.relay), Some(remote));
     }
-    if work.room.latest.is_empty() {
+    if work.room.forward_extremities.is_empty() {
         return Err(Stop::Refuse(ErrorReason::RoomUnknown, "the room is not known here".to_owned()));
     }
     if cited.missing_auth.is_empty() && cited.missing_prevs.is_empty() {
         work.unpark(parked, &incoming.id)?;
-        return check_and_place(work, incoming, known, cited, (standing, pdu.relay), None);
+        return check_and_insert(work, incoming, known, cited, (disposition, pdu.relay), None);
     }
-    if standing == Standing::Old {
+    if disposition == Disposition::Backfilled {
         return Err(bad_state("the state before the event is not known"));
     }
     work.park(pdu, &incoming.id, cited.missing_prevs, cited.missing_auth)
 }
 
-/// The three checks of authorization, and what comes of them. `relay`: whether this server hands the event on. `told`: the state before the event, from elsewhere.
-fn check_and_place(
+/// Runs the three checks of authorization, and inserts the event accordingly. `relay`: whether this server hands it on.
+/// `remote`: the state before the event, as another server tells it.
+fn check_and_insert(
     work: &mut Work<'_>,
     incoming: Incoming,
     known: Option<Arc<StoredEvent>>,
     cited: Cited,
-    (standing, relay): (Standing, bool),
-    told: Option<snapshot::Told>,
+    (disposition, relay): (Disposition, bool),
+    remote: Option<snapshot::RemoteState>,
 ) -> Result<Verdict, Stop> {
-    let prevs: Vec<Latest> = cited.prevs.iter().map(|prev| latest(prev)).collect();
+    let prevs: Vec<ForwardExtremity> = cited.prevs.iter().map(|prev| prev.as_ref().into()).collect();
     let prev_nids: Vec<_> = prevs.iter().map(|prev| prev.nid).collect();
-    let was_incipient = work.room.latest.is_empty();
-    let standing = match (&told, standing) {
-        (Some(_), Standing::Front) if !work.has_joined_local()? => Standing::OnlyFront,
-        _ => standing,
+    let was_incipient = work.room.forward_extremities.is_empty();
+    let disposition = match (&remote, disposition) {
+        (Some(_), Disposition::Extremity) if !work.has_joined_local()? => Disposition::SoleExtremity,
+        _ => disposition,
     };
-    let before = match &told {
-        Some(told) => {
+    let before = match &remote {
+        Some(remote) => {
             let mut states: Vec<State> = cited.prevs.iter().map(|prev| State::after(prev)).collect();
-            states.insert(0, told.state.clone());
-            At::State(work.resolve(&states)?)
+            states.insert(0, remote.state.clone());
+            StateRef::State(work.resolve(&states)?)
         }
-        None if !was_incipient && work.is_front(&prev_nids) => At::Current,
+        None if !was_incipient && work.are_forward_extremities(&prev_nids) => StateRef::Current,
         None => {
             let states: Vec<State> = cited.prevs.iter().map(|prev| State::after(prev)).collect();
-            At::State(work.resolve(&states)?)
+            StateRef::State(work.resolve(&states)?)
         }
     };
-    let failed = check(work, &incoming, &cited, &before, standing)?;
+    let failed = checks::check(work, &incoming, &cited, &before, disposition)?;
     let visibility = work.visibility_at(&before)?;
-    work.settle()?;
-    let visibility = visibility.unwrap_or_default();
 
-    let final_standing = match &failed {
-        Some((Stage::CurrentState, _)) => Standing::SoftFailed,
-        Some(_) => Standing::Rejected,
-        None => standing,
+    let final_disposition = match &failed {
+        Some((Stage::CurrentState, _)) => Disposition::SoftFailed,
+        Some(_) => Disposition::Rejected,
+        None => disposition,
     };
-    if let (Standing::OnlyFront, true, Some(told)) = (final_standing, was_incipient, &told) {
+    if let (Disposition::SoleExtremity, true, Some(remote)) = (final_disposition, was_incipient, &remote) {
         // From here on the room is what the snapshot tells; the event changes that like any other state.
-        work.room.joined_members = told.joined;
-        work.room.invited_members = told.invited;
-        work.room.members = told.state.members.clone();
-        work.room.other = told.state.other.clone();
-        work.room.snapshot = Some(told.token);
+        work.room.joined_members = remote.joined;
+        work.room.invited_members = remote.invited;
+        work.room.members = remote.state.members.clone();
+        work.room.other = remote.state.other.clone();
+        work.room.snapshot = Some(remote.token);
         // Whatever was looked at before was looked at in a room without a state.
-        work.room.hot = Arc::default();
+        work.room.state_cache = Arc::default();
     }
     let nid = match &known {
         Some(known) => known.nid,
         None => work.counters.event(),
     };
-    let draft = Draft {
+    let event = EventInsert {
         nid,
         event_id: incoming.id.clone(),
         json: incoming.json.clone(),
@@ -332,161 +268,46 @@ fn check_and_place(
         txn: None,
         was_outlier: known.is_some(),
         relay,
-        gap_before: told.is_some() && !cited.missing_prevs.is_empty(),
+        gap_before: remote.is_some() && !cited.missing_prevs.is_empty(),
     };
-    let placed =
-        place::place(work, draft, Place { standing: final_standing, before: before.clone(), prevs: &prevs })?;
+    let inserted = insert_event(work, event, final_disposition, &before, &prevs)?;
     // While the room is only being joined, its chunks tell which rows of members and facts there are to be deleted.
-    if let Some(told) = &told
-        && !work.room.latest.is_empty()
+    if let Some(remote) = &remote
+        && !work.room.forward_extremities.is_empty()
     {
-        work.rows.snapshots_used.push((work.room.identity.nid, told.token));
+        work.rows.snapshots_used.push((work.room.identity.nid, remote.token));
     }
-    if !matches!(final_standing, Standing::Rejected | Standing::SoftFailed) {
-        note_gaps(work, &placed, &cited.missing_prevs);
-        redaction::arrive(work, &placed, &before)?;
+    if !matches!(final_disposition, Disposition::Rejected | Disposition::SoftFailed) {
+        note_gaps(work, &inserted, &cited.missing_prevs);
+        redaction::arrive(work, &inserted, &before)?;
     }
-    fill_gap(work, &incoming.id);
+    fill_gap(work, &incoming.id)?;
     if let Some((stage, rule)) = &failed {
         decide(work, &incoming.id, Some(nid), *stage, rule.clone());
     }
     work.note_arrived(&incoming.id, false)?;
     Ok(match failed {
-        None => accepted(&incoming.id, placed.seq, false),
+        None => accepted(&incoming.id, inserted.seq, false),
         Some((Stage::CurrentState, _)) => accepted(&incoming.id, 0, true),
         Some((stage, rule)) => forbidden(stage, &rule),
     })
 }
 
-/// Runs the checks of authorization; returns the first that fails.
-fn check(
-    work: &mut Work<'_>,
-    incoming: &Incoming,
-    cited: &Cited,
-    before: &At,
-    standing: Standing,
-) -> Result<Option<(Stage, String)>, Stop> {
-    let is_create = incoming.event_type == "m.room.create";
-    if is_create && incoming.id != work.room.identity.create_id {
-        return Ok(Some((Stage::AuthEvents, "the room has another create event".to_owned())));
-    }
-    if let At::Current = before
-        && check_ordinary(work, incoming, cited)?
-    {
-        return Ok(None);
-    }
-    if let Err(refused) = check_auth_events(work, incoming, &cited.auth)? {
-        return Ok(Some((Stage::AuthEvents, refused.0)));
-    }
-    if let Err(refused) = work.check_against(&incoming.pdu, before)? {
-        return Ok(Some((Stage::StateBefore, refused.0)));
-    }
-    let (At::State(state), Standing::Front) = (before, standing) else { return Ok(None) };
-    // What cites all of the front was just checked against the current state. Where something in between is missing, the
-    // current state may be long out of date, and what is told of the state before the event counts as much.
-    let current = if cited.missing_prevs.is_empty() {
-        At::Current
-    } else {
-        let current = work.room.state();
-        At::State(work.resolve(&[current, state.clone()])?)
-    };
-    match work.check_against(&incoming.pdu, &current)? {
-        Ok(()) => Ok(None),
-        Err(refused) => Ok(Some((Stage::CurrentState, refused.0))),
-    }
-}
-
-/// Whether an event is an ordinary message that cites the current state as its auth events, and known to be allowed: then
-/// all three checks are the same one, whose verdict is remembered.
-fn check_ordinary(work: &mut Work<'_>, incoming: &Incoming, cited: &Cited) -> Result<bool, Stop> {
-    if incoming.pdu.state_key().is_some() || !super::intent::is_ordinary(incoming.pdu.event_type()) {
-        return Ok(false);
-    }
-    let authors = work.message_authors(&incoming.sender, &At::Current)?;
-    work.settle()?;
-    let Some(authors) = authors else { return Ok(false) };
-    let (mut ours, mut theirs) =
-        (authors.nids(), cited.auth.iter().map(|event| event.nid).collect::<Vec<_>>());
-    ours.sort_unstable();
-    theirs.sort_unstable();
-    if ours != theirs {
-        return Ok(false);
-    }
-    match work.check_message(&incoming.event_type, &authors, || Ok(incoming.pdu.clone())) {
-        Ok(()) => Ok(true),
-        // The full checks tell at which stage.
-        Err(Stop::Refuse(..)) => Ok(false),
-        Err(stop) => Err(stop),
-    }
-}
-
-/// Checks an event against the auth events it cites.
-fn check_auth_events(
-    work: &mut Work<'_>,
-    incoming: &Incoming,
-    auth_events: &[Arc<StoredEvent>],
-) -> Result<Result<(), auth::Refused>, Stop> {
-    let rules = work.rules();
-    let is_create = incoming.id == work.room.identity.create_id;
-    let create = if is_create {
-        None
-    } else {
-        let create = work.create_event()?;
-        work.settle()?;
-        create
-    };
-    let mut parsed = Vec::with_capacity(auth_events.len());
-    for event in auth_events {
-        parsed.push(work.pdu_of(event)?);
-    }
-    let create = create.as_ref().map(|create| &create.pdu);
-    let independent = auth::check_independent(&incoming.pdu, rules, |id| {
-        parsed.iter().map(AsRef::as_ref).chain(create).find(|event| event.id() == id)
-    });
-    if let Err(refused) = independent {
-        return Ok(Err(refused));
-    }
-    if is_create {
-        return Ok(Ok(()));
-    }
-    // The create event counts as held where the version does not let it be cited.
-    let implied = create.filter(|_| rules.room_id_is_create_hash());
-    Ok(auth::check_dependent(&incoming.pdu, rules, |event_type, state_key| {
-        parsed.iter().map(AsRef::as_ref).chain(implied).find(|event| {
-            event.state_key() == Some(state_key) && *event.event_type() == event_type.to_string().into()
-        })
-    }))
-}
-
-impl Work<'_> {
-    /// A stored event as the rules look at it.
-    fn pdu_of(&mut self, event: &StoredEvent) -> Result<Arc<Pdu>, Stop> {
-        if let Some(known) = self.pdus.get(&event.nid) {
-            return Ok(Arc::clone(known));
-        }
-        let rejected = event.flags & flags::REJECTED != 0;
-        let pdu = Pdu::from_checked(event.event_id.clone(), &event.json, rejected)
-            .map_err(|error| Stop::Poison(format!("stored event {}: {error}", event.nid)))?;
-        let pdu = Arc::new(pdu);
-        self.pdus.insert(event.nid, Arc::clone(&pdu));
-        Ok(pdu)
-    }
-}
-
 /// Notes what an accepted event cites and nobody has.
-fn note_gaps(work: &mut Work<'_>, placed: &Placed, missing: &[OwnedEventId]) {
+fn note_gaps(work: &mut Work<'_>, inserted: &Inserted, missing: &[OwnedEventId]) {
     let room = work.room.identity.nid;
     for id in missing {
         work.room.has_gaps = true;
-        work.rows.backward_refs.push((room, id.clone(), placed.nid));
+        work.rows.backward_refs.push((room, id.clone(), inserted.nid));
     }
 }
 
 /// The event is no longer missing.
-fn fill_gap(work: &mut Work<'_>, id: &OwnedEventId) {
-    if work.room.has_gaps && work.arrival(id).is_some_and(|arrival| arrival.referenced) {
+fn fill_gap(work: &mut Work<'_>, id: &OwnedEventId) -> Result<(), Stop> {
+    if work.room.has_gaps && work.arrival(id)?.referenced {
         work.rows.backward_refs_filled.push((work.room.identity.nid, id.clone()));
     }
+    Ok(())
 }
 
 /// Keeps why an event was refused.
@@ -505,15 +326,6 @@ pub(super) fn decide(
         rule,
         decided_ts: work.record.produced_ts,
     });
-}
-
-fn latest(event: &StoredEvent) -> Latest {
-    Latest {
-        nid: event.nid,
-        event_id: event.event_id.clone(),
-        depth: event.depth,
-        local: event.flags & flags::LOCAL != 0,
-    }
 }
 
 /// Generation of an event with these auth events.
@@ -551,14 +363,6 @@ fn repeated(known: &StoredEvent) -> Verdict {
 
 fn forbidden(stage: Stage, rule: &str) -> Verdict {
     rejected(ErrorReason::Forbidden, format!("{}: {rule}", stage.as_str()))
-}
-
-pub(super) fn invalid(message: &str) -> Stop {
-    Stop::Refuse(ErrorReason::InvalidParam, message.to_owned())
-}
-
-pub(super) fn bad_state(message: &str) -> Stop {
-    Stop::Refuse(ErrorReason::BadState, message.to_owned())
 }
 
 /// Applies a parked event with a state before it that was fetched.

@@ -1,4 +1,4 @@
-//! Redactions: where an event names its target, whether the redaction takes effect, and what it leaves.
+//! Redacts events: finds the target, decides whether the redaction takes effect, and rewrites the event.
 
 use std::sync::Arc;
 
@@ -11,15 +11,15 @@ use ruma::{EventId, OwnedEventId, UserId};
 
 use super::{
     event::{StoredEvent, flags},
-    hot::StateEvent,
     ids::EventNid,
-    intent::chain,
-    outcome::RedactionRow,
-    place::Placed,
-    states::{At, State},
+    insert_event::Inserted,
+    rows::RedactionRow,
+    state_cache::StateEvent,
+    states::{State, StateRef},
     value::is_name,
     work::{Stop, Work, bytes},
 };
+use crate::error_chain::chain;
 
 /// Type of redaction events.
 const REDACTION: &str = "m.room.redaction";
@@ -32,7 +32,7 @@ pub(super) struct Plan {
 }
 
 /// Finds out what an event redacts, and puts it into the content where the room version wants it there.
-pub(super) fn place_target(
+pub(super) fn set_target(
     work: &Work<'_>,
     intent: &Intent,
     content: &mut canonical::Object,
@@ -66,9 +66,9 @@ fn bad_target(message: &str) -> Stop {
 /// The rules of the room versions let every user of a server redact every event of that server's users, and leave it to
 /// the server to ask for more: this is where it does.
 pub(super) fn plan(work: &mut Work<'_>, sender: &UserId, target_id: &EventId) -> Result<Plan, Stop> {
-    let found = work.event_by_id(target_id);
+    let found = work.event_by_id(target_id)?;
     let powerful = work.with_power(|power| Ok(power.of_user(sender)? >= power.to_redact()?))?;
-    let found = found.flatten();
+
     match &found {
         // An event that is not known may be on its way; one of another room never comes to this one.
         Some(event) if event.room_nid != work.room.identity.nid => {
@@ -93,23 +93,20 @@ pub(super) fn plan(work: &mut Work<'_>, sender: &UserId, target_id: &EventId) ->
 }
 
 /// An event of another server has its place: it may redact another one, and others may have redacted it before it came.
-pub(super) fn arrive(work: &mut Work<'_>, placed: &Placed, before: &At) -> Result<(), Stop> {
-    let Some(event) = work.event(placed.nid) else { return work.settle() };
+pub(super) fn arrive(work: &mut Work<'_>, placed: &Inserted, before: &StateRef) -> Result<(), Stop> {
+    let event = work.event(placed.nid)?;
     if let Some(target_id) = target_of(work, &event) {
-        let found = work.event_by_id(&target_id);
-        work.settle()?;
-        let known = found.flatten().filter(|event| event.room_nid == work.room.identity.nid);
+        let known = work.event_by_id(&target_id)?.filter(|event| event.room_nid == work.room.identity.nid);
         let target = match known {
             Some(target) if takes_effect(work, &event, &target, before)? => Some(target),
             Some(_) | None => None,
         };
         carry_out(work, Plan { target_id, target }, event.nid)?;
     }
-    let Some(arrival) = work.arrival(&placed.event_id) else { return work.settle() };
-    for redaction in arrival.redactions {
-        let Some(redaction) = work.event(redaction) else { return work.settle() };
-        let Some(event) = work.event(placed.nid) else { return work.settle() };
-        let at = At::State(State::after(&redaction));
+    for redaction in work.arrival(&placed.event_id)?.redactions {
+        let redaction = work.event(redaction)?;
+        let event = work.event(placed.nid)?;
+        let at = StateRef::State(State::after(&redaction));
         let counts = redaction.lacks(flags::REJECTED | flags::SOFT_FAILED);
         if counts && takes_effect(work, &redaction, &event, &at)? {
             carry_out(work, Plan { target_id: event.event_id.clone(), target: Some(event) }, redaction.nid)?;
@@ -138,7 +135,7 @@ fn takes_effect(
     work: &mut Work<'_>,
     redaction: &StoredEvent,
     target: &StoredEvent,
-    at: &At,
+    at: &StateRef,
 ) -> Result<bool, Stop> {
     if target.room_nid != redaction.room_nid
         || target.event_type == "m.room.create"
@@ -165,9 +162,7 @@ fn lighten(
     state_key: &str,
     redacted: &StateEvent,
 ) -> Result<(), Stop> {
-    let current = work.state_at(&At::Current, &target.event_type, state_key)?;
-    work.settle()?;
-    if let Some(current) = current.flatten()
+    if let Some(current) = work.state(&target.event_type, state_key)?
         && current.nid == target.nid
     {
         work.weigh(&target.event_type, Some(&current), Some(redacted));
@@ -184,9 +179,7 @@ pub(super) fn carry_out(work: &mut Work<'_>, plan: Plan, redaction: EventNid) ->
         applied: plan.target.is_some(),
     });
     let Some(target) = plan.target else { return Ok(()) };
-    let because = work.event(redaction);
-    work.settle()?;
-    let Some(because) = because else { return Ok(()) };
+    let because = work.event(redaction)?;
     let json = redact::redact(&target.json, &because.json, work.rules()).map_err(|error| {
         Stop::Poison(format!("event {} cannot be redacted: {}", target.nid, chain(&error)))
     })?;

@@ -8,8 +8,9 @@ use sha2::{Digest as _, Sha256};
 use super::{
     event::flags,
     ids::{EventNid, RoomNid},
+    load_request::{AnnotationKey, LoadRequest},
+    loaded_data::LoadedData,
     receipts::Relation,
-    source::{AnnotationKey, Needs, Source},
     work::{Stop, Work},
 };
 
@@ -36,7 +37,7 @@ pub(crate) fn annotation_key(key: &str) -> [u8; 16] {
 
 impl Related {
     /// Looks at a message before it is applied. `None`: it relates to nothing.
-    pub(super) fn foreseen(room: RoomNid, sender: &UserId, intent: &Intent) -> Option<Self> {
+    pub(super) fn prefetched(room: RoomNid, sender: &UserId, intent: &Intent) -> Option<Self> {
         let mut windows = intent.content.windows(MARK.len());
         windows.any(|window| window == MARK).then_some(())?;
         let content = canonical::parse_object(&intent.content).ok()?;
@@ -68,16 +69,23 @@ impl Related {
     }
 
     /// Notes what has to be loaded for [`Self::check`].
-    pub(super) fn note_lacking(&self, source: &Source, needs: &mut Needs) {
+    pub(super) fn note_lacking(&self, loaded: &LoadedData, request: &mut LoadRequest) {
         match self {
-            Self::Annotates(key) if !source.annotations.contains_key(key) => {
-                needs.annotations.insert(key.clone());
+            Self::Annotates(key) if !loaded.annotations.contains_key(key) => {
+                request.annotations.insert(key.clone());
             }
-            Self::InThread(root) if !source.events_by_id.contains_key(root) => {
-                needs.event_ids.insert(root.clone());
+            Self::InThread(root) if !loaded.events_by_id.contains_key(root) => {
+                request.event_ids.insert(root.clone());
             }
             Self::Freely | Self::Annotates(_) | Self::InThread(_) => {}
         }
+    }
+
+    /// Has what [`Self::check`] looks at loaded.
+    pub(super) fn look_up(&self, work: &mut Work<'_>) -> Result<(), Stop> {
+        let before = work.request.len();
+        self.note_lacking(work.loaded, &mut work.request);
+        if work.request.len() == before { Ok(()) } else { Err(Stop::Missing) }
     }
 
     /// Refuses a relation that cannot be.
@@ -93,7 +101,7 @@ impl Related {
             }
             Self::InThread(root) => {
                 let room = work.room.identity.nid;
-                let root = work.event_by_id(root).flatten().filter(|event| event.room_nid == room);
+                let root = work.event_by_id(root)?.filter(|event| event.room_nid == room);
                 if root.is_some_and(|root| Relation::of(&root).is_some()) {
                     let message = "a thread cannot begin at an event that relates to another one".to_owned();
                     return Err(Stop::Refuse(ErrorReason::InvalidRelation, message));
@@ -113,6 +121,6 @@ impl Related {
 
 /// Whether an annotation like this is there that was not redacted, be it by an input of the same batch.
 fn is_annotated(work: &Work<'_>, key: &AnnotationKey) -> bool {
-    let mut found = work.source.annotations.get(key).into_iter().flatten();
-    found.any(|nid| work.source.events.get(nid).is_none_or(|event| event.lacks(flags::REDACTED)))
+    let mut found = work.loaded.annotations.get(key).into_iter().flatten();
+    found.any(|nid| work.loaded.events.get(nid).is_none_or(|event| event.lacks(flags::REDACTED)))
 }

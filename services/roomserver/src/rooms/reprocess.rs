@@ -1,4 +1,4 @@
-//! Events are judged again because an operator says so.
+//! Judges events again on behalf of an operator.
 //!
 //! Only what the order of arrival has decided can end otherwise: what was given up because something was missing, and
 //! what the current state refused. Whatever else was refused ends the same way whenever it comes.
@@ -15,23 +15,22 @@ use ruma::{EventId, OwnedEventId};
 
 use super::{
     event::{StoredEvent, flags},
-    outcome::{EventRow, Outcome, accepted},
-    place::{Placed, visibility_column},
-    receive::{Stage, bad_state, decide, invalid},
+    insert_event::{Inserted, visibility_column},
+    outcome::accepted,
+    receive::{Stage, decide},
     redaction,
-    states::{At, State},
-    work::{Stop, Work, unsigned},
+    rows::EventRow,
+    states::{State, StateRef},
+    work::{Stop, Work, bad_state, invalid, unsigned},
 };
 
 /// Applies the wish of an operator.
-pub(super) fn apply(mut work: Work<'_>, request: &Reprocess) -> Result<Outcome, Stop> {
-    let verdict = if request.event_id.is_empty() {
-        ask_for_all(&mut work)?
-    } else {
-        let id = EventId::parse(&request.event_id).map_err(|_| invalid("`event_id` is not an event ID"))?;
-        one(&mut work, &id)?
-    };
-    Ok(work.applied(verdict))
+pub(super) fn apply(work: &mut Work<'_>, request: &Reprocess) -> Result<Verdict, Stop> {
+    if request.event_id.is_empty() {
+        return ask_for_all(work);
+    }
+    let id = EventId::parse(&request.event_id).map_err(|_| invalid("`event_id` is not an event ID"))?;
+    one(work, &id)
 }
 
 /// Asks once more for what all parked events lack.
@@ -48,9 +47,7 @@ fn one(work: &mut Work<'_>, id: &OwnedEventId) -> Result<Verdict, Stop> {
     if let Some(verdict) = work.ask_anew(id)? {
         return Ok(with_results(vec![result(id, verdict)]));
     }
-    let known = work.event_by_id(id);
-    work.settle()?;
-    let known = known.flatten().filter(|event| event.room_nid == work.room.identity.nid);
+    let known = work.event_by_id(id)?.filter(|event| event.room_nid == work.room.identity.nid);
     match known {
         None => Ok(ask_for(work, id)),
         Some(event) if !event.lacks(flags::SOFT_FAILED) => show(work, &event),
@@ -69,7 +66,7 @@ fn ask_for(work: &mut Work<'_>, id: &EventId) -> Verdict {
     work.rows.decisions_dropped.push(id.to_owned());
     let request = FetchRequest {
         missing_prev_event_ids: vec![id.to_string()],
-        latest_event_ids: work.room.latest.iter().map(|latest| latest.event_id.to_string()).collect(),
+        latest_event_ids: work.room.extremity_ids(),
         ..FetchRequest::default()
     };
     let seq = work.put_out(None, Body::Fetch(request));
@@ -84,19 +81,17 @@ fn show(work: &mut Work<'_>, event: &Arc<StoredEvent>) -> Result<Verdict, Stop> 
     }
     let pdu = Pdu::from_checked(event.event_id.clone(), &event.json, false)
         .map_err(|error| Stop::Poison(format!("stored event {} cannot be read: {error}", event.nid)))?;
-    if let Err(refused) = work.check_against(&pdu, &At::Current)? {
+    if let Err(refused) = work.check_against(&pdu, &StateRef::Current)? {
         decide(work, &event.event_id, Some(event.nid), Stage::CurrentState, refused.0.clone());
         return Ok(super::outcome::rejected(ErrorReason::Forbidden, refused.0));
     }
-    let before = At::State(State::after(event));
+    let before = StateRef::State(State::after(event));
     let visibility = work.visibility_at(&before)?;
-    work.settle()?;
-    let visibility = visibility.unwrap_or_default();
     let seq = work.counters.next_seq;
     let record = NewEvent {
         event_id: event.event_id.to_string(),
         json: event.json.clone(),
-        latest_event_ids: work.room.latest.iter().map(|latest| latest.event_id.to_string()).collect(),
+        latest_event_ids: work.room.extremity_ids(),
         depth: unsigned(event.depth),
         delta: Some(StateDelta::default()),
         visibility: visibility.into(),
@@ -121,7 +116,7 @@ fn show(work: &mut Work<'_>, event: &Arc<StoredEvent>) -> Result<Verdict, Stop> 
         txn_id: None,
     });
     work.rows.decisions_dropped.push(event.event_id.clone());
-    let placed = Placed { nid: event.nid, event_id: event.event_id.clone(), seq };
+    let placed = Inserted { nid: event.nid, event_id: event.event_id.clone(), seq };
     redaction::arrive(work, &placed, &before)?;
     Ok(accepted(Some(&event.event_id), seq))
 }

@@ -1,4 +1,4 @@
-//! The alarm for state resets: a key of the current state that changed although no event says so.
+//! Raises the alarm for state resets: a key of the current state that changed although no event says so.
 //!
 //! State resolution may take an event out of the state: one that is no longer allowed, or one that lost against another
 //! for its key. It must not lose one that nobody contests. So an alarm is raised if a key is removed, or goes back to an
@@ -14,11 +14,11 @@ use ruma::state_res::Event as _;
 
 use super::{
     event::StoredEvent,
-    hot::StateEvent,
     ids::EventNid,
-    outcome::StateResetRow,
-    place::Entry,
-    states::{At, State},
+    rows::StateResetRow,
+    state_cache::StateEvent,
+    state_change::ChangedEntry,
+    states::{State, StateRef},
     work::{Stop, Work},
 };
 
@@ -34,9 +34,9 @@ impl Work<'_> {
         &mut self,
         event: &StoredEvent,
         states: [&State; 2],
-        entries: &[Entry],
+        entries: &[ChangedEntry],
     ) -> Result<(), Stop> {
-        let states = states.map(|state| At::State(state.clone()));
+        let states = states.map(|state| StateRef::State(state.clone()));
         let lost = entries.iter().filter_map(|entry| Some((entry, entry.before.as_ref()?)));
         for (entry, lost) in lost.take(MAX_SUSPECTS) {
             let now = entry.after.as_ref().map(|now| now.nid);
@@ -56,7 +56,7 @@ impl Work<'_> {
                 event_nid: event.nid,
                 lost_nid: lost.nid,
                 now_nid: now,
-                latest_nids: self.room.latest.iter().map(|latest| latest.nid).collect(),
+                latest_nids: self.room.forward_extremities.iter().map(|extremity| extremity.nid).collect(),
                 detected_ts: self.record.produced_ts,
             });
         }
@@ -67,9 +67,7 @@ impl Work<'_> {
     fn had_replaced(&mut self, newer: &StateEvent, older: EventNid) -> Result<bool, Stop> {
         let mut nid = newer.nid;
         for _ in 0..MAX_REPLACED {
-            let event = self.event(nid);
-            self.settle()?;
-            match event.and_then(|event| event.replaces_nid) {
+            match self.event(nid)?.replaces_nid {
                 Some(replaced) if replaced == older => return Ok(true),
                 Some(replaced) => nid = replaced,
                 None => return Ok(false),
@@ -84,12 +82,11 @@ impl Work<'_> {
         &mut self,
         lost: &StateEvent,
         now: Option<EventNid>,
-        [new, after]: &[At; 2],
+        [new, after]: &[StateRef; 2],
     ) -> Result<bool, Stop> {
         let state_key = lost.pdu.state_key().unwrap_or_default();
         let held = self.state_at(after, &lost.pdu.event_type().to_string(), state_key)?;
-        self.settle()?;
-        match held.flatten() {
+        match held {
             Some(held) if held.nid == lost.nid => Ok(false),
             Some(held) => Ok(now.is_some() || self.check_against(&held.pdu, new)?.is_err()),
             None => Ok(false),
@@ -97,7 +94,7 @@ impl Work<'_> {
     }
 
     /// Whether the rules allow an event in all of some states.
-    fn is_still_allowed(&mut self, lost: &Arc<StateEvent>, states: &[At]) -> Result<bool, Stop> {
+    fn is_still_allowed(&mut self, lost: &Arc<StateEvent>, states: &[StateRef]) -> Result<bool, Stop> {
         for at in states {
             if self.check_against(&lost.pdu, at)?.is_err() {
                 return Ok(false);

@@ -1,4 +1,4 @@
-//! State resolution: what differs between the states goes to `plexus_events::resolve`, what comes back goes into a trie.
+//! Resolves states: hands their differences to `plexus_events::resolve`, and puts the result into a trie.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -12,51 +12,36 @@ use plexus_events::{
 use ruma::events::StateEventType;
 
 use super::{
+    entry_changes::EntryChanges,
     event::{StoredEvent, flags},
     ids::{EventNid, NodeNid},
-    source::Source,
+    loaded_data::LoadedData,
     state::{MEMBER, key_of},
-    states::{Changes, State},
+    states::State,
     trie::{Key, Missing},
-    work::{Stop, Work},
+    work::{Stop, Work, all},
 };
 
 impl Work<'_> {
     /// Resolves states; equal ones count once. Of no states, the result is the empty one.
     pub(super) fn resolve(&mut self, states: &[State]) -> Result<State, Stop> {
-        let mut distinct: Vec<State> = Vec::with_capacity(states.len());
-        let mut lacking = false;
-        for state in states {
-            let mut known = false;
-            for other in &distinct {
-                match self.is_same(state, other) {
-                    Some(same) => known |= same,
-                    None => lacking = true,
-                }
-            }
-            if !known {
-                distinct.push(state.clone());
-            }
-        }
-        if lacking {
-            self.settle()?;
-        }
+        let distinct = self.distinct(states)?;
         let Some(first) = distinct.first().cloned() else { return Ok(State::default()) };
         if distinct.len() == 1 {
             return Ok(first);
         }
         let fingerprints: Option<Vec<_>> =
-            distinct.iter().map(|state| state.fingerprint(self.source)).collect();
-        if let Some(changes) = fingerprints.as_ref().and_then(|states| self.source.effort.resolved(states)) {
+            distinct.iter().map(|state| state.fingerprint(self.loaded)).collect();
+        if let Some(changes) = fingerprints.as_ref().and_then(|states| self.loaded.effort.resolved(states)) {
             return self.with_changes(&first, &changes);
         }
         let keys = self.conflicting(&distinct)?;
         self.charge(keys.len())?;
-        let (events, made) = (Made::of(self), self.source);
+        let (events, made) = (Made::of(self), self.loaded);
         let lookup = Projection {
             state: &first,
             made: &events,
-            source: made,
+            loaded: made,
             lacking: Mutex::default(),
             damaged: OnceLock::new(),
         };
@@ -74,7 +59,7 @@ impl Work<'_> {
         let nodes = lookup.lacking.into_inner().unwrap_or_default();
         match resolved {
             Ok(resolved) => {
-                let mut changes = Changes::default();
+                let mut changes = EntryChanges::default();
                 for ((event_type, state_key), nid) in resolved.entries {
                     let event_type = event_type.to_string();
                     let list = if event_type == MEMBER { &mut changes.members } else { &mut changes.other };
@@ -82,52 +67,60 @@ impl Work<'_> {
                 }
                 let changes = Arc::new(changes);
                 if let Some(states) = fingerprints {
-                    self.source.effort.remember(states, Arc::clone(&changes));
+                    self.loaded.effort.remember(states, Arc::clone(&changes));
                 }
                 self.with_changes(&first, &changes)
             }
             Err(Unresolved::Exhausted) => Err(Stop::Overrun),
             Err(Unresolved::Lacking(lacking)) => {
-                self.needs.links.extend(lacking.links);
-                self.needs.events.extend(lacking.events);
-                self.needs.citing.extend(lacking.citing);
-                self.need_nodes(nodes);
-                self.settle()?;
-                Err(Stop::Poison("resolution lacks what cannot be loaded".to_owned()))
+                self.request.links.extend(lacking.links);
+                self.request.events.extend(lacking.events);
+                self.request.citing.extend(lacking.citing);
+                Err(self.missing_nodes(nodes))
             }
             Err(Unresolved::Damaged(why)) => Err(Stop::Poison(format!("state cannot be resolved: {why}"))),
         }
+    }
+
+    /// Leaves out the states that are equal to one before them.
+    fn distinct(&mut self, states: &[State]) -> Result<Vec<State>, Stop> {
+        let mut distinct: Vec<State> = Vec::with_capacity(states.len());
+        let mut missing = Ok(());
+        for state in states {
+            match all(distinct.iter().map(|other| self.is_same(state, other))) {
+                Ok(same) if same.contains(&true) => {}
+                Ok(_) => distinct.push(state.clone()),
+                Err(Stop::Missing) => missing = Err(Stop::Missing),
+                Err(stop) => return Err(stop),
+            }
+        }
+        missing.map(|()| distinct)
     }
 
     /// The keys in which states differ, with the event of each state.
     fn conflicting(&mut self, states: &[State]) -> Result<BTreeMap<Key, Vec<Option<EventNid>>>, Stop> {
         let Some((first, others)) = states.split_first() else { return Ok(BTreeMap::new()) };
         let (mut members, mut other): (BTreeSet<Key>, BTreeSet<Key>) = Default::default();
-        for state in others {
-            if let Some(differences) = self.differences(first, state) {
-                members.extend(differences.members.iter().map(|change| change.key));
-                other.extend(differences.other.iter().map(|change| change.key));
-            }
+        for differences in all(others.iter().map(|state| self.differences(first, state)))? {
+            members.extend(differences.members.iter().map(|change| change.key));
+            other.extend(differences.other.iter().map(|change| change.key));
         }
-        self.settle()?;
         let mut keys = BTreeMap::new();
+        let mut missing = Vec::new();
         let wanted =
             members.into_iter().map(|key| (key, true)).chain(other.into_iter().map(|key| (key, false)));
         for (key, is_member) in wanted {
             let mut values = Vec::with_capacity(states.len());
             for state in states {
                 let trie = if is_member { &state.members } else { &state.other };
-                match trie.get(key, self.source) {
+                match trie.get(key, self.loaded) {
                     Ok(value) => values.push(value),
-                    Err(Missing(nid)) => {
-                        self.need_nodes([nid]);
-                    }
+                    Err(Missing(nid)) => missing.push(nid),
                 }
             }
             keys.insert(key, values);
         }
-        self.settle()?;
-        Ok(keys)
+        if missing.is_empty() { Ok(keys) } else { Err(self.missing_nodes(missing)) }
     }
 }
 
@@ -152,7 +145,7 @@ struct Projection<'a> {
     /// Any of the states: asked for keys in which all agree.
     state: &'a State,
     made: &'a Made,
-    source: &'a Source,
+    loaded: &'a LoadedData,
     /// Nodes that were lacking.
     lacking: Mutex<BTreeSet<NodeNid>>,
     /// The first event that is stored and cannot be read. It was checked when it was stored: loading it again would not
@@ -162,7 +155,7 @@ struct Projection<'a> {
 
 impl Projection<'_> {
     fn stored(&self, nid: EventNid) -> Option<&Arc<StoredEvent>> {
-        self.made.events.get(&nid).or_else(|| self.source.events.get(&nid))
+        self.made.events.get(&nid).or_else(|| self.loaded.events.get(&nid))
     }
 }
 
@@ -174,7 +167,7 @@ impl Lookup for Projection<'_> {
             Some(event) => {
                 Some(Links { generation: event.auth_generation, auth: event.auth_nids.as_slice().into() })
             }
-            None => self.source.links.get(&nid).cloned(),
+            None => self.loaded.links.get(&nid).cloned(),
         }
     }
 
@@ -193,7 +186,7 @@ impl Lookup for Projection<'_> {
 
     fn state(&self, event_type: &StateEventType, state_key: &str) -> Option<Option<EventNid>> {
         let event_type = event_type.to_string();
-        match self.state.trie(&event_type).get(key_of(&event_type, state_key), self.source) {
+        match self.state.trie(&event_type).get(key_of(&event_type, state_key), self.loaded) {
             Ok(nid) => Some(nid),
             Err(Missing(node)) => {
                 if let Ok(mut lacking) = self.lacking.lock() {
@@ -205,11 +198,11 @@ impl Lookup for Projection<'_> {
     }
 
     fn may_go_on(&self) -> bool {
-        self.source.effort.charge(1)
+        self.loaded.effort.charge(1)
     }
 
     fn citing(&self, nid: EventNid) -> Option<Citing<EventNid>> {
-        let stored = self.source.citing(nid)?;
+        let stored = self.loaded.citing(nid)?;
         let Citing::Known(stored) = stored else { return Some(Citing::Unknown) };
         let made = self.made.events.values().filter(|event| event.state_key.is_some());
         let made = made.filter(|event| event.auth_nids.contains(&nid)).map(|event| event.nid);

@@ -1,4 +1,4 @@
-//! Joins of restricted rooms: whether a user is in one of the rooms that let them in, and who of us vouches for it.
+//! Authorizes joins of restricted rooms: looks for a membership in an allowed room, and for a local user who vouches for it.
 
 use plexus_events::canonical;
 use ruma::{OwnedRoomId, OwnedUserId, RoomId, UserId};
@@ -6,7 +6,7 @@ use serde::Deserialize;
 
 use super::{
     state::MEMBER,
-    work::{Stop, Work},
+    work::{Stop, Work, all},
 };
 
 const AUTHORISED_VIA: &str = "join_authorised_via_users_server";
@@ -51,14 +51,14 @@ pub(super) fn authorize_join(
     if !joins || state_key != Some(sender.as_str()) || !rules.restricted_join_rule {
         return Ok(());
     }
-    let join_rules = work.state("m.room.join_rules", "")?;
+    let join_rules = work.state("m.room.join_rules", "");
     let member = work.state(MEMBER, sender.as_str())?;
-    work.settle()?;
-    let membership = member.flatten().and_then(|member| member.membership.clone());
+    let join_rules = join_rules?;
+    let membership = member.and_then(|member| member.membership.clone());
     if matches!(membership.as_deref(), Some("join" | "invite" | "ban")) {
         return Ok(());
     }
-    let Some(join_rules) = join_rules.flatten() else { return Ok(()) };
+    let Some(join_rules) = join_rules else { return Ok(()) };
     let Ok(join_rules) = join_rules.pdu.content_as::<JoinRules>() else { return Ok(()) };
     let restricted = match join_rules.join_rule.as_deref() {
         Some("restricted") => true,
@@ -76,27 +76,21 @@ pub(super) fn authorize_join(
 
 /// Whether the user is joined to one of the rooms that let users in.
 fn is_let_in(work: &mut Work<'_>, user: &UserId, allow: &[Allow]) -> Result<bool, Stop> {
-    let mut let_in = false;
-    for rule in allow.iter().take(MAX_ALLOW) {
-        let Allow::Room { kind, room_id } = rule else { continue };
-        if kind != "m.room_membership" || *room_id == work.room_id() {
-            continue;
-        }
-        let_in |= is_joined(work, room_id, user);
-    }
-    work.settle()?;
-    Ok(let_in)
+    let rooms = allow.iter().take(MAX_ALLOW).filter_map(|rule| match rule {
+        Allow::Room { kind, room_id } if kind == "m.room_membership" => Some(room_id),
+        _ => None,
+    });
+    let own = work.room_id().to_owned();
+    let joined = all(rooms.filter(|room| **room != own).map(|room| is_joined(work, room, user)))?;
+    Ok(joined.contains(&true))
 }
 
-fn is_joined(work: &mut Work<'_>, room_id: &RoomId, user: &UserId) -> bool {
+fn is_joined(work: &mut Work<'_>, room_id: &RoomId, user: &UserId) -> Result<bool, Stop> {
     let key = (room_id.to_owned(), user.to_owned());
-    match work.source.memberships.get(&key) {
-        Some(membership) => membership.as_deref() == Some("join"),
-        None => {
-            work.needs.memberships.insert(key);
-            false
-        }
-    }
+    let joined = work.loaded.memberships.get(&key).map(|membership| membership.as_deref() == Some("join"));
+    work.found(joined, |request| {
+        request.memberships.insert(key);
+    })
 }
 
 /// Finds a joined user of this server with the power to invite.
@@ -115,11 +109,9 @@ fn find_voucher(work: &mut Work<'_>) -> Result<Option<OwnedUserId>, Stop> {
         return Ok(Some(voucher));
     }
     let nid = work.room.identity.nid;
-    let Some(joined) = work.source.joined_local.get(&nid).cloned() else {
-        work.needs.joined_local.insert(nid);
-        work.settle()?;
-        return Ok(None);
-    };
+    let joined = work.found(work.loaded.joined_local.get(&nid).cloned(), |request| {
+        request.joined_local.insert(nid);
+    })?;
     let able = work.with_power(|power| {
         let needed = power.to_invite()?;
         let mut able = Vec::new();
@@ -138,7 +130,7 @@ fn first_joined(work: &mut Work<'_>, users: Vec<OwnedUserId>) -> Result<Option<O
     let ours = users.into_iter().filter(|user| user.server_name() == work.env.server_name);
     let ours: Vec<_> = ours.take(MAX_VOUCHERS).collect();
     for user in ours {
-        let member = work.state_now(MEMBER, user.as_str())?;
+        let member = work.state(MEMBER, user.as_str())?;
         if member.and_then(|member| member.membership.clone()).as_deref() == Some("join") {
             return Ok(Some(user));
         }

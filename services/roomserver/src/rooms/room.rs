@@ -1,4 +1,4 @@
-//! A room as the owner of its partition holds it in memory.
+//! A room as the owner of its partition keeps it in memory.
 
 use std::sync::Arc;
 
@@ -7,17 +7,17 @@ use plexus_events::{RoomRules, UnsupportedVersion};
 use ruma::{OwnedEventId, OwnedRoomId, RoomId};
 
 use super::{
-    hot::Hot,
-    ids::{EventNid, NodeNid, RoomNid},
-    outcome::RoomRow,
+    event::{StoredEvent, flags},
+    ids::{EventNid, NodeNid, RoomNid, Token},
     parked::Parked,
-    snapshot::Token,
+    rows::RoomRow,
+    state_cache::StateCache,
     trie::Trie,
 };
 
 /// A forward extremity.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Latest {
+pub(crate) struct ForwardExtremity {
     /// Numeric ID.
     pub(crate) nid: EventNid,
     /// Event ID.
@@ -44,7 +44,7 @@ pub(crate) struct RoomParts {
     /// Its event ID.
     pub(crate) create_id: OwnedEventId,
     /// Forward extremities.
-    pub(crate) latest: Vec<Latest>,
+    pub(crate) forward_extremities: Vec<ForwardExtremity>,
     /// Root of the members' trie; `None` if empty.
     pub(crate) members_root: Option<NodeNid>,
     /// Root of the trie of other state; `None` if empty.
@@ -83,7 +83,7 @@ pub(crate) struct Room {
 #[derive(Debug, Clone)]
 pub(super) struct Inner {
     pub(super) identity: Arc<Identity>,
-    pub(super) latest: Vec<Latest>,
+    pub(super) forward_extremities: Vec<ForwardExtremity>,
     pub(super) members: Trie,
     pub(super) other: Trie,
     pub(super) depth: i64,
@@ -99,7 +99,7 @@ pub(super) struct Inner {
     pub(super) state_bytes: i64,
     /// The input that last put events before the timeline, and `oldest_position` before it.
     pub(super) filling: Option<(Bytes, i64)>,
-    pub(super) hot: Arc<Hot>,
+    pub(super) state_cache: Arc<StateCache>,
 }
 
 /// What never changes of a room.
@@ -130,7 +130,7 @@ impl Room {
         };
         let inner = Inner {
             identity: Arc::new(identity),
-            latest: parts.latest,
+            forward_extremities: parts.forward_extremities,
             members: Trie::stored(parts.members_root),
             other: Trie::stored(parts.other_root),
             depth: parts.depth,
@@ -145,7 +145,7 @@ impl Room {
             snapshot: parts.snapshot,
             state_bytes: parts.state_bytes,
             filling: None,
-            hot: Arc::default(),
+            state_cache: Arc::default(),
         };
         Ok(Self { inner: Arc::new(inner) })
     }
@@ -167,21 +167,59 @@ impl Room {
 
     /// About how many bytes of it are in memory. Looks at every node that is.
     pub(crate) fn loaded_bytes(&self) -> usize {
-        let Inner { members, other, parked, hot, .. } = self.inner.as_ref();
+        let Inner { members, other, parked, state_cache, .. } = self.inner.as_ref();
         size_of::<Inner>()
             + members.loaded_bytes()
             + other.loaded_bytes()
             + parked.loaded_bytes()
-            + hot.bytes()
+            + state_cache.bytes()
     }
 
     /// Whether the room is only being joined: its state has begun to arrive, and nobody here is in it yet.
     pub(crate) fn is_incipient(&self) -> bool {
-        self.inner.latest.is_empty()
+        self.inner.forward_extremities.is_empty()
+    }
+}
+
+impl From<&StoredEvent> for ForwardExtremity {
+    fn from(event: &StoredEvent) -> Self {
+        Self {
+            nid: event.nid,
+            event_id: event.event_id.clone(),
+            depth: event.depth,
+            local: event.flags & flags::LOCAL != 0,
+        }
     }
 }
 
 impl Inner {
+    /// A room before its first event.
+    pub(super) fn empty(identity: Identity) -> Self {
+        Self {
+            identity: Arc::new(identity),
+            forward_extremities: Vec::new(),
+            members: Trie::default(),
+            other: Trie::default(),
+            depth: 0,
+            last_seq: 0,
+            joined_members: 0,
+            invited_members: 0,
+            published: false,
+            parked: Parked::default(),
+            forked: false,
+            has_gaps: false,
+            oldest_position: 0,
+            snapshot: None,
+            state_bytes: 0,
+            filling: None,
+            state_cache: Arc::default(),
+        }
+    }
+
+    /// IDs of the forward extremities.
+    pub(super) fn extremity_ids(&self) -> Vec<String> {
+        self.forward_extremities.iter().map(|extremity| extremity.event_id.to_string()).collect()
+    }
     /// The room's row as it is now.
     pub(super) fn row(&self) -> RoomRow {
         RoomRow {
@@ -190,7 +228,7 @@ impl Inner {
             partition: self.identity.partition,
             version: self.identity.rules.id.as_str().to_owned(),
             create_nid: self.identity.create_nid,
-            latest_nids: self.latest.iter().map(|latest| latest.nid).collect(),
+            latest_nids: self.forward_extremities.iter().map(|extremity| extremity.nid).collect(),
             members_root: self.members.root_column(),
             other_root: self.other.root_column(),
             depth: self.depth,

@@ -7,7 +7,7 @@ use plexus_proto::log::v1::ServerChanges;
 use ruma::{OwnedServerName, UserId};
 
 use super::{
-    source::ServerKey,
+    load_request::ServerKey,
     work::{Stop, Work},
 };
 
@@ -22,14 +22,16 @@ impl Work<'_> {
     /// The servers that came and went by what was noted since the last call; `None` if there are none.
     pub(super) fn server_changes(&mut self) -> Result<Option<ServerChanges>, Stop> {
         let room = self.room.identity.nid;
+        let mut missing = false;
         let mut changes = ServerChanges::default();
         let noted: Vec<(OwnedServerName, i64)> =
             std::mem::take(&mut self.servers).into_iter().filter(|(_, change)| *change != 0).collect();
         for (server, change) in noted {
             let key = ServerKey { room, server };
-            let found = self.rows.servers.get(&key).or_else(|| self.source.servers.get(&key)).copied();
+            let found = self.rows.servers.get(&key).or_else(|| self.loaded.servers.get(&key)).copied();
             let Some(before) = found else {
-                self.needs.servers.insert((key, self.room.snapshot));
+                self.request.servers.insert((key, self.room.snapshot));
+                missing = true;
                 continue;
             };
             let after = before + change;
@@ -40,7 +42,9 @@ impl Work<'_> {
             }
             self.rows.servers.insert(key, after);
         }
-        self.settle()?;
+        if missing {
+            return Err(Stop::Missing);
+        }
         Ok((changes != ServerChanges::default()).then_some(changes))
     }
 }

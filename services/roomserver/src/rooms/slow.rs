@@ -1,4 +1,4 @@
-//! Records that take long, for tests: as long as the resolution of a large fork.
+//! Makes records slow for tests: as slow as the resolution of a large fork.
 
 use std::{
     collections::HashMap,
@@ -41,7 +41,7 @@ pub(super) fn decide(work: &Work<'_>, intent: &Intent) -> Result<(), Stop> {
         return Ok(());
     }
     let done = vec![(Some(u128::MAX), None)];
-    if work.source.effort.resolved(&done).is_some() {
+    if work.loaded.effort.resolved(&done).is_some() {
         return Ok(());
     }
     let content: Content =
@@ -56,6 +56,6 @@ pub(super) fn decide(work: &Work<'_>, intent: &Intent) -> Result<(), Stop> {
     }
     let mut completed = COMPLETED.lock().expect("no test panics with it");
     *completed.get_or_insert_default().entry(work.room_id().to_string()).or_default() += 1;
-    work.source.effort.remember(done, std::sync::Arc::default());
+    work.loaded.effort.remember(done, std::sync::Arc::default());
     Ok(())
 }

@@ -1,8 +1,8 @@
-//! State as another server tells it: it comes ahead in chunks of outliers, and becomes the state before an event that
+//! Applies state that another server tells: it comes ahead in chunks of outliers, and becomes the state before an event that
 //! names it. The tries are built once, with the last chunk or else when that event comes.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     sync::Arc,
 };
 
@@ -10,29 +10,27 @@ use bytes::{Buf as _, Bytes};
 use plexus_events::{RoomRules, canonical, hash};
 use plexus_proto::{
     common::v1::ErrorReason,
+    input::v1::Verdict,
     log::v1::{SnapshotChunk, StateBefore},
 };
 use ruma::{EventId, OwnedEventId, RoomId, UserId};
 
 use super::{
-    apply::{Env, RoomInput},
-    create,
     event::{StoredEvent, flags},
     facts::is_fact,
-    ids::{Counters, EventNid, NodeNid},
-    intent::chain,
-    outcome::{Outcome, SnapshotChunkRow, ToldFact, ToldMember, ToldRows, accepted},
-    receive::{self, Incoming, bad_state, invalid},
-    room::{Identity, Room},
-    source::Source,
+    ids::{Counters, EventNid, NodeNid, Token},
+    input::{Env, RoomInput},
+    loaded_data::LoadedData,
+    outcome::{Outcome, accepted},
+    receive::{self, Incoming},
+    room::{Identity, Inner, Room},
+    rows::{SnapshotChunkRow, SnapshotFact, SnapshotMember, SnapshotRows},
     state::{MEMBER, key_of},
     states::{State, parse},
     trie::{Key, NewNodes, Trie},
-    work::{Stop, Work, bytes},
+    work::{Stop, Work, all, bad_state, bytes, invalid},
 };
-
-/// Names a snapshot.
-pub(crate) type Token = [u8; 16];
+use crate::error_chain::chain;
 
 /// Most events of a chunk.
 const MAX_PDUS: usize = 1000;
@@ -66,7 +64,7 @@ enum Kind {
 }
 
 /// A snapshot, put together.
-pub(super) struct Told {
+pub(super) struct RemoteState {
     pub(super) token: Token,
     pub(super) state: State,
     pub(super) joined: i32,
@@ -78,7 +76,7 @@ pub(super) fn begin(
     chunk: &SnapshotChunk,
     room_id: &RoomId,
     input: &RoomInput,
-    source: &Source,
+    loaded: &LoadedData,
     mut counters: Counters,
     env: &Env,
 ) -> Result<Outcome, Stop> {
@@ -96,10 +94,10 @@ pub(super) fn begin(
         create_nid: counters.event(),
         create_id,
     };
-    let room = Room::of(create::empty(identity));
-    let mut work = Work::new(&room, &input.record, source, counters, env);
+    let room = Room::of(Inner::empty(identity));
+    let mut work = Work::new(&room, &input.record, loaded, counters, env);
     work.rows.room_is_new = true;
-    apply(work, chunk)
+    work.run(|work| apply(work, chunk))
 }
 
 /// Checks that an event is the create event of the room.
@@ -124,7 +122,7 @@ fn check_create(json: &[u8], room_id: &RoomId, rules: &RoomRules) -> Result<Owne
 }
 
 /// Applies a chunk: its events become outliers, its entries are kept until the snapshot is used.
-pub(super) fn apply(mut work: Work<'_>, chunk: &SnapshotChunk) -> Result<Outcome, Stop> {
+pub(super) fn apply(work: &mut Work<'_>, chunk: &SnapshotChunk) -> Result<Verdict, Stop> {
     let token = token_of(&chunk.token)?;
     if chunk.pdus.len() > MAX_PDUS || chunk.state_event_ids.len() > MAX_ENTRIES {
         return Err(invalid("the chunk holds too many events"));
@@ -140,7 +138,7 @@ pub(super) fn apply(mut work: Work<'_>, chunk: &SnapshotChunk) -> Result<Outcome
     let mut incoming = Vec::with_capacity(chunk.pdus.len());
     for json in &chunk.pdus {
         // What is malformed is left out; the snapshot is refused if it is part of the state.
-        match receive::read(&work, json) {
+        match receive::read(work, json) {
             Ok(event) => incoming.push(event),
             Err(Stop::Refuse(..)) => {}
             Err(stop) => return Err(stop),
@@ -149,17 +147,17 @@ pub(super) fn apply(mut work: Work<'_>, chunk: &SnapshotChunk) -> Result<Outcome
     let ids = chunk.state_event_ids.iter().map(EventId::parse);
     let ids =
         ids.collect::<Result<Vec<_>, _>>().map_err(|_| invalid("`state_event_ids`: not an event ID"))?;
-    let mut known = look_up(&mut work, &incoming, &ids)?;
+    let mut known = look_up(work, &incoming, &ids)?;
     for event in incoming {
-        store(&mut work, &mut known, &event)?;
+        store(work, &mut known, &event)?;
     }
     if work.rows.room_is_new && !known.contains_key(&work.room.identity.create_id) {
         return Err(invalid("create event: it cannot be stored"));
     }
     let mut encoded = Vec::with_capacity(ids.len() * ENTRY_BYTES);
-    let is_incipient = work.room.latest.is_empty();
-    let mut told =
-        ToldRows { room_nid: work.room.identity.nid, token, members: Vec::new(), facts: Vec::new() };
+    let is_incipient = work.room.forward_extremities.is_empty();
+    let mut rows =
+        SnapshotRows { room_nid: work.room.identity.nid, token, members: Vec::new(), facts: Vec::new() };
     for id in &ids {
         let Some(event) = known.get(id) else {
             return Err(bad_state(&format!("the state event {id} is not known")));
@@ -170,16 +168,16 @@ pub(super) fn apply(mut work: Work<'_>, chunk: &SnapshotChunk) -> Result<Outcome
         };
         let kind = kind_of(&event)?;
         if is_incipient && kind != Kind::Refused {
-            tell(&mut told, &event, &state_key)?;
+            note_rows(&mut rows, &event, &state_key)?;
         }
         encoded.push(kind as u8);
         encoded.extend_from_slice(&key_of(&event.event_type, &state_key).0.to_be_bytes());
         encoded.extend_from_slice(&event.nid.0.to_be_bytes());
     }
-    work.rows.told = is_incipient.then_some(told);
+    work.rows.snapshot_rows = is_incipient.then_some(rows);
     let encoded = bytes(encoded);
     if chunk.last {
-        let mut chunks = chunks(&mut work, token)?;
+        let mut chunks = chunks(work, token)?;
         chunks.insert(index, encoded.clone());
         let in_order = chunks.keys().zip(0_i32..).all(|(chunk, expected)| *chunk == expected);
         if !in_order || chunks.len() != usize::try_from(index).unwrap_or(0) + 1 {
@@ -187,11 +185,11 @@ pub(super) fn apply(mut work: Work<'_>, chunk: &SnapshotChunk) -> Result<Outcome
                 "chunks of the snapshot are missing, or there are more behind the last one",
             ));
         }
-        let sum = put_together(&mut work, token, &chunks)?;
-        keep(&mut work, token, SUM, bytes(sum.encode()));
+        let sum = put_together(work, token, &chunks)?;
+        keep(work, token, SUM, bytes(sum.encode()));
     }
-    keep(&mut work, token, index, encoded);
-    Ok(work.applied(accepted(None, 0)))
+    keep(work, token, index, encoded);
+    Ok(accepted(None, 0))
 }
 
 fn keep(work: &mut Work<'_>, token: Token, chunk: i32, entries: Bytes) {
@@ -212,17 +210,12 @@ fn look_up(work: &mut Work<'_>, incoming: &[Incoming], ids: &[OwnedEventId]) -> 
     let room = work.room.identity.nid;
     let of_events =
         incoming.iter().flat_map(|event| std::iter::once(&event.id).chain(event.pdu.auth_event_ids()));
-    for id in of_events.chain(ids) {
-        if known.contains_key(id) {
-            continue;
-        }
-        if let Some(Some(event)) = work.event_by_id(id)
-            && event.room_nid == room
-        {
-            known.insert(id.clone(), event);
+    let wanted: HashSet<&OwnedEventId> = of_events.chain(ids).collect();
+    for event in all(wanted.into_iter().map(|id| work.event_by_id(id)))?.into_iter().flatten() {
+        if event.room_nid == room {
+            known.insert(event.event_id.clone(), event);
         }
     }
-    work.settle()?;
     Ok(known)
 }
 
@@ -256,16 +249,16 @@ fn kind_of(event: &StoredEvent) -> Result<Kind, Stop> {
 
 /// Notes what a state event tells of members and facts, so that the join does not have to write all of them. Nobody sees
 /// it before: the join names the snapshot in the row of the room, and then it counts.
-fn tell(told: &mut ToldRows, event: &StoredEvent, state_key: &str) -> Result<(), Stop> {
+fn note_rows(rows: &mut SnapshotRows, event: &StoredEvent, state_key: &str) -> Result<(), Stop> {
     if is_fact(&event.event_type, state_key) {
         let event_type = event.event_type.clone();
-        told.facts.push(ToldFact { event_type, state_key: state_key.to_owned(), nid: event.nid });
+        rows.facts.push(SnapshotFact { event_type, state_key: state_key.to_owned(), nid: event.nid });
     }
     if event.event_type == MEMBER
         && let Ok(user_id) = UserId::parse(state_key)
     {
         let membership = parse(event)?.membership.unwrap_or_default();
-        told.members.push(ToldMember { user_id, membership, event_nid: event.nid });
+        rows.members.push(SnapshotMember { user_id, membership, event_nid: event.nid });
     }
     Ok(())
 }
@@ -274,7 +267,7 @@ fn tell(told: &mut ToldRows, event: &StoredEvent, state_key: &str) -> Result<(),
 struct Sum {
     chunks: u32,
     entries: u32,
-    told: Told,
+    state: RemoteState,
 }
 
 impl Sum {
@@ -282,10 +275,10 @@ impl Sum {
         let mut encoded = Vec::with_capacity(SUM_BYTES);
         encoded.extend_from_slice(&self.chunks.to_be_bytes());
         encoded.extend_from_slice(&self.entries.to_be_bytes());
-        encoded.extend_from_slice(&self.told.joined.to_be_bytes());
-        encoded.extend_from_slice(&self.told.invited.to_be_bytes());
-        encoded.extend_from_slice(&self.told.state.members.root_column().to_be_bytes());
-        encoded.extend_from_slice(&self.told.state.other.root_column().to_be_bytes());
+        encoded.extend_from_slice(&self.state.joined.to_be_bytes());
+        encoded.extend_from_slice(&self.state.invited.to_be_bytes());
+        encoded.extend_from_slice(&self.state.state.members.root_column().to_be_bytes());
+        encoded.extend_from_slice(&self.state.state.other.root_column().to_be_bytes());
         encoded
     }
 
@@ -297,24 +290,21 @@ impl Sum {
         let (joined, invited) = (encoded.get_i32(), encoded.get_i32());
         let mut trie = || Trie::stored(NodeNid::from_column(encoded.get_i64()));
         let state = State { members: trie(), other: trie() };
-        Some(Self { chunks, entries, told: Told { token, state, joined, invited } })
+        Some(Self { chunks, entries, state: RemoteState { token, state, joined, invited } })
     }
 }
 
 /// The chunks of a snapshot by number.
 fn chunks(work: &mut Work<'_>, token: Token) -> Result<BTreeMap<i32, Bytes>, Stop> {
     let name = (work.room.identity.nid, token);
-    if let Some(chunks) = work.source.snapshots.get(&name) {
-        return Ok(chunks.clone());
-    }
-    work.needs.snapshots.insert(name);
-    work.settle()?;
-    Err(bad_state("the snapshot is lacking and nothing to be loaded"))
+    work.found(work.loaded.snapshots.get(&name).cloned(), |request| {
+        request.snapshots.insert(name);
+    })
 }
 
 /// Finds the state that an event names as the one before it.
-pub(super) fn read(work: &mut Work<'_>, told: &StateBefore) -> Result<Told, Stop> {
-    let token = token_of(&told.snapshot_token)?;
+pub(super) fn read(work: &mut Work<'_>, named: &StateBefore) -> Result<RemoteState, Stop> {
+    let token = token_of(&named.snapshot_token)?;
     let chunks = chunks(work, token)?;
     let sum = match chunks.get(&SUM) {
         Some(sum) => Sum::decode(token, sum)
@@ -327,13 +317,13 @@ pub(super) fn read(work: &mut Work<'_>, told: &StateBefore) -> Result<Told, Stop
             put_together(work, token, &chunks)?
         }
     };
-    if sum.chunks != told.chunks {
+    if sum.chunks != named.chunks {
         return Err(bad_state("chunks of the snapshot are missing, or there are more than were announced"));
     }
-    if sum.entries != told.events {
+    if sum.entries != named.events {
         return Err(bad_state("the snapshot has another number of events than was announced"));
     }
-    Ok(sum.told)
+    Ok(sum.state)
 }
 
 /// Builds the tries of a snapshot.
@@ -360,7 +350,11 @@ fn put_together(work: &mut Work<'_>, token: Token, chunks: &BTreeMap<i32, Bytes>
     let made = new.nodes;
     work.keep_nodes(made);
     let chunks = u32::try_from(chunks.len()).unwrap_or(u32::MAX);
-    Ok(Sum { chunks, entries, told: Told { token, state: State { members, other }, joined, invited } })
+    Ok(Sum {
+        chunks,
+        entries,
+        state: RemoteState { token, state: State { members, other }, joined, invited },
+    })
 }
 
 fn token_of(token: &[u8]) -> Result<Token, Stop> {

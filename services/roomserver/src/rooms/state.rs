@@ -1,10 +1,10 @@
-//! The current state of the room at work: reading and changing it.
+//! Reads and changes the current state of a room.
 
 use std::sync::{Arc, LazyLock};
 
 use super::{
-    hot::StateEvent,
     ids::EventNid,
+    state_cache::StateEvent,
     trie::{Key, Missing, NewNodes},
     work::{Stop, Work},
 };
@@ -35,50 +35,38 @@ pub(super) fn key_of(event_type: &str, state_key: &str) -> Key {
 }
 
 impl Work<'_> {
-    /// Reads a state entry. `Some(None)`: the state has none; `None`: something is lacking, and noted in `needs`.
+    /// Reads an entry of the current state.
     pub(super) fn state(
         &mut self,
         event_type: &str,
         state_key: &str,
-    ) -> Result<Option<Option<Arc<StateEvent>>>, Stop> {
+    ) -> Result<Option<Arc<StateEvent>>, Stop> {
         let key = key_of(event_type, state_key);
-        if let Some(known) = self.room.hot.get(key) {
-            return Ok(Some(known.clone()));
+        if let Some(known) = self.room.state_cache.get(key) {
+            return Ok(known.clone());
         }
         let trie = if event_type == MEMBER { &self.room.members } else { &self.room.other };
-        let nid = match trie.get(key, self.source) {
+        let nid = match trie.get(key, self.loaded) {
             Ok(nid) => nid,
             Err(Missing(node)) => {
-                self.need_nodes([node]);
                 // The create event is known without the trie: it can be loaded in the same round.
                 if event_type == "m.room.create" {
-                    self.event(self.room.identity.create_nid);
+                    let _loaded_too = self.event(self.room.identity.create_nid);
                 }
-                return Ok(None);
+                return Err(self.missing_nodes([node]));
             }
         };
         let event = match nid {
             None => None,
             Some(nid) => {
-                let Some(event) = self.event(nid) else { return Ok(None) };
+                let event = self.event(nid)?;
                 let parsed = StateEvent::parse(&event)
                     .map_err(|error| Stop::Poison(format!("stored event {nid} cannot be read: {error}")))?;
                 Some(Arc::new(parsed))
             }
         };
-        Arc::make_mut(&mut self.room.hot).put(key, event.clone(), is_common(key));
-        Ok(Some(event))
-    }
-
-    /// Reads a state entry that is there if there is one: everything was loaded before.
-    pub(super) fn state_now(
-        &mut self,
-        event_type: &str,
-        state_key: &str,
-    ) -> Result<Option<Arc<StateEvent>>, Stop> {
-        let found = self.state(event_type, state_key)?;
-        self.settle()?;
-        Ok(found.flatten())
+        Arc::make_mut(&mut self.room.state_cache).put(key, event.clone(), is_common(key));
+        Ok(event)
     }
 
     /// Puts an event into the current state.
@@ -91,12 +79,9 @@ impl Work<'_> {
         let key = key_of(event_type, state_key);
         let trie = if event_type == MEMBER { &self.room.members } else { &self.room.other };
         let mut new = NewNodes::new(&mut self.counters);
-        let changed = match trie.set(key, event.nid, self.source, &mut new) {
+        let changed = match trie.set(key, event.nid, self.loaded, &mut new) {
             Ok(changed) => changed,
-            Err(Missing(node)) => {
-                self.need_nodes([node]);
-                return self.settle();
-            }
+            Err(Missing(node)) => return Err(self.missing_nodes([node])),
         };
         let made = new.nodes;
         self.keep_nodes(made);
@@ -105,7 +90,7 @@ impl Work<'_> {
         } else {
             self.room.other = changed;
         }
-        Arc::make_mut(&mut self.room.hot).put(key, Some(Arc::new(event)), is_common(key));
+        Arc::make_mut(&mut self.room.state_cache).put(key, Some(Arc::new(event)), is_common(key));
         Ok(())
     }
 
@@ -113,16 +98,16 @@ impl Work<'_> {
     pub(super) fn refresh_state(&mut self, event_type: &str, state_key: &str, event: StateEvent) {
         let key = key_of(event_type, state_key);
         let nid = event.nid;
-        let hot = Arc::make_mut(&mut self.room.hot);
-        if hot.get(key).is_some_and(|known| holds(known.as_deref(), nid)) {
-            hot.put(key, Some(Arc::new(event)), is_common(key));
+        let state_cache = Arc::make_mut(&mut self.room.state_cache);
+        if state_cache.get(key).is_some_and(|known| holds(known.as_deref(), nid)) {
+            state_cache.put(key, Some(Arc::new(event)), is_common(key));
         }
-        hot.forget_verdicts();
+        state_cache.forget_verdicts();
     }
 
     /// Tells the cache that an entry of the current state is another one now, or none.
     pub(super) fn note_state(&mut self, key: Key, event: Option<Arc<StateEvent>>) {
-        Arc::make_mut(&mut self.room.hot).put(key, event, is_common(key));
+        Arc::make_mut(&mut self.room.state_cache).put(key, event, is_common(key));
     }
 }
 

@@ -1,16 +1,18 @@
-//! State at any point: a pair of tries, read like the current one.
+//! Reads any state, a pair of tries, like the current one.
 
 use std::{collections::BTreeMap, sync::Arc};
 
 use plexus_proto::log::v1::HistoryVisibility;
 
 use super::{
+    entry_changes::EntryChanges,
     event::StoredEvent,
-    hot::StateEvent,
     ids::EventNid,
-    outcome::NodeRow,
+    loaded_data::LoadedData,
     room::Inner,
+    rows::NodeRow,
     state::{MEMBER, key_of},
+    state_cache::StateEvent,
     trie::{Change, Key, Missing, NewNodes, Trie, diff},
     work::{Stop, Work},
 };
@@ -24,7 +26,7 @@ pub(super) struct State {
 
 /// Which state an event is looked at against.
 #[derive(Debug, Clone)]
-pub(super) enum At {
+pub(super) enum StateRef {
     /// The current state of the room.
     Current,
     /// Another one.
@@ -38,14 +40,12 @@ pub(super) struct Differences {
     pub(super) other: Vec<Change>,
 }
 
-/// Keys to set or to remove.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Changes {
-    pub(super) members: BTreeMap<Key, Option<EventNid>>,
-    pub(super) other: BTreeMap<Key, Option<EventNid>>,
-}
-
 impl State {
+    /// Hashes that tell the entries of the state from those of others; `None` if they are not loaded.
+    pub(super) fn fingerprint(&self, loaded: &LoadedData) -> Option<(Option<u128>, Option<u128>)> {
+        Some((self.members.hash(loaded).ok()?, self.other.hash(loaded).ok()?))
+    }
+
     /// The state after a stored event.
     pub(super) fn after(event: &StoredEvent) -> Self {
         Self { members: Trie::stored(event.members_root), other: Trie::stored(event.other_root) }
@@ -75,86 +75,81 @@ impl Differences {
 }
 
 impl Work<'_> {
-    /// Reads an entry of a state. `Some(None)`: there is none; `None`: something is lacking.
+    /// Reads an entry of a state.
     pub(super) fn state_at(
         &mut self,
-        at: &At,
+        at: &StateRef,
         event_type: &str,
         state_key: &str,
-    ) -> Result<Option<Option<Arc<StateEvent>>>, Stop> {
+    ) -> Result<Option<Arc<StateEvent>>, Stop> {
         let state = match at {
-            At::Current => return self.state(event_type, state_key),
-            At::State(state) => state,
+            StateRef::Current => return self.state(event_type, state_key),
+            StateRef::State(state) => state,
         };
         let key = key_of(event_type, state_key);
-        let nid = match state.trie(event_type).get(key, self.source) {
+        let nid = match state.trie(event_type).get(key, self.loaded) {
             Ok(Some(nid)) => nid,
-            Ok(None) => return Ok(Some(None)),
-            Err(Missing(node)) => {
-                self.need_nodes([node]);
-                return Ok(None);
-            }
+            Ok(None) => return Ok(None),
+            Err(Missing(node)) => return Err(self.missing_nodes([node])),
         };
         // Most entries are those of the current state, which are parsed already.
-        if let Some(Some(current)) = self.room.hot.get(key)
+        if let Some(Some(current)) = self.room.state_cache.get(key)
             && current.nid == nid
         {
-            return Ok(Some(Some(Arc::clone(current))));
+            return Ok(Some(Arc::clone(current)));
         }
-        let Some(event) = self.event(nid) else { return Ok(None) };
-        Ok(Some(Some(Arc::new(parse(&event)?))))
+        let event = self.event(nid)?;
+        Ok(Some(Arc::new(parse(&event)?)))
     }
 
     /// The history visibility in force in a state.
-    pub(super) fn visibility_at(&mut self, at: &At) -> Result<Option<HistoryVisibility>, Stop> {
-        let found = self.state_at(at, "m.room.history_visibility", "")?;
-        Ok(found.map(|event| event.map_or(HistoryVisibility::Shared, |event| event.visibility)))
+    pub(super) fn visibility_at(&mut self, at: &StateRef) -> Result<HistoryVisibility, Stop> {
+        let event = self.state_at(at, "m.room.history_visibility", "")?;
+        Ok(event.map_or(HistoryVisibility::Shared, |event| event.visibility))
     }
 
     /// The state that is meant.
-    pub(super) fn state_of(&self, at: &At) -> State {
+    pub(super) fn state_of(&self, at: &StateRef) -> State {
         match at {
-            At::Current => self.room.state(),
-            At::State(state) => state.clone(),
+            StateRef::Current => self.room.state(),
+            StateRef::State(state) => state.clone(),
         }
     }
 
-    /// Whether two states are equal. `None`: something is lacking.
-    pub(super) fn is_same(&mut self, a: &State, b: &State) -> Option<bool> {
+    /// Whether two states are equal.
+    pub(super) fn is_same(&mut self, a: &State, b: &State) -> Result<bool, Stop> {
         let pairs = [(&a.members, &b.members), (&a.other, &b.other)];
-        let mut same = Some(true);
+        let mut same = Ok(true);
         for (a, b) in pairs {
             if a.root() == b.root() {
                 continue;
             }
-            match (a.hash(self.source), b.hash(self.source)) {
+            match (a.hash(self.loaded), b.hash(self.loaded)) {
                 (Ok(a), Ok(b)) => same = same.map(|same| same && a == b),
                 (a, b) => {
-                    let lacking = [a.err(), b.err()].into_iter().flatten();
-                    self.need_nodes(lacking.map(|Missing(nid)| nid));
-                    same = None;
+                    let missing = [a.err(), b.err()].into_iter().flatten();
+                    same = Err(self.missing_nodes(missing.map(|Missing(nid)| nid)));
                 }
             }
         }
         same
     }
 
-    /// How the second state differs from the first. `None`: something is lacking.
-    pub(super) fn differences(&mut self, before: &State, after: &State) -> Option<Differences> {
-        let members = diff(&before.members, &after.members, self.source);
-        let other = diff(&before.other, &after.other, self.source);
+    /// Tells how the second state differs from the first.
+    pub(super) fn differences(&mut self, before: &State, after: &State) -> Result<Differences, Stop> {
+        let members = diff(&before.members, &after.members, self.loaded);
+        let other = diff(&before.other, &after.other, self.loaded);
         match (members, other) {
-            (Ok(members), Ok(other)) => Some(Differences { members, other }),
+            (Ok(members), Ok(other)) => Ok(Differences { members, other }),
             (members, other) => {
-                let lacking = [members.err(), other.err()].into_iter().flatten().flatten();
-                self.need_nodes(lacking);
-                None
+                let missing = [members.err(), other.err()].into_iter().flatten().flatten();
+                Err(self.missing_nodes(missing))
             }
         }
     }
 
     /// A state with other events in it.
-    pub(super) fn with_changes(&mut self, state: &State, changes: &Changes) -> Result<State, Stop> {
+    pub(super) fn with_changes(&mut self, state: &State, changes: &EntryChanges) -> Result<State, Stop> {
         let members = self.changed(&state.members, &changes.members)?;
         let other = self.changed(&state.other, &changes.other)?;
         Ok(State { members, other })
@@ -168,7 +163,7 @@ impl Work<'_> {
         state_key: &str,
         nid: EventNid,
     ) -> Result<State, Stop> {
-        let mut changes = Changes::default();
+        let mut changes = EntryChanges::default();
         let list = if event_type == MEMBER { &mut changes.members } else { &mut changes.other };
         list.insert(key_of(event_type, state_key), Some(nid));
         self.with_changes(state, &changes)
@@ -176,18 +171,14 @@ impl Work<'_> {
 
     fn changed(&mut self, trie: &Trie, changes: &BTreeMap<Key, Option<EventNid>>) -> Result<Trie, Stop> {
         let mut new = NewNodes::new(&mut self.counters);
-        let changed = trie.set_many(changes, self.source, &mut new);
+        let changed = trie.set_many(changes, self.loaded, &mut new);
         let made = std::mem::take(&mut new.nodes);
         match changed {
             Ok(changed) => {
                 self.keep_nodes(made);
                 Ok(changed)
             }
-            Err(Missing(node)) => {
-                self.need_nodes([node]);
-                self.settle()?;
-                Err(Stop::Poison("a node is lacking and nothing to be loaded".to_owned()))
-            }
+            Err(Missing(node)) => Err(self.missing_nodes([node])),
         }
     }
 

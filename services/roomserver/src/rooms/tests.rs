@@ -22,10 +22,10 @@ use ruma::{OwnedEventId, OwnedRoomAliasId, OwnedRoomId, OwnedUserId, RoomId, Roo
 use serde_json::{Value, json};
 
 use super::{
-    AliasCounts, AliasTarget, AnnotationKey, Applied, Arrival, Counters, Env, EventNid, EventRow, Latest,
-    MemberProfile, Needs, Node, NodeNid, Outcome, Output, ParkedEntries, ParkedNid, ParkedRow, ReceiptKey,
-    ReceiptRow, Room, RoomInput, RoomNid, RoomParts, RoomRow, Source, StateResetRow, StoredEvent, Token,
-    UpgradeRow, apply,
+    AliasCounts, AliasTarget, AnnotationKey, Applied, Arrival, Counters, Env, EventNid, EventRow,
+    ForwardExtremity, LoadRequest, LoadedData, MemberProfile, Node, NodeNid, Outcome, Output, ParkedEntries,
+    ParkedNid, ParkedRow, ReceiptKey, ReceiptRow, Room, RoomInput, RoomNid, RoomParts, RoomRow,
+    StateResetRow, StoredEvent, Token, UpgradeRow, apply,
 };
 
 mod citing;
@@ -197,10 +197,10 @@ impl World {
             *self.counters.entry(input.partition).or_insert_with(|| Counters::first(input.partition));
         let id = RoomId::parse(&input.record.room_id).ok();
         let room = id.and_then(|id| self.room(&id));
-        let mut source = Source::default();
-        source.told_receipts.clone_from(&self.told_receipts);
+        let mut loaded = LoadedData::default();
+        loaded.told_receipts.clone_from(&self.told_receipts);
         for _ in 0..256 {
-            match apply(room.as_ref(), &input, &source, counters, &self.env) {
+            match apply(room.as_ref(), &input, &loaded, counters, &self.env) {
                 Outcome::Applied(applied) => {
                     let answer = answer(&applied.verdict);
                     self.commit(input.partition, *applied);
@@ -209,7 +209,7 @@ impl World {
                 Outcome::Refused(verdict) => return answer(&verdict),
                 Outcome::Poison(why) => return Answer::Poison(why),
                 Outcome::Overrun => panic!("it costs too much"),
-                Outcome::Need(needs) => self.load(&needs, &mut source),
+                Outcome::Load(request) => self.load(&request, &mut loaded),
             }
         }
         panic!("`apply` asks for more and more");
@@ -223,7 +223,7 @@ impl World {
         let latest = row.latest_nids.iter().map(|nid| {
             let event = &self.tables.events[nid].event;
             let local = event.flags & super::flags::LOCAL != 0;
-            Latest { nid: *nid, event_id: event.event_id.clone(), depth: event.depth, local }
+            ForwardExtremity { nid: *nid, event_id: event.event_id.clone(), depth: event.depth, local }
         });
         let parts = RoomParts {
             nid: row.nid,
@@ -232,7 +232,7 @@ impl World {
             version: row.version.clone(),
             create_nid: row.create_nid,
             create_id: self.tables.events[&row.create_nid].event.event_id.clone(),
-            latest: latest.collect(),
+            forward_extremities: latest.collect(),
             members_root: NodeNid::from_column(row.members_root),
             other_root: NodeNid::from_column(row.other_root),
             depth: row.depth,
@@ -256,111 +256,111 @@ impl World {
         Node::decode(body(nid).unwrap(), body).unwrap()
     }
 
-    fn load(&self, needs: &Needs, source: &mut Source) {
-        let before = (source.nodes.len(), source.events.len(), source.events_by_id.len());
-        let before = (before, source.aliases.len(), source.memberships.len(), source.joined_local.len());
-        let before = (before, source.alias_counts.len());
-        let received = |source: &Source| {
+    fn load(&self, request: &LoadRequest, loaded: &mut LoadedData) {
+        let before = (loaded.nodes.len(), loaded.events.len(), loaded.events_by_id.len());
+        let before = (before, loaded.aliases.len(), loaded.memberships.len(), loaded.joined_local.len());
+        let before = (before, loaded.alias_counts.len());
+        let received = |loaded: &LoadedData| {
             (
-                source.parked.len(),
-                source.parked_records.len(),
-                source.snapshots.len(),
-                source.arrivals.len(),
-                source.receipts.len(),
-                source.links.len(),
-                source.citing.len(),
-                (source.profiles.len(), source.annotations.len(), source.servers.len()),
+                loaded.parked.len(),
+                loaded.parked_records.len(),
+                loaded.snapshots.len(),
+                loaded.arrivals.len(),
+                loaded.receipts.len(),
+                loaded.links.len(),
+                loaded.citing.len(),
+                (loaded.profiles.len(), loaded.annotations.len(), loaded.servers.len()),
             )
         };
-        let before = (before, received(source));
-        self.load_received(needs, source);
-        for nid in needs.nodes.values().flatten() {
-            source.nodes.insert(*nid, Arc::new(self.node(*nid)));
+        let before = (before, received(loaded));
+        self.load_received(request, loaded);
+        for nid in request.nodes.values().flatten() {
+            loaded.nodes.insert(*nid, Arc::new(self.node(*nid)));
         }
-        for nid in &needs.events {
-            source.events.insert(*nid, Arc::clone(&self.tables.events[nid].event));
+        for nid in &request.events {
+            loaded.events.insert(*nid, Arc::clone(&self.tables.events[nid].event));
         }
-        for id in &needs.event_ids {
-            source.events_by_id.insert(id.clone(), self.event(id.as_str()));
+        for id in &request.event_ids {
+            loaded.events_by_id.insert(id.clone(), self.event(id.as_str()));
         }
-        for alias in &needs.aliases {
-            source.aliases.insert(alias.clone(), self.tables.aliases.get(alias).cloned());
+        for alias in &request.aliases {
+            loaded.aliases.insert(alias.clone(), self.tables.aliases.get(alias).cloned());
         }
-        for (room, user) in &needs.alias_counts {
+        for (room, user) in &request.alias_counts {
             let targets = || self.tables.aliases.values();
             let of_room = targets().filter(|target| target.room_id == *room).count();
             let of_user = targets().filter(|target| target.creator == *user).count();
-            source.alias_counts.insert((room.clone(), user.clone()), AliasCounts { of_room, of_user });
+            loaded.alias_counts.insert((room.clone(), user.clone()), AliasCounts { of_room, of_user });
         }
-        for key in &needs.memberships {
+        for key in &request.memberships {
             let membership = self.tables.members.get(key).map(|(membership, _)| membership.clone());
-            source.memberships.insert(key.clone(), membership);
+            loaded.memberships.insert(key.clone(), membership);
         }
-        for nid in &needs.joined_local {
+        for nid in &request.joined_local {
             let room = self.tables.rooms.values().find(|room| room.nid == *nid).unwrap();
             let joined = self.tables.members.iter().filter(|((id, user), (membership, _))| {
                 *id == room.room_id && membership == "join" && user.server_name() == self.env.server_name
             });
-            source.joined_local.insert(*nid, joined.map(|((_, user), _)| user.clone()).collect());
+            loaded.joined_local.insert(*nid, joined.map(|((_, user), _)| user.clone()).collect());
         }
-        for user in &needs.profiles {
+        for user in &request.profiles {
             let profile = self.tables.profiles.get(user).cloned().unwrap_or_default();
-            source.profiles.insert(user.clone(), profile);
+            loaded.profiles.insert(user.clone(), profile);
         }
-        for key in &needs.annotations {
+        for key in &request.annotations {
             let found = self.tables.annotations.get(key).into_iter().flatten().copied();
             let is_whole = |nid: &EventNid| self.tables.events[nid].event.lacks(super::flags::REDACTED);
-            source.annotations.insert(key.clone(), found.filter(is_whole).collect());
+            loaded.annotations.insert(key.clone(), found.filter(is_whole).collect());
         }
-        for (key, _) in &needs.servers {
+        for (key, _) in &request.servers {
             let room = self.tables.rooms.values().find(|room| room.nid == key.room).unwrap();
             let joined = self.tables.members.iter().filter(|((id, user), (membership, _))| {
                 *id == room.room_id && membership == "join" && user.server_name() == key.server
             });
-            source.servers.insert(key.clone(), i64::try_from(joined.count()).unwrap());
+            loaded.servers.insert(key.clone(), i64::try_from(joined.count()).unwrap());
         }
-        for key in &needs.receipts {
+        for key in &request.receipts {
             let known = self.tables.receipts.get(key).map(|row| row.event_seq);
-            source.receipts.insert(key.clone(), known);
+            loaded.receipts.insert(key.clone(), known);
         }
-        let after = (source.nodes.len(), source.events.len(), source.events_by_id.len());
-        let after = (after, source.aliases.len(), source.memberships.len(), source.joined_local.len());
-        let after = (after, source.alias_counts.len());
-        let after = (after, received(source));
-        assert_ne!(before, after, "`apply` asks for what it has: {needs:?}");
+        let after = (loaded.nodes.len(), loaded.events.len(), loaded.events_by_id.len());
+        let after = (after, loaded.aliases.len(), loaded.memberships.len(), loaded.joined_local.len());
+        let after = (after, loaded.alias_counts.len());
+        let after = (after, received(loaded));
+        assert_ne!(before, after, "`apply` asks for what it has: {request:?}");
     }
 
-    fn load_received(&self, needs: &Needs, source: &mut Source) {
-        for nid in &needs.parked {
+    fn load_received(&self, request: &LoadRequest, loaded: &mut LoadedData) {
+        for nid in &request.parked {
             let rows = self.tables.parked.values().filter(|row| row.room_nid == *nid);
             let entries: ParkedEntries = rows.map(|row| (row.entry.nid, Arc::clone(&row.entry))).collect();
-            source.parked.insert(*nid, entries.into());
+            loaded.parked.insert(*nid, entries.into());
         }
-        for nid in &needs.parked_records {
-            source.parked_records.insert(*nid, self.tables.parked[nid].record.clone());
+        for nid in &request.parked_records {
+            loaded.parked_records.insert(*nid, self.tables.parked[nid].record.clone());
         }
-        for name in &needs.snapshots {
+        for name in &request.snapshots {
             let chunks = self.tables.chunks.iter().filter(|((room, token, _), _)| (*room, *token) == *name);
             let chunks = chunks.map(|((.., chunk), entries)| (*chunk, entries.clone())).collect();
-            source.add_snapshot(*name, chunks);
+            loaded.add_snapshot(*name, chunks);
         }
-        for nid in &needs.links {
+        for nid in &request.links {
             let event = &self.tables.events[nid].event;
             let auth = event.auth_nids.as_slice().into();
-            source.links.insert(*nid, Links { generation: event.auth_generation, auth });
+            loaded.links.insert(*nid, Links { generation: event.auth_generation, auth });
         }
-        for nid in &needs.citing {
+        for nid in &request.citing {
             let events = self.tables.events.values().map(|row| &row.event);
             let citing = events.filter(|event| event.state_key.is_some() && event.auth_nids.contains(nid));
-            source.citing.insert(*nid, Citing::Known(citing.map(|event| event.nid).collect()));
+            loaded.citing.insert(*nid, Citing::Known(citing.map(|event| event.nid).collect()));
         }
-        for id in &needs.arrivals {
+        for id in &request.arrivals {
             let redactions = self.tables.pending.iter().filter(|(target, _)| target == id);
             let arrival = Arrival {
                 referenced: self.tables.gaps.iter().any(|(missing, _)| missing == id),
                 redactions: redactions.map(|(_, redaction)| *redaction).collect(),
             };
-            source.arrivals.insert(id.clone(), arrival);
+            loaded.arrivals.insert(id.clone(), arrival);
         }
     }
 
@@ -415,7 +415,7 @@ impl World {
         for output in &outputs {
             assert_eq!(output.record.seq, u64::try_from(output.seq).unwrap());
         }
-        if let Some(told) = rows.told.take() {
+        if let Some(told) = rows.snapshot_rows.take() {
             let key = (room.room_id().to_owned(), told.token);
             let members = told.members.into_iter().map(|member| (member.user_id, member.membership));
             self.tables.told.entry(key).or_default().extend(members);

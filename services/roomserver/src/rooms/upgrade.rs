@@ -1,4 +1,4 @@
-//! Upgrades: the old room's own partition decides which one wins, and keeps the new room until it has been made.
+//! Upgrades a room: its own partition decides which upgrade wins, and keeps the new room until it has been made.
 //!
 //! A room is replaced once. The tombstone, the aliases and the directory change in one step, so that whatever is cut off
 //! here, they name the same room. What the new room begins with is tried out first: once there is a tombstone, the room
@@ -6,6 +6,7 @@
 
 use plexus_proto::{
     common::v1::ErrorReason,
+    input::v1::Verdict,
     log::v1::{
         AtomicBatch, DirectoryChange, InputRoomEvent, Intent, UpgradeRoom, input_room_event,
         output_room_event::Body,
@@ -18,13 +19,15 @@ use serde_json::json;
 use sha2::{Digest as _, Sha256};
 
 use super::{
-    apply::RoomInput,
-    control::{has_directory_power, local_alias, publish},
     create,
-    intent::{self, local_user},
-    outcome::{AliasRow, Outcome, UpgradeRow, accepted},
-    source::{AliasTarget, Source},
-    work::{Stop, Work, bytes},
+    directory::{has_directory_power, local_alias, publish},
+    input::RoomInput,
+    intent,
+    load_request::AliasTarget,
+    loaded_data::LoadedData,
+    outcome::{Outcome, accepted},
+    rows::{AliasRow, UpgradeRow},
+    work::{Stop, Work, all, bytes, local_user},
 };
 
 const TOMBSTONE: &str = "m.room.tombstone";
@@ -34,8 +37,8 @@ const MAX_ALIASES: usize = 1000;
 const MAX_ENTRIES: usize = 100;
 
 /// Replaces the room.
-pub(super) fn apply(mut work: Work<'_>, request: &UpgradeRoom) -> Result<Outcome, Stop> {
-    let user = local_user(&work, &request.user_id)?;
+pub(super) fn apply(work: &mut Work<'_>, request: &UpgradeRoom) -> Result<Verdict, Stop> {
+    let user = local_user(work, &request.user_id)?;
     let new_id = RoomId::parse(&request.new_room_id)
         .map_err(|error| Stop::Refuse(ErrorReason::InvalidParam, format!("new_room_id: {error}")))?;
     let Some(batch) = &request.batch else {
@@ -46,8 +49,8 @@ pub(super) fn apply(mut work: Work<'_>, request: &UpgradeRoom) -> Result<Outcome
         return Err(Stop::Poison("the upgrade names too much".to_owned()));
     }
     work.require_joined(user)?;
-    check_expected(&mut work, request)?;
-    let aliases = movable(&mut work, user, &request.aliases)?;
+    check_expected(work, request)?;
+    let aliases = movable(work, user, &request.aliases)?;
     let content = json!({ "body": "This room has been replaced", "replacement_room": new_id });
     let tombstone = Intent {
         sender: user.to_string(),
@@ -57,19 +60,19 @@ pub(super) fn apply(mut work: Work<'_>, request: &UpgradeRoom) -> Result<Outcome
         origin_server_ts: work.record.produced_ts,
         ..Intent::default()
     };
-    let tombstone = intent::send(&mut work, &tombstone)?;
-    let record = new_room(&work, &new_id, batch);
-    try_out(&mut work, &new_id, &record, batch, &aliases)?;
-    let able = has_directory_power(&mut work, user)?;
-    move_aliases(&mut work, &new_id, aliases);
+    let tombstone = intent::send(work, &tombstone)?;
+    let record = new_room(work, &new_id, batch);
+    try_out(work, &new_id, &record, batch, &aliases)?;
+    let able = has_directory_power(work, user)?;
+    move_aliases(work, &new_id, aliases);
     for closing in &request.closing {
-        match intent::send(&mut work, closing) {
+        match intent::send(work, closing) {
             Ok(_) | Err(Stop::Refuse(..)) => {}
             Err(stop) => return Err(stop),
         }
     }
     if able && work.room.published {
-        publish(&mut work, false);
+        publish(work, false);
     }
     work.rows.upgrades.push(UpgradeRow {
         new_room_id: new_id,
@@ -79,23 +82,23 @@ pub(super) fn apply(mut work: Work<'_>, request: &UpgradeRoom) -> Result<Outcome
         created_ts: work.record.produced_ts,
     });
     let seq = work.room.last_seq;
-    Ok(work.applied(accepted(Some(&tombstone.event_id), seq)))
+    Ok(accepted(Some(&tombstone.event_id), seq))
 }
 
 /// Refuses an upgrade that was made of a state which is not the room's any more, or of a room that was replaced.
 fn check_expected(work: &mut Work<'_>, request: &UpgradeRoom) -> Result<(), Stop> {
-    let mut found = Vec::with_capacity(request.expected.len());
-    for expected in &request.expected {
-        found.push((work.state(&expected.r#type, &expected.state_key)?, &expected.event_id));
-    }
+    let found = all(request
+        .expected
+        .iter()
+        .map(|expected| Ok((work.state(&expected.r#type, &expected.state_key)?, &expected.event_id))));
     let tombstone = work.state(TOMBSTONE, "")?;
-    work.settle()?;
-    if tombstone.flatten().is_some_and(|tombstone| replacement(&tombstone.pdu).is_some()) {
+    let found = found?;
+    if tombstone.is_some_and(|tombstone| replacement(&tombstone.pdu).is_some()) {
         return bad_state("the room has been replaced already");
     }
     let mut is_same = request.published == work.room.published;
     for (event, expected) in found {
-        is_same &= event.flatten().map_or(expected.is_empty(), |event| event.event_id == expected.as_str());
+        is_same &= event.map_or(expected.is_empty(), |event| event.event_id == expected.as_str());
     }
     if !is_same {
         return bad_state("the room has changed meanwhile");
@@ -123,23 +126,20 @@ fn movable(
     aliases: &[String],
 ) -> Result<Vec<(OwnedRoomAliasId, AliasTarget)>, Stop> {
     let able = has_directory_power(work, user)?;
-    let mut movable = Vec::with_capacity(aliases.len());
+    let (mut movable, mut missing) = (Vec::with_capacity(aliases.len()), false);
     for alias in aliases {
         let alias = local_alias(work, alias)?;
-        match work.source.aliases.get(&alias) {
+        match work.loaded.aliases.get(&alias) {
             Some(Some(target)) if target.room_id == work.room_id() => {
                 if able || target.creator == user {
                     movable.push((alias, target.clone()));
                 }
             }
             Some(_) => return bad_state("an alias has gone meanwhile"),
-            None => {
-                work.needs.aliases.insert(alias);
-            }
+            None => missing |= work.request.aliases.insert(alias),
         }
     }
-    work.settle()?;
-    Ok(movable)
+    if missing { Err(Stop::Missing) } else { Ok(movable) }
 }
 
 /// The input that makes the new room. It is the same whoever writes it how often.
@@ -163,15 +163,21 @@ fn try_out(
     batch: &AtomicBatch,
     moved: &[(OwnedRoomAliasId, AliasTarget)],
 ) -> Result<(), Stop> {
-    let mut source = Source::default();
-    source.aliases.clone_from(&work.source.aliases);
-    source.profiles.clone_from(&work.source.profiles);
+    let mut loaded = LoadedData::default();
+    loaded.aliases.clone_from(&work.loaded.aliases);
+    loaded.profiles.clone_from(&work.loaded.profiles);
     for (alias, target) in moved {
         let target = AliasTarget { room_id: new_id.to_owned(), creator: target.creator.clone() };
-        source.aliases.insert(alias.clone(), Some(target));
+        loaded.aliases.insert(alias.clone(), Some(target));
     }
     let input = RoomInput::new(plexus_log::partition_of(new_id.as_str()), record.clone());
-    create::apply(batch, new_id, &input, &source, work.counters, work.env).map(drop)
+    match create::apply(batch, new_id, &input, &loaded, work.counters, work.env)? {
+        Outcome::Load(request) => {
+            work.request = *request;
+            Err(Stop::Missing)
+        }
+        _tried => Ok(()),
+    }
 }
 
 fn move_aliases(work: &mut Work<'_>, new_id: &RoomId, aliases: Vec<(OwnedRoomAliasId, AliasTarget)>) {

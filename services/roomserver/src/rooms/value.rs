@@ -1,4 +1,4 @@
-//! What queries look at in the content of an event, as a column holds it.
+//! Extracts the part of an event's content that queries need as a column.
 
 use std::borrow::Cow;
 

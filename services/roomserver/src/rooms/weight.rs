@@ -1,4 +1,4 @@
-//! How many bytes of state local users may put into a room.
+//! Limits the bytes of state that local users may put into a room.
 //!
 //! Every member holds the state of a room, every server sends it, and whoever joins waits for it. The sum is of the JSON of
 //! the entries of the current state that local users sent; what other servers sent never counts, and is never refused.
@@ -7,8 +7,8 @@ use plexus_proto::common::v1::ErrorReason;
 use ruma::UserId;
 
 use super::{
-    hot::StateEvent,
     state::MEMBER,
+    state_cache::StateEvent,
     work::{Stop, Work},
 };
 

@@ -1,4 +1,4 @@
-//! Checks of what requests say, and what is answered if a query cannot be.
+//! Checks fields of requests, and turns errors of reads into a `Status`.
 
 use plexus_proto::common::v1::ErrorReason;
 use plexus_service::refusal::refusal;

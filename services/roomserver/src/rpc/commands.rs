@@ -1,4 +1,4 @@
-//! Inputs that operators cause: nothing but inputs changes rooms and users.
+//! Writes the inputs of operators, since only inputs change rooms and users.
 
 use std::time::Duration;
 
@@ -34,7 +34,7 @@ pub(super) async fn submit_user(app: &App, user_id: &str, command: Command) -> R
     let record = user_input(user_id.to_owned(), command);
     let accepted = submit::<InputUser>(app, &record, &record.input_id).await?;
     // Where another instance owns the user, sessions end with their leases, which are short.
-    app.holders.dropped(partition_of(user_id)).await;
+    app.session_leases.dropped(partition_of(user_id)).await;
     Ok(accepted)
 }
 

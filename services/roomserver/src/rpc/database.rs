@@ -1,4 +1,4 @@
-//! `DatabaseService`: which life of the database this is.
+//! `DatabaseService`: tells the generation of the database.
 
 use plexus_proto::operator::v1::{
     GetGenerationRequest, GetGenerationResponse, RaiseGenerationRequest, RaiseGenerationResponse,

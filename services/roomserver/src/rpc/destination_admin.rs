@@ -1,4 +1,4 @@
-//! `DestinationAdminService`: what operators ask of other servers that do not take what they are sent.
+//! `DestinationAdminService`: destinations that do not take their transactions, for operators.
 
 use plexus_proto::operator::v1::{
     BacklogRoom, DestinationStatus, ForgetDestinationRequest, ForgetDestinationResponse,

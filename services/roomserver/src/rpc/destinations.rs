@@ -1,4 +1,4 @@
-//! `DestinationService`: what the sender to other servers must not forget, and what it sends to whom.
+//! `DestinationService`: positions and backlogs of the sender, and the events that each destination is sent.
 
 mod list_outgoing;
 mod servers;

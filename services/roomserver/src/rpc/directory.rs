@@ -50,7 +50,7 @@ impl RoomDirectoryService for Service {
         let conn = pool::get(&self.app.pool).await.map_err(|error| failed(&error))?;
         let view = rooms::view(&self.app, &conn, &room_id, &viewer).await?;
         // Who has left may read what was; the aliases are those of now.
-        if view.viewer.is_some_and(|viewer| !viewer.standing.sees_now()) {
+        if view.viewer.is_some_and(|viewer| !viewer.access.sees_now()) {
             return Err(forbidden("you are not a member of the room"));
         }
         let rows = reads::aliases::list(&conn, &room_id).await.map_err(|error| failed(&error))?;

@@ -1,4 +1,4 @@
-//! `ExplainService`: why an event was accepted or refused, and why the state at it is what it is.
+//! `ExplainService`: explains why an event was accepted or refused, and how the state before it was resolved.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 

@@ -7,7 +7,7 @@ mod find_events;
 mod get_forward_extremities;
 mod list_joined_servers;
 mod list_open_fetches;
-mod sight;
+mod server_visibility;
 mod stream_auth_chain;
 mod stream_state_at;
 mod walk;

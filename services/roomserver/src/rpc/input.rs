@@ -1,4 +1,4 @@
-//! `InputService.AwaitInput`: tells writers what became of what they wrote.
+//! `InputService.AwaitInput`: tells writers the verdicts on their inputs.
 
 use std::{sync::Arc, time::Duration};
 
@@ -53,7 +53,7 @@ impl InputService for Service {
         if partition >= plexus_log::PARTITIONS {
             return Err(invalid("partition"));
         }
-        let verdict = match self.app.board.look_up(log, partition, offset, input_id) {
+        let verdict = match self.app.verdicts.look_up(log, partition, offset, input_id) {
             Lookup::Known(verdict) => verdict,
             Lookup::Past => self.find(input_id).await?,
             Lookup::NotOwner => return Err(self.not_owner(partition).await),
@@ -71,7 +71,7 @@ impl InputService for Service {
             },
         };
         if log == InputLog::User {
-            self.app.holders.dropped(partition).await;
+            self.app.session_leases.dropped(partition).await;
         }
         Ok(Response::new(AwaitInputResponse { verdict: Some(verdict) }))
     }
@@ -103,7 +103,7 @@ impl Service {
         match self.owner(partition).await {
             Ok(owner) => {
                 // A claim of our own that the worker has not taken up yet says nothing: the caller had better wait.
-                let owner = if owner == self.app.board.address() { String::new() } else { owner };
+                let owner = if owner == self.app.verdicts.address() { String::new() } else { owner };
                 let metadata = [("owner", owner.as_str())];
                 refusal_with(
                     Code::FailedPrecondition,

@@ -1,4 +1,4 @@
-//! `PartitionService`: what operators ask of partitions and of records that could not be processed.
+//! `PartitionService`: partitions and dead letters, for operators.
 
 use bytes::Bytes;
 use plexus_log::{InputRoom, InputRoomBulk, InputUser, LogError, Offset, RawRecord, Topic};
@@ -88,7 +88,7 @@ impl Service {
             partition,
             epoch: unsigned(state.epoch),
             owner: state.owner,
-            owned_here: self.app.board.owns(partition),
+            owned_here: self.app.verdicts.owns(partition),
             room_offset: unsigned(state.room_offset),
             user_offset: unsigned(state.user_offset),
             bulk_offset: unsigned(bulk.bulk_offset),

@@ -1,4 +1,4 @@
-//! `ReaderCursorService`: for which readers records of the output logs are kept, and from where on.
+//! `ReaderCursorService`: registers readers of the output logs and their positions.
 
 use plexus_proto::{
     common::v1::{ErrorReason, PartitionHead},

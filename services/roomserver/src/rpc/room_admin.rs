@@ -1,4 +1,4 @@
-//! `RoomAdminService`: what operators ask of rooms.
+//! `RoomAdminService`: changes and verifies rooms for operators.
 
 mod change;
 

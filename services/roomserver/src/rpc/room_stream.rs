@@ -1,4 +1,4 @@
-//! `RoomStreamService`: what readers of `OutputRoomEvent` need beside the log itself.
+//! `RoomStreamService`: serves readers of `OutputRoomEvent` beside the log itself.
 
 mod delta;
 mod heads;

@@ -3,9 +3,9 @@
 mod access;
 mod encode;
 mod erasure;
-mod exact;
 mod filter;
 pub(super) mod find_event_by_time;
+mod forked_history;
 pub(super) mod get_aggregations;
 mod get_events;
 mod get_memberships;

@@ -14,7 +14,7 @@ use tracing::instrument;
 use super::check::{failed, invalid};
 use crate::{
     app::App,
-    holders::{Ended, HolderId, LEASE},
+    session_leases::{Ended, LEASE, LeaseHolderId},
     store::{StoreError, partitions, pool},
 };
 
@@ -35,15 +35,20 @@ impl SessionService for Service {
         request: Request<LeaseSessionsRequest>,
     ) -> Result<Response<LeaseSessionsResponse>, Status> {
         let LeaseSessionsRequest { holder_id, dropped, leaving } = request.into_inner();
-        let id =
-            HolderId::try_from(holder_id.as_ref()).map_err(|_| invalid("holder_id", "must be 16 bytes"))?;
+        let id = LeaseHolderId::try_from(holder_id.as_ref())
+            .map_err(|_| invalid("holder_id", "must be 16 bytes"))?;
         if leaving {
-            self.app.holders.leave(id);
+            self.app.session_leases.leave(id);
             return Ok(Response::new(LeaseSessionsResponse::default()));
         }
-        let Ended { number, users } = self.app.holders.renew(id, dropped).await.map_err(|_too_many| {
-            refusal(Code::ResourceExhausted, ErrorReason::LimitExceeded, "too many services hold sessions")
-        })?;
+        let Ended { number, users } =
+            self.app.session_leases.renew(id, dropped).await.map_err(|_too_many| {
+                refusal(
+                    Code::ResourceExhausted,
+                    ErrorReason::LimitExceeded,
+                    "too many services hold sessions",
+                )
+            })?;
         let partitions = self.owned().await.map_err(|error| failed(&error))?;
         Ok(Response::new(LeaseSessionsResponse {
             number,
@@ -63,7 +68,7 @@ impl Service {
         let owned = rows.into_iter().filter_map(|(row, _)| {
             let number = u32::try_from(row.partition).ok()?;
             let epoch = u64::try_from(row.epoch).ok()?;
-            (self.app.board.epoch(number) == Some(epoch)).then_some(number)
+            (self.app.verdicts.epoch(number) == Some(epoch)).then_some(number)
         });
         Ok(owned.collect())
     }

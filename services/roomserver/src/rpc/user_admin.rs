@@ -1,4 +1,4 @@
-//! `UserAdminService`: what operators ask of accounts.
+//! `UserAdminService`: reads and changes accounts for operators.
 
 use plexus_proto::{
     common::v1::ErrorReason,

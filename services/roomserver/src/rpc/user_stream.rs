@@ -1,4 +1,4 @@
-//! `UserStreamService`: what readers of `OutputUserEvent` need beside the log itself.
+//! `UserStreamService`: serves readers of `OutputUserEvent` beside the log itself.
 
 use futures::{StreamExt as _, TryStreamExt as _, stream::BoxStream};
 use plexus_log::{PARTITIONS, partition_of};
@@ -95,7 +95,7 @@ async fn snapshot(app: &App, user_id: &str) -> Result<GetUserSnapshotResponse, S
     let inboxes = reads::inboxes::list_inboxes(&conn, user_id).await?;
     let out_of_band = reads::out_of_band::list_of_user(&conn, user_id).await?;
     let seq = rows.first().map_or(0, |row| unsigned(row.head_seq));
-    let epoch = app.board.epoch(partition).unwrap_or(0);
+    let epoch = app.verdicts.epoch(partition).unwrap_or(0);
     let account_data = rows.into_iter().filter_map(|row| {
         Some(AccountData {
             room_id: row.room_id?,

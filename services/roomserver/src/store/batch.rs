@@ -1,4 +1,4 @@
-//! What one batch writes, in one transaction.
+//! Writes a batch in one transaction.
 //!
 //! The rows of many inputs are gathered here, later ones over earlier ones of the same key, and written with a constant
 //! number of statements, pipelined: one round trip for all of them, one for the commit.

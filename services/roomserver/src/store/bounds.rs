@@ -1,4 +1,4 @@
-//! Deletes the oldest of what is only kept for operators to look at, and that users can make more of.
+//! Deletes the oldest rows of tables that are only kept for operators and that users can fill.
 
 use diesel::sql_types::Int8;
 use diesel_async::{AsyncPgConnection, RunQueryDsl as _};

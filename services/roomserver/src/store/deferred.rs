@@ -1,4 +1,4 @@
-//! Inputs that wait for the low-priority lane.
+//! Reads inputs that wait for the low-priority lane.
 
 use std::marker::PhantomData;
 

@@ -1,4 +1,4 @@
-//! `db_generation`: which life of the database this is.
+//! `db_generation`: the generation of the database.
 
 use diesel::{QueryableByName, sql_types::Int8};
 use diesel_async::{AsyncPgConnection, RunQueryDsl as _};

@@ -1,4 +1,4 @@
-//! Keys as commands need them.
+//! Loads keys for commands.
 
 use std::{
     collections::{BTreeSet, HashMap},

@@ -1,4 +1,4 @@
-//! Jobs that are under way, and what is left of them.
+//! Reads jobs that change all rooms of a user.
 
 use diesel::{
     Queryable,

@@ -1,4 +1,4 @@
-//! Nodes of state tries as they are stored: some as changes of others, whose bodies it takes, too.
+//! Reads nodes of state tries, some of which are stored as changes of others.
 
 use std::collections::HashMap;
 

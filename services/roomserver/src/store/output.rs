@@ -1,4 +1,4 @@
-//! `output_log` and `user_output_log`: what was committed, in order, for republishing and for readers that lag.
+//! `output_log` and `user_output_log`: committed records in order, for republishing and for readers that lag.
 //!
 //! What was published goes after a while: see [`super::output_retention`].
 

@@ -1,4 +1,4 @@
-//! Connections: pools for reads, and single ones for who writes.
+//! Pools of connections for reads, and single connections for writers.
 //!
 //! Reads of different cost do not share connections: a flood of searches keeps nobody from logging in, and slow pages of
 //! history keep nobody's token from being known.

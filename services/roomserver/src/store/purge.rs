@@ -1,4 +1,4 @@
-//! Deletes what is left of rooms that were deleted.
+//! Deletes the rest of deleted rooms; an interrupted purge is resumed.
 //!
 //! Nobody reads these rows any more and nobody writes any, so each statement is a transaction of its own: what was cut off
 //! is gone on with.

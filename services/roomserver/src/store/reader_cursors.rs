@@ -1,4 +1,4 @@
-//! `reader_cursors`: how far the readers are for whom records of the output logs are kept.
+//! `reader_cursors`: positions of the readers for whom records of the output logs are kept.
 //!
 //! A reader that stays away for too long loses its claim: see [`super::output_retention`].
 

@@ -1,4 +1,4 @@
-//! What the query services read. Every statement is one snapshot; what must agree is read by one statement.
+//! Reads for the query services. Every statement is one snapshot; what must agree is read by one statement.
 
 pub(crate) mod accounts;
 pub(crate) mod aliases;

@@ -1,4 +1,4 @@
-//! `server_keys` and `server_key_responses`: keys of other servers, and their last word about them.
+//! `server_keys` and `server_key_responses`: keys of other servers, and their newest responses.
 
 use diesel::{
     QueryableByName,

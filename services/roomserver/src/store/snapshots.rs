@@ -1,4 +1,4 @@
-//! Deletes snapshots that are not used in time, and what they told of members and facts.
+//! Deletes snapshots that are not used in time, with their members and facts.
 //!
 //! Nobody reads those rows, however long they stay. The chunks go last: they tell which rows there are.
 

@@ -1,4 +1,4 @@
-//! What a failed statement is taken for, and what no statement does.
+//! Tests how errors of statements are classified, and which statements are forbidden.
 
 use diesel_async::{AsyncPgConnection, RunQueryDsl as _, SimpleAsyncConnection as _};
 

@@ -1,4 +1,4 @@
-//! Rooms that are to replace others.
+//! Reads upgrades whose new room is still to be made.
 
 use diesel::{
     Queryable,

@@ -1,4 +1,4 @@
-//! Users as commands need them.
+//! Loads users for commands.
 
 use std::{collections::HashMap, marker::PhantomData};
 

@@ -1,4 +1,4 @@
-//! The way in: one command, one outcome.
+//! Dispatches a command to the function that decides on it, and tells its outcome.
 
 use bytes::Bytes;
 use plexus_proto::{

@@ -1,4 +1,4 @@
-//! JSON that is kept as it came.
+//! Keeps JSON as it came.
 
 use std::fmt;
 

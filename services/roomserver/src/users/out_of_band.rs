@@ -1,4 +1,4 @@
-//! Memberships out of band: what users are in rooms that this server is not in, as other servers tell it.
+//! Out-of-band memberships: those of users in rooms that this server is not in, as other servers tell them.
 //!
 //! They belong to the user and not to the room, of which nothing else is known: not even its create event.
 

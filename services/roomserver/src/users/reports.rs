@@ -1,4 +1,4 @@
-//! Reports of what somebody finds inappropriate.
+//! Reports of inappropriate content.
 
 use plexus_proto::{common::v1::ErrorReason, log::v1};
 use ruma::{EventId, RoomId, UserId};

@@ -1,4 +1,4 @@
-//! What is kept of a user, and how it changes.
+//! State of a user in memory, and the changes to it.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 

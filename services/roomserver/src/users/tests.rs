@@ -1,4 +1,4 @@
-//! What becomes of commands.
+//! Tests of commands.
 
 mod out_of_band;
 mod push_rules;

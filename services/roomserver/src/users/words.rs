@@ -1,4 +1,4 @@
-//! Words by which the directory finds users.
+//! Splits names into the words by which the directory finds users.
 
 use std::collections::BTreeSet;
 

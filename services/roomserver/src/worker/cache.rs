@@ -59,12 +59,12 @@ impl RoomCache {
             self.rooms.insert(id, Cached { room, used: self.clock, bytes, commits });
         }
         if self.rooms.len() > CAPACITY || self.bytes > CAPACITY_BYTES {
-            self.make_place();
+            self.evict();
         }
     }
 
     /// Forgets the quarter of the rooms that was used longest ago, but none of this commit.
-    fn make_place(&mut self) {
+    fn evict(&mut self) {
         let mut used: Vec<u64> = self.rooms.values().map(|cached| cached.used).collect();
         let quarter = used.len() / 4;
         let (_, &mut limit, _) = used.select_nth_unstable(quarter);
@@ -105,7 +105,7 @@ mod tests {
             version: "11".to_owned(),
             create_nid: EventNid(1),
             create_id: event_id!("$create").to_owned(),
-            latest: Vec::new(),
+            forward_extremities: Vec::new(),
             members_root: None,
             other_root: None,
             depth: 1,

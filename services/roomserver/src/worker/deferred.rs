@@ -1,4 +1,4 @@
-//! Keeps account of the rooms that are left to the low-priority lane.
+//! Accounts for the rooms that are deferred to the low-priority lane.
 //!
 //! A room is left to it when one of its records has cost more than the budget of live traffic. From then on all that
 //! comes for the room waits behind that record, in `deferred_inputs`, until nothing is left there: so its records stay in

@@ -1,4 +1,4 @@
-//! Guests leave rooms that no longer let them in
+//! Removes guests from rooms that no longer let them in.
 //! ([C-S API, guest access](https://spec.matrix.org/v1.19/client-server-api/#guest-access)).
 //!
 //! Whoever changes `m.room.guest_access`, here or elsewhere, and in whatever way the state comes to it: after the commit
@@ -14,12 +14,10 @@ use serde::Deserialize;
 use tokio::{sync::mpsc, time::Instant};
 use tracing::debug;
 
-use super::{
-    engine::chain,
-    inputs::{leave, room_input},
-};
+use super::inputs::{leave, room_input};
 use crate::{
     app::App,
+    error_chain::chain,
     rooms::RoomNid,
     store::{
         StoreError, pool,
@@ -50,8 +48,8 @@ impl Changes {
     }
 }
 
-/// Makes the chore, which runs until told to stop.
-pub(super) fn chore(app: App, shutdown: Shutdown) -> (Changes, impl Future<Output = ()>) {
+/// Makes the task, which runs until told to stop.
+pub(super) fn task(app: App, shutdown: Shutdown) -> (Changes, impl Future<Output = ()>) {
     let (sender, receiver) = mpsc::channel(ROOMS);
     (Changes(sender), run(app, shutdown, receiver))
 }
@@ -63,7 +61,7 @@ async fn run(app: App, shutdown: Shutdown, mut changes: mpsc::Receiver<RoomNid>)
         let done = tokio::select! {
             () = shutdown.requested() => return,
             () = tokio::time::sleep_until(next) => {
-                let partitions = app.board.owned();
+                let partitions = app.verdicts.owned();
                 next = Instant::now() + if partitions.is_empty() { IDLE_PAUSE } else { PAUSE };
                 in_all_rooms(&app, &partitions).await
             }
@@ -95,7 +93,7 @@ async fn in_all_rooms(app: &App, partitions: &[i16]) -> Result<(), StoreError> {
         let Some(last) = guests.last() else { return Ok(()) };
         after = (last.room_nid, last.user_id.clone());
         let all = guests.len() < STEP;
-        dismiss(app, guests).await?;
+        remove_guests(app, guests).await?;
         if all {
             return Ok(());
         }
@@ -107,11 +105,11 @@ async fn in_rooms(app: &App, rooms: &[i64]) -> Result<(), StoreError> {
     let conn = pool::get(&app.pool).await?;
     let guests = members::list_guests_of(&conn, rooms).await?;
     drop(conn);
-    dismiss(app, guests).await
+    remove_guests(app, guests).await
 }
 
 /// Has those guests leave who are in rooms that do not let them in.
-async fn dismiss(app: &App, guests: Vec<GuestRow>) -> Result<(), StoreError> {
+async fn remove_guests(app: &App, guests: Vec<GuestRow>) -> Result<(), StoreError> {
     if guests.is_empty() {
         return Ok(());
     }

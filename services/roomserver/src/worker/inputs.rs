@@ -1,4 +1,4 @@
-//! Inputs that the room server writes itself: nothing but inputs changes rooms.
+//! Writes the inputs that the room server makes itself, since only inputs change rooms.
 
 use bytes::Bytes;
 use plexus_proto::log::v1::{

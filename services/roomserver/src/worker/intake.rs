@@ -1,4 +1,4 @@
-//! Reading the input logs.
+//! Reads the input logs.
 
 use std::collections::VecDeque;
 
@@ -39,7 +39,7 @@ pub(super) struct Input {
     /// How often it has failed on its own.
     pub(super) attempts: u8,
     /// Whether it may be processed aside of live traffic.
-    pub(super) aside: bool,
+    pub(super) off_turn: bool,
     /// Whether it has cost more than the budget of live traffic.
     pub(super) overran: bool,
     /// Its number in `deferred_inputs`, if it comes from there.
@@ -91,7 +91,7 @@ impl Input {
     pub(super) fn deferred(log: InputLog, partition: u32, offset: Offset, payload: Bytes, id: i64) -> Self {
         let record = InputRoomEvent::decode(payload.clone());
         let body = |record| Body::Room(Box::new(RoomInput::new(partition, record)));
-        Self { aside: false, deferred: Some(id), ..read(log, (partition, offset, payload), record, body) }
+        Self { off_turn: false, deferred: Some(id), ..read(log, (partition, offset, payload), record, body) }
     }
 
     /// The room that it is for.
@@ -280,7 +280,7 @@ fn read<R: Envelope>(
         payload: payload.clone(),
         body: Body::Poison(error),
         attempts: 0,
-        aside: false,
+        off_turn: false,
         overran: false,
         deferred: None,
     };
@@ -308,7 +308,7 @@ fn read<R: Envelope>(
         Some(error) => Body::Poison(error),
         None => body(record),
     };
-    let aside = log == InputLog::RoomBulk && is_chunk(&body);
+    let off_turn = log == InputLog::RoomBulk && is_chunk(&body);
     Input {
         log,
         partition,
@@ -318,7 +318,7 @@ fn read<R: Envelope>(
         payload,
         body,
         attempts: 0,
-        aside,
+        off_turn,
         overran: false,
         deferred: None,
     }

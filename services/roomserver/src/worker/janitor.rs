@@ -1,4 +1,4 @@
-//! Slow chores: what is left of rooms that were deleted goes; what the logs leave behind goes, and so do snapshots that
+//! Runs slow tasks: deletes the rest of deleted rooms, expired records of logs, and snapshots that
 //! were never used; rooms are asked to give up events that have been parked for too long.
 
 use std::time::Duration;
@@ -10,12 +10,13 @@ use tokio::time::MissedTickBehavior;
 use tracing::{debug, info, warn};
 
 use super::{
-    engine::{chain, connect, now_ms},
+    engine::{connect, now_ms},
     inputs::room_input,
     retention,
 };
 use crate::{
     app::App,
+    error_chain::chain,
     metrics as names,
     store::{
         StoreError, backups, bounds, generation,
@@ -56,7 +57,7 @@ pub(super) async fn run(app: App, shutdown: Shutdown) {
             continue;
         }
         // What belongs to no partition one instance does for all: the owner of the first.
-        if app.board.owned().contains(&0) {
+        if app.verdicts.owned().contains(&0) {
             if let Err(failure) = trim(&app).await {
                 debug!(reason = %chain(&failure), "what is kept for operators stays for now");
             }
@@ -90,7 +91,7 @@ pub(super) async fn run(app: App, shutdown: Shutdown) {
 /// Deletes what is left of the rooms of our partitions that were deleted. A statement may take longer than a read: some
 /// have to look through a whole table.
 async fn finish_purges(app: &App, shutdown: &Shutdown) -> Result<(), StoreError> {
-    let rooms = purge::list(&*pool::get(&app.pool).await?, &app.board.owned()).await?;
+    let rooms = purge::list(&*pool::get(&app.pool).await?, &app.verdicts.owned()).await?;
     if rooms.is_empty() {
         return Ok(());
     }
@@ -162,13 +163,13 @@ async fn expire_snapshots(app: &App, shutdown: &Shutdown) -> Result<(), StoreErr
     let before = now_ms().saturating_sub(i64::try_from(KEEP.as_millis()).unwrap_or(i64::MAX));
     let mut conn = connect(app).await?;
     let stop = || shutdown.is_requested();
-    snapshots::expire(&mut conn, &app.board.owned(), before, snapshots::STEP, stop).await
+    snapshots::expire(&mut conn, &app.verdicts.owned(), before, snapshots::STEP, stop).await
 }
 
 /// Has events given up that have been parked for too long. Their rooms decide that themselves, by an input: nothing but
 /// inputs changes rooms.
 async fn expire_parked(app: &App) -> Result<(), StoreError> {
-    let partitions = app.board.owned();
+    let partitions = app.verdicts.owned();
     if partitions.is_empty() {
         return Ok(());
     }

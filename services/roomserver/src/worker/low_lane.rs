@@ -1,4 +1,4 @@
-//! The low-priority lane: works out what records of deferred rooms come to, beside live traffic.
+//! Decides on records of deferred rooms beside live traffic, with a larger budget.
 //!
 //! A thread of its own, which gives way to all others, decides on the records of one room at a time with a hundred times
 //! the budget of live traffic. What it finds out is not written: `seq` of a partition is given in turn. It hands over all
@@ -25,18 +25,19 @@ use tokio::{
 use tracing::{error, warn};
 
 use super::{
-    aside::low_priority,
+    bulk_lane::low_priority,
     cache::RoomCache,
     deferred::Deferred,
-    engine::{Engine, EngineError, MAX_ATTEMPTS, Step, chain, connect, is_refused},
+    engine::{Engine, EngineError, MAX_ATTEMPTS, Step, connect, is_refused},
+    input_batch::{BatchMode, Failure, InputBatch, Known, partition_column},
     intake::Input,
     partition::Partition,
-    work::{Failure, Known, Way, Work, small},
 };
 use crate::{
     app::App,
+    error_chain::chain,
     metrics as names,
-    rooms::{Budget, Effort, Env, Source},
+    rooms::{Budget, Effort, Env, LoadedData},
     store::{StoreError, deferred},
 };
 
@@ -75,7 +76,7 @@ pub(super) struct Run {
 /// What was found out.
 pub(super) struct Prepared {
     /// All that was loaded, without what the records have changed, and all that was resolved.
-    pub(super) source: Source,
+    pub(super) loaded: LoadedData,
     /// The first of the numeric IDs that were set aside.
     pub(super) first_nid: i64,
     /// How many of the records were decided on.
@@ -134,7 +135,7 @@ impl Engine {
     /// before that was deferred.
     pub(super) fn begin_low(&mut self) {
         let pausing = self.low.not_before.is_some_and(|at| at > Instant::now());
-        if self.low.is_busy() || self.aside.is_busy() || pausing {
+        if self.low.is_busy() || self.bulk_lane.is_busy() || pausing {
             return;
         }
         let Some((number, room_id)) = self.deferred.next() else { return };
@@ -253,7 +254,7 @@ impl Job {
     async fn decide(self, conn: &AsyncPgConnection, inputs: &mut Vec<Input>) -> Result<Prepared, StoreError> {
         let (number, partition) = self.partition;
         let most = i64::try_from(self.most).unwrap_or(1);
-        for row in deferred::list_first(conn, small(number), &self.room_id, most).await? {
+        for row in deferred::list_first(conn, partition_column(number), &self.room_id, most).await? {
             let log = InputLog::try_from(i32::from(row.log)).unwrap_or(InputLog::Room);
             let offset = Offset::try_from(row.log_offset).unwrap_or(0);
             inputs.push(Input::deferred(log, number, offset, Bytes::from(row.payload), row.id));
@@ -263,9 +264,9 @@ impl Job {
         // All of it is read from the database: rooms in memory are live traffic's.
         let (rooms, none) = (RoomCache::default(), Deferred::default());
         let known = Known { partitions: &partitions, rooms: &rooms, deferred: &none };
-        let mut work = Work::begin(conn, &self.env, known, (Way::LowPriority, inputs)).await?;
+        let mut work = InputBatch::begin(conn, &self.env, known, (BatchMode::LowPriority, inputs)).await?;
         work.set_effort(Effort::new(Budget::LOW_PRIORITY, self.cancelled));
-        work.foresee(inputs).await?;
+        work.prefetch(inputs).await?;
         let (mut count, mut overran) = (0, false);
         for input in inputs.iter() {
             match work.apply(input, None).await {
@@ -281,6 +282,6 @@ impl Job {
                 break;
             }
         }
-        Ok(Prepared { source: work.into_pristine(), first_nid, count, overran })
+        Ok(Prepared { loaded: work.into_pristine(), first_nid, count, overran })
     }
 }

@@ -1,4 +1,4 @@
-//! Member jobs: what is to be done in all rooms of a user, once it was committed that it is to be done.
+//! Runs jobs that change all rooms of a user.
 //!
 //! A job is a row beside the user. The rooms that are left to do are told by `room_members`: those that do not have the
 //! version of the profile, or that the user has not left. Each gets an input, a few at a time, and marks the row by what it
@@ -14,11 +14,12 @@ use tokio::time::Instant;
 use tracing::{debug, warn};
 
 use super::{
-    engine::{chain, now_ms},
+    engine::now_ms,
     inputs::{leave, room_input},
 };
 use crate::{
     app::App,
+    error_chain::chain,
     store::{
         StoreError,
         member_jobs::{self, Left},
@@ -58,7 +59,7 @@ pub(super) async fn run(app: App, shutdown: Shutdown) {
             () = app.member_jobs.notified() => {}
             () = tokio::time::sleep_until(next) => {}
         }
-        let partitions = app.board.owned();
+        let partitions = app.verdicts.owned();
         let pause = if partitions.is_empty() {
             asked.clear();
             IDLE_PAUSE

@@ -1,18 +1,19 @@
-//! Partitions come and go.
+//! Claims and releases partitions.
+
+mod reading;
 
 use std::time::{Duration, Instant};
 
-use plexus_log::{InputRoom, InputRoomBulk, InputUser, Log, LogError, OwnershipEvent, StartAt, Watermarks};
+use plexus_log::OwnershipEvent;
 use plexus_proto::input::v1::InputLog;
 use tracing::{info, warn};
 
 use super::{
     InputId,
-    engine::{CONTEST_PAUSE, Checked, Engine, EngineError, connect, report_corrupt},
-    intake::Input,
-    partition::{Check, INPUT_LOGS, Partition},
+    engine::{CONTEST_PAUSE, Engine, EngineError, connect, report_corrupt},
+    input_batch::partition_column,
+    partition::{INPUT_LOGS, Partition},
     publisher::{Lane, Record},
-    work::small,
 };
 use crate::{
     metrics as names,
@@ -75,7 +76,7 @@ impl Engine {
         if self.recalled || anywhere {
             return Ok(());
         }
-        let left = partitions::list_of_owner(conn, self.app.board.address()).await?;
+        let left = partitions::list_of_owner(conn, self.app.verdicts.address()).await?;
         self.recalled = true;
         let left = left.into_iter().filter_map(|partition| u32::try_from(partition).ok());
         // The group may have spoken first: then it has given us some of them, and the others to that process.
@@ -99,9 +100,13 @@ impl Engine {
         if self.unconfirmed.is_empty() {
             return Ok(());
         }
-        let ours = partitions::list_of_owner(conn, self.app.board.address()).await?;
-        let taken: Vec<u32> =
-            self.unconfirmed.iter().copied().filter(|number| !ours.contains(&small(*number))).collect();
+        let ours = partitions::list_of_owner(conn, self.app.verdicts.address()).await?;
+        let taken: Vec<u32> = self
+            .unconfirmed
+            .iter()
+            .copied()
+            .filter(|number| !ours.contains(&partition_column(*number)))
+            .collect();
         if !taken.is_empty() {
             info!(count = taken.len(), "others have claimed partitions that the group had not given us");
         }
@@ -120,7 +125,7 @@ impl Engine {
 
     /// Lets partitions go, and tells the database so where they are still ours.
     pub(super) async fn release(&mut self, lost: &[u32]) -> Result<(), EngineError> {
-        self.end_aside().await;
+        self.end_bulk().await;
         // What was published is worth noting: the next owner need not do it again.
         let flushed = self.flush().await;
         let mut released = Ok(());
@@ -128,7 +133,7 @@ impl Engine {
             let Some(partition) = self.partitions.remove(number) else { continue };
             self.let_go(*number).await?;
             if let Some(conn) = &mut self.conn {
-                let done = partitions::release(conn, small(*number), partition.epoch).await;
+                let done = partitions::release(conn, partition_column(*number), partition.epoch).await;
                 released = released.and(done);
             }
         }
@@ -141,8 +146,8 @@ impl Engine {
     async fn let_go(&mut self, number: u32) -> Result<(), EngineError> {
         self.partitions.remove(&number);
         self.app.sessions.evict_partition(number);
-        self.app.holders.end_all([number]);
-        self.app.board.lose(number);
+        self.app.session_leases.end_all([number]);
+        self.app.verdicts.lose(number);
         self.publisher.forget(number);
         self.deferred.forget(number);
         self.low.cancel(number);
@@ -154,7 +159,7 @@ impl Engine {
     /// Connects if need be, lets go of what others have claimed, and claims what the group has given us. After a failure
     /// this also claims again what we had: the new epoch settles whether a commit that was cut off has happened.
     pub(super) async fn settle(&mut self) -> Result<(), EngineError> {
-        self.end_aside().await;
+        self.end_bulk().await;
         let again = self.conn.is_none();
         let mut conn = match self.conn.take() {
             Some(conn) => conn,
@@ -170,8 +175,8 @@ impl Engine {
             .filter(|number| again || !self.partitions.contains_key(number))
             .filter(|number| !self.is_contested(*number))
             .collect();
-        let numbers: Vec<i16> = claim.iter().map(|number| small(*number)).collect();
-        let rows = partitions::claim(&mut conn, &numbers, self.app.board.address()).await?;
+        let numbers: Vec<i16> = claim.iter().map(|number| partition_column(*number)).collect();
+        let rows = partitions::claim(&mut conn, &numbers, self.app.verdicts.address()).await?;
         let mut anew = 0;
         let waiting = deferred::list_waiting(&mut conn, &numbers).await?;
         self.deferred.take(&claim, &waiting);
@@ -199,7 +204,7 @@ impl Engine {
             }
             let of_partition = waiting.iter().filter(|input| input.partition == row.0.partition);
             let ids = of_partition.filter_map(|input| InputId::try_from(input.input_id.as_slice()).ok());
-            self.app.board.set_deferred(number, ids);
+            self.app.verdicts.set_deferred(number, ids);
             if same_place {
                 self.keep_reading(number, taken);
             } else {
@@ -224,93 +229,10 @@ impl Engine {
         Ok(())
     }
 
-    /// After a failure that changed nothing: what was read and not committed is still to be done.
-    fn keep_reading(&mut self, number: u32, mut taken: Partition) {
-        let board = &self.app.board;
-        if let Some(known) = self.partitions.get(&number) {
-            for log in INPUT_LOGS {
-                let known = known.lane(log);
-                let (read, check) = (known.read, known.check.clone());
-                let lane = taken.lane_mut(log);
-                (lane.read, lane.check) = (read, check);
-            }
-        }
-        board.gain(number, taken.epoch_number());
-        self.app.sessions.hold_partition(number, None);
-        self.partitions.insert(number, taken);
-    }
-
-    /// Starts reading a partition where the database says, if the logs are still those it speaks of. Returns how many of
-    /// them are not.
-    async fn start_reading(&mut self, number: u32, mut taken: Partition) -> Result<usize, EngineError> {
-        self.rooms.drop_partition(number);
-        let marks = watermarks(&self.app.log, number).await?;
-        let mut anew = 0;
-        for (log, marks) in INPUT_LOGS.into_iter().zip(marks) {
-            let start = place(taken.lane_mut(log), marks);
-            anew += usize::from(start == StartAt::Oldest);
-            self.intake.assign(log, number, start).await?;
-        }
-        let board = &self.app.board;
-        board.gain(number, taken.epoch_number());
-        for log in INPUT_LOGS {
-            let lane = taken.lane(log);
-            if lane.check.is_none() {
-                board.set_position(log, number, lane.read);
-            }
-        }
-        self.app.sessions.hold_partition(number, None);
-        self.partitions.insert(number, taken);
-        Ok(anew)
-    }
-
-    /// Looks at a record before it is processed: whether its partition is ours, and whether it only shows that the log
-    /// is still the one it was.
-    pub(super) async fn check(&mut self, input: &Input) -> Result<Checked, EngineError> {
-        let Some(partition) = self.partitions.get_mut(&input.partition) else { return Ok(Checked::Skip) };
-        let lane = partition.lane_mut(input.log);
-        let (log, number) = (input.log, input.partition);
-        let Some(Check { offset, input_id }) = lane.check.take() else {
-            if input.offset < lane.read {
-                return Ok(Checked::Skip);
-            }
-            if input.offset > lane.read {
-                warn!(
-                    partition = number,
-                    log = log.as_str_name(),
-                    from = lane.read,
-                    to = input.offset,
-                    "records of the input log have gone before they were read"
-                );
-            }
-            lane.read = input.offset + 1;
-            return Ok(Checked::Process);
-        };
-        if input.offset == offset && input.input_id == input_id {
-            self.app.board.set_position(log, number, lane.read);
-            return Ok(Checked::Skip);
-        }
-        if input.offset > offset {
-            // The record has expired since; what follows is to be processed, and the fence tells if that was wrong.
-            self.app.board.set_position(log, number, input.offset);
-            lane.read = input.offset + 1;
-            return Ok(Checked::Process);
-        }
-        warn!(
-            partition = number,
-            log = log.as_str_name(),
-            "the input log is another one now; reading it from its beginning"
-        );
-        lane.read = 0;
-        self.app.board.set_position(log, number, 0);
-        self.intake.assign(log, number, StartAt::Oldest).await?;
-        Ok(Checked::Restarted)
-    }
-
     /// Looks whether partitions are still ours, and lets go of those that are not; `true` if anything was amiss. The
     /// caller has to begin its batch again.
     pub(super) async fn reconcile(&mut self) -> Result<bool, EngineError> {
-        self.end_aside().await;
+        self.end_bulk().await;
         let mut conn = match self.conn.take() {
             Some(conn) => conn,
             None => connect(&self.app).await?,
@@ -378,32 +300,5 @@ impl Engine {
     fn count_owned(&self) {
         let owned = u32::try_from(self.partitions.len()).unwrap_or(u32::MAX);
         metrics::gauge!(names::OWNED_PARTITIONS).set(f64::from(owned));
-    }
-}
-
-/// In the order of [`INPUT_LOGS`].
-async fn watermarks(log: &Log, number: u32) -> Result<[Watermarks; 3], LogError> {
-    let (room, user, bulk) = futures::try_join!(
-        log.watermarks::<InputRoom>(number),
-        log.watermarks::<InputUser>(number),
-        log.watermarks::<InputRoomBulk>(number)
-    )?;
-    Ok([room, user, bulk])
-}
-
-/// Decides where reading starts. The log may have been made anew since: then its offsets mean something else, and
-/// everything in it is read. Nothing is applied twice, since the verdicts on all inputs are kept.
-fn place(lane: &mut super::partition::Lane, marks: Watermarks) -> StartAt {
-    if lane.read > marks.high {
-        lane.read = marks.low;
-        return StartAt::Oldest;
-    }
-    match lane.fingerprint() {
-        Some(check) if check.offset >= marks.low => {
-            let start = StartAt::Offset(check.offset);
-            lane.check = Some(check);
-            start
-        }
-        Some(_) | None => StartAt::Offset(lane.read),
     }
 }

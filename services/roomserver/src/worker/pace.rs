@@ -1,4 +1,4 @@
-//! How large batches are and how long they may take: whatever is slow is tried in smaller pieces.
+//! Paces batches: how many records they hold and how long they may take.
 //!
 //! Time alone never counts against a record. A batch that takes too long is halved; a record that takes too long on its
 //! own is given more and more time, since what it may cost is bounded elsewhere.

@@ -1,4 +1,4 @@
-//! Where the worker stands in a partition it owns.
+//! Position of the worker in a partition that it owns.
 
 use plexus_log::Offset;
 use plexus_proto::input::v1::InputLog;
@@ -26,7 +26,7 @@ pub(super) struct Partition {
     /// What rooms are given next.
     pub(super) counters: Counters,
     /// Next numeric ID for what is processed aside.
-    pub(super) aside_nid: i64,
+    pub(super) bulk_nid: i64,
     /// Next `seq` of `OutputUserEvent`.
     pub(super) next_user_seq: i64,
     /// What the database says was published.
@@ -63,7 +63,7 @@ impl Partition {
             user: Lane::new(row.user_offset, row.user_input_id.clone())?,
             bulk: Lane::new(bulk.bulk_offset, bulk.bulk_input_id.clone())?,
             counters: Counters { next_nid: row.next_nid, next_seq: row.next_room_seq },
-            aside_nid: bulk.next_nid,
+            bulk_nid: bulk.next_nid,
             next_user_seq: row.next_user_seq,
             room_published: row.room_published_seq,
             user_published: row.user_published_seq,

@@ -1,4 +1,4 @@
-//! Puts what was committed into the output logs, in order of `seq` within each partition.
+//! Publishes committed records to the output logs, in order of `seq` within each partition.
 //!
 //! Committed rows are in `output_log`, so nothing is lost if this never happens: whoever owns the partition next
 //! publishes again from there what is not known to have arrived.

@@ -1,4 +1,4 @@
-//! Deletes what the logs leave behind: records of the output logs, verdicts, dead letters, alarms. A few rows at a time.
+//! Deletes expired records of the output logs, verdicts, dead letters and alarms, a few rows at a time.
 
 use std::time::Duration;
 
@@ -44,7 +44,7 @@ const DELETE_STATE_RESETS: &str = "DELETE FROM state_resets WHERE id = ANY(ARRAY
 
 /// Deletes all that may go by now.
 pub(super) async fn round(app: &App, shutdown: &Shutdown) -> Result<(), StoreError> {
-    let partitions = app.board.owned();
+    let partitions = app.verdicts.owned();
     if partitions.is_empty() {
         return Ok(());
     }

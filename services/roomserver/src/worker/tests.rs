@@ -1,8 +1,8 @@
 //! The worker on a real Postgres and the in-process log.
 
 mod abandoned;
-mod aside;
 mod backups;
+mod bulk_lane;
 mod chains;
 mod deferred;
 mod dump;

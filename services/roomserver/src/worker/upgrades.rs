@@ -1,4 +1,4 @@
-//! Makes the rooms that replace others, where whoever asked for the upgrade went away before.
+//! Makes the new rooms of upgrades whose request was cut off.
 //!
 //! What makes a new room is kept in the transaction that puts the tombstone into the old one. It is written to the log until
 //! the room is there: who comes second is refused, as the room exists.
@@ -11,9 +11,10 @@ use plexus_service::Shutdown;
 use prost::Message as _;
 use tracing::{debug, error, info};
 
-use super::engine::{chain, now_ms};
+use super::engine::now_ms;
 use crate::{
     app::App,
+    error_chain::chain,
     store::{
         StoreError, pool,
         upgrades::{self, Upgrade},
@@ -38,7 +39,7 @@ pub(super) async fn run(app: App, shutdown: Shutdown) {
             () = shutdown.requested() => return,
             () = tokio::time::sleep(pause) => {}
         }
-        let partitions = app.board.owned();
+        let partitions = app.verdicts.owned();
         if partitions.is_empty() {
             pause = IDLE_PAUSE;
             continue;

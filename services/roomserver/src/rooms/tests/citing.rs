@@ -58,7 +58,7 @@ fn what_an_entry_of_all_states_rests_on_is_no_difference() {
     for version in ["6", "11"] {
         let (mut worlds, room) = three(version);
         let mut forks = Forks { world: worlds.remove(0), room };
-        let base = forks.world.latest(&forks.room).into_iter().next().unwrap();
+        let base = forks.world.extremities(&forks.room).into_iter().next().unwrap();
         let levels = |carol: i64| json!({ "users": { ALICE: 100, BOB: 60, CAROL: carol } });
         let name = |name: &str| json!({ "name": name });
         let named = ("m.room.name", Some(""));

@@ -11,7 +11,7 @@ use serde_json::json;
 use super::{ALICE, Answer, BOB, CAROL, World};
 use crate::rooms::{
     AliasTarget,
-    control::{MAX_ALIASES_OF_ROOM, MAX_ALIASES_OF_USER},
+    directory::{MAX_ALIASES_OF_ROOM, MAX_ALIASES_OF_USER},
 };
 
 fn set(alias: &str, user: &str) -> Action {

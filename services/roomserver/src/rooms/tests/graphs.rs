@@ -98,7 +98,7 @@ impl World {
         self.map((column(event.members_root), column(event.other_root)))
     }
 
-    pub(super) fn latest(&self, room: &str) -> BTreeSet<String> {
+    pub(super) fn extremities(&self, room: &str) -> BTreeSet<String> {
         let nids = self.row(room).latest_nids.iter();
         nids.map(|nid| self.tables.events[nid].event.event_id.to_string()).collect()
     }
@@ -107,7 +107,7 @@ impl World {
         self.event(id).unwrap().flags
     }
 
-    /// An event on top of what is at the front here, authorized by the current state.
+    /// An event on top of what is at the extremities here, authorized by the current state.
     pub(super) fn next<'a>(
         &self,
         room: &str,
@@ -115,7 +115,7 @@ impl World {
         (event_type, state_key): (&'a str, Option<&'a str>),
         content: Value,
     ) -> Made<'a> {
-        let prev: Vec<String> = self.latest(room).into_iter().collect();
+        let prev: Vec<String> = self.extremities(room).into_iter().collect();
         self.made_at(room, prev, &self.current(room), sender, (event_type, state_key), content)
     }
 
@@ -225,7 +225,7 @@ pub(super) fn three(version: &str) -> (Vec<World>, String) {
     }
     // Bob's server learns of Carol's join.
     let (_, join) = {
-        let id = worlds[0].latest(&room).into_iter().next().unwrap();
+        let id = worlds[0].extremities(&room).into_iter().next().unwrap();
         let json = worlds[0].event(&id).unwrap().json.to_vec();
         (id, json)
     };
@@ -351,7 +351,7 @@ fn soft_failed(world: &World) -> BTreeSet<String> {
 
 fn check_room(world: &World, room: &str) {
     let row = world.row(room);
-    assert!(!row.latest_nids.is_empty(), "no front");
+    assert!(!row.latest_nids.is_empty(), "no extremities");
     assert!(row.latest_nids.len() <= 60);
     for nid in &row.latest_nids {
         let event = &world.tables.events[nid].event;
@@ -475,7 +475,7 @@ proptest! {
             prop_assert!(world.tables.parked.is_empty());
             prop_assert!(world.tables.resets.is_empty(), "{:?}", world.tables.resets);
             if soft_failed(world).is_empty() && soft_failed(&worlds[0]).is_empty() {
-                prop_assert_eq!(world.latest(&room), worlds[0].latest(&room));
+                prop_assert_eq!(world.extremities(&room), worlds[0].extremities(&room));
                 prop_assert_eq!(world.current(&room), worlds[0].current(&room));
             }
         }
@@ -514,7 +514,7 @@ proptest! {
         prop_assert!(late.tables.parked.is_empty());
         prop_assert_eq!(seen(&straight, &events), seen(&late, &events));
         if soft_failed(&straight).is_empty() && soft_failed(&late).is_empty() {
-            prop_assert_eq!(straight.latest(&room), late.latest(&room));
+            prop_assert_eq!(straight.extremities(&room), late.extremities(&room));
             prop_assert_eq!(straight.current(&room), late.current(&room));
         }
     }

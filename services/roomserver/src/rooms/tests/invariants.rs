@@ -1,4 +1,4 @@
-//! What must hold whatever the order and whatever is cached.
+//! Tests invariants that hold whatever the order and whatever is cached.
 
 use plexus_proto::log::v1::input_room_event::Body;
 use proptest::prelude::*;

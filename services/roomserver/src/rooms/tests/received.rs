@@ -45,7 +45,7 @@ fn event_of_another_server_is_accepted_once() {
         assert!(matches!(world.receive(&room, &json), Answer::Accepted { .. }));
         let again = world.receive(&room, &json);
         assert_eq!(again, Answer::Duplicate { event_id: id.clone(), soft_failed: false });
-        assert_eq!(world.latest(&room).into_iter().collect::<Vec<_>>(), std::slice::from_ref(&id));
+        assert_eq!(world.extremities(&room).into_iter().collect::<Vec<_>>(), std::slice::from_ref(&id));
         // What we send follows on it.
         let reply = world.says(&room, ALICE, "welcome").event_id();
         assert_eq!(world.json(&reply)["prev_events"], json!([id]));
@@ -106,7 +106,7 @@ fn wrong_content_hash_leaves_the_redacted_event() {
 fn three_stages_of_refusal_are_told_apart() {
     let (mut world, room) = first("11");
     let dora = "@dora:b.example";
-    let before = world.latest(&room).into_iter().collect::<Vec<_>>();
+    let before = world.extremities(&room).into_iter().collect::<Vec<_>>();
     let state = world.current(&room);
     // By its auth events: nobody has heard of Dora.
     let made = world.next(&room, dora, MESSAGE, json!({ "body": "x" }));
@@ -135,11 +135,11 @@ fn three_stages_of_refusal_are_told_apart() {
         .into_iter()
         .collect();
     assert_eq!(stages, ["auth_events", "state_before", "current_state"]);
-    assert_eq!(world.latest(&room).into_iter().collect::<Vec<_>>(), [ban]);
+    assert_eq!(world.extremities(&room).into_iter().collect::<Vec<_>>(), [ban]);
     // Rejected events change no state; a soft-failed one does, for those that follow on it.
     assert_eq!(world.after(&by_current)[&Key::of("m.room.topic", "")], by_current);
     assert!(!world.current(&room).contains_key(&Key::of("m.room.topic", "")));
-    // Told again, they are what they were.
+    // RemoteState again, they are what they were.
     assert_eq!(
         world.receive(&room, &json),
         Answer::Duplicate { event_id: by_current.clone(), soft_failed: true }
@@ -158,25 +158,25 @@ fn three_stages_of_refusal_are_told_apart() {
 #[test]
 fn child_of_a_soft_failed_event_passes_it() {
     let (mut world, room) = first("11");
-    let before = world.latest(&room).into_iter().collect::<Vec<_>>();
+    let before = world.extremities(&room).into_iter().collect::<Vec<_>>();
     let state = world.current(&room);
     let message = world.says(&room, ALICE, "one").event_id();
     let ban = world.member(&room, ALICE, CAROL, "ban").event_id();
     let made = world.made_at(&room, before, &state, CAROL, MESSAGE, json!({ "body": "x" }));
     let (soft, json) = world.make(&room, made);
     assert_eq!(world.receive(&room, &json), Answer::SoftFailed(soft.clone()));
-    assert_eq!(world.latest(&room).into_iter().collect::<Vec<_>>(), std::slice::from_ref(&ban));
+    assert_eq!(world.extremities(&room).into_iter().collect::<Vec<_>>(), std::slice::from_ref(&ban));
     // Bob has seen both.
     let mut made = world.next(&room, BOB, MESSAGE, json!({ "body": "y" }));
     made.prev = vec![soft, message];
     let (child, json) = world.make(&room, made);
     world.receive(&room, &json).event_id();
-    let latest: Vec<_> = world.latest(&room).into_iter().collect();
+    let latest: Vec<_> = world.extremities(&room).into_iter().collect();
     assert_eq!(latest.len(), 2);
     assert!(latest.contains(&child) && latest.contains(&ban));
     // An event of ours heals the fork.
     let healing = world.says(&room, ALICE, "all together").event_id();
-    assert_eq!(world.latest(&room).into_iter().collect::<Vec<_>>(), [healing]);
+    assert_eq!(world.extremities(&room).into_iter().collect::<Vec<_>>(), [healing]);
 }
 
 #[test]
@@ -196,14 +196,14 @@ fn what_cites_the_unknown_is_parked_until_it_comes() {
         assert_eq!(fetches(&world).last().unwrap(), &(id.clone(), missing));
     }
     assert_eq!(world.row(&room).parked, 4);
-    // Told again, it stays parked, and nothing new is asked.
+    // RemoteState again, it stays parked, and nothing new is asked.
     let asked = fetches(&world).len();
     assert!(matches!(world.receive(&room, &ahead[3].1), Answer::Parked(_)));
     assert_eq!(fetches(&world).len(), asked);
     world.cold = true;
     world.receive(&room, &ahead[0].1).event_id();
     assert_eq!(world.row(&room).parked, 0);
-    assert_eq!(world.latest(&room), scout.latest(&room));
+    assert_eq!(world.extremities(&room), scout.extremities(&room));
     assert_eq!(world.current(&room), scout.current(&room));
 }
 
@@ -314,7 +314,7 @@ fn many_parked_events_keep_only_those_that_no_other_cites() {
         world.receive(&room, json);
     }
     assert_eq!(world.row(&room).parked, 0);
-    assert_eq!(world.latest(&room), scout.latest(&room));
+    assert_eq!(world.extremities(&room), scout.extremities(&room));
     // Events that have nothing to do with each other are bounded, too.
     for n in 0..1_100 {
         let mut made = world.next(&room, BOB, MESSAGE, json!({ "body": n }));
@@ -349,7 +349,7 @@ fn a_server_does_not_push_out_what_another_one_has_parked() {
 #[test]
 fn front_is_bounded_and_keeps_our_own_events() {
     let (mut world, room) = first("11");
-    let root = world.latest(&room).into_iter().collect::<Vec<_>>();
+    let root = world.extremities(&room).into_iter().collect::<Vec<_>>();
     let state = world.current(&room);
     let ours = world.says(&room, ALICE, "ours").event_id();
     for n in 0..80 {
@@ -359,7 +359,7 @@ fn front_is_bounded_and_keeps_our_own_events() {
         world.receive(&room, &json).event_id();
     }
     assert!(world.row(&room).latest_nids.len() <= 60);
-    assert!(world.latest(&room).contains(&ours));
+    assert!(world.extremities(&room).contains(&ours));
     let next = world.says(&room, ALICE, "next").event_id();
     let cited = world.json(&next)["prev_events"].as_array().unwrap().clone();
     assert!(cited.len() <= 11);
@@ -375,7 +375,7 @@ fn redaction_may_come_before_its_target() {
         let (mut world, room) = first(version);
         let in_content = version == "11" || version == "12";
         let (target, json) = world.make(&room, world.next(&room, CAROL, MESSAGE, json!({ "body": "spam" })));
-        let root = world.latest(&room).into_iter().collect::<Vec<_>>();
+        let root = world.extremities(&room).into_iter().collect::<Vec<_>>();
         let state = world.current(&room);
         if !in_content {
             continue;
@@ -437,15 +437,15 @@ fn join_through_another_server_begins_a_room() {
             matches!(bodies[0], output_room_event::Body::StateRewritten(ref r) if r.joined_members == 151)
         );
         assert_eq!(second.tables.gaps.len(), 1);
-        // History comes later, oldest first; what is at the front stays there.
-        let latest = second.latest(&room);
+        // History comes later, oldest first; what is at the extremities stays there.
+        let latest = second.extremities(&room);
         let missing = second.tables.gaps[0].0.to_string();
         let json = first.event(&missing).unwrap().json.to_vec();
         let old = second.submit(&room, Body::Pdu(pdu(&json, Kind::Old)));
         assert_eq!(old.refused(), ErrorReason::BadState);
         // And everything goes on.
         second.says(&room, BOB, "hello").event_id();
-        assert_ne!(second.latest(&room), latest);
+        assert_ne!(second.extremities(&room), latest);
     }
 }
 
@@ -520,9 +520,9 @@ fn gap_can_be_bridged_by_a_fetched_state() {
         far.current(&room)[&Key::of("m.room.topic", "")]
     );
     assert_eq!(world.row(&room).parked, 0);
-    assert!(world.latest(&room).contains(&id));
+    assert!(world.extremities(&room).contains(&id));
     assert!(world.tables.resets.is_empty());
-    // The events between come afterwards; the one that is cited already is no front.
+    // The events between come afterwards; the one that is cited already is no extremities.
     let between = world.tables.gaps[0].0.to_string();
     let json = far.event(&between).unwrap().json.to_vec();
     assert!(matches!(world.receive(&room, &json), Answer::Parked(_)));

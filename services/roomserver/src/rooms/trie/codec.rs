@@ -1,4 +1,4 @@
-//! Nodes as rows of `state_node` hold them.
+//! Encodes nodes as rows of `state_node`.
 //!
 //! A leaf is 0, the number of entries, and for each the key and the event. An inner node is 1, a bit for each child, and
 //! for each child its node, its hash and its number of entries. An inner node that is a change of another one is 2, that

@@ -1,4 +1,4 @@
-//! How two tries differ: only what differs is looked at.
+//! Computes how two tries differ, by reading only nodes that do.
 
 use super::{
     super::ids::{EventNid, NodeNid},

@@ -1,4 +1,4 @@
-//! Changing many keys at once: each node is made anew once, however many keys under it change.
+//! Changes many keys at once: each node is made anew once, however many keys under it change.
 
 use std::collections::BTreeMap;
 

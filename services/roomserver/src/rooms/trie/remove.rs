@@ -1,4 +1,4 @@
-//! Taking a key out of a trie.
+//! Removes a key from a trie.
 
 use super::{
     Key, LEAF_MAX, Link, Missing, NewNodes, Node, Nodes, Trie,

@@ -1,4 +1,4 @@
-//! Changing a trie: the nodes on the path to a key are made anew.
+//! Sets a key of a trie: the nodes on the path to it are made anew.
 
 use std::sync::Arc;
 

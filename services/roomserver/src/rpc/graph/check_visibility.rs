@@ -8,7 +8,7 @@ use plexus_proto::room::v1::{
 use tonic::{Request, Response, Status};
 use tracing::instrument;
 
-use super::{LIMIT, room, sight};
+use super::{LIMIT, room, server_visibility};
 use crate::{
     app::App,
     rooms::flags,
@@ -45,7 +45,7 @@ pub(super) async fn answer(
                 .await
                 .map_err(|error| failed(&error))?;
             rows.retain(|row| row.flags & (flags::REJECTED | flags::OUTLIER) == 0);
-            let seen = sight::of_server(app, &conn, view.room.room_nid, &rows, &server)
+            let seen = server_visibility::of_server(app, &conn, view.room.room_nid, &rows, &server)
                 .await
                 .map_err(|error| failed(&error))?;
             let seen = rows.into_iter().zip(seen);

@@ -7,7 +7,7 @@ use plexus_proto::room::v1::{
 use tonic::{Request, Response, Status};
 use tracing::instrument;
 
-use super::{LIMIT, chunks, room, sight};
+use super::{LIMIT, chunks, room, server_visibility};
 use crate::{
     app::App,
     rooms::flags,
@@ -115,7 +115,7 @@ impl Start {
         if server.is_empty() {
             return Ok(events);
         }
-        let seen = sight::of_server(app, &self.conn, self.view.room.room_nid, &rows, server)
+        let seen = server_visibility::of_server(app, &self.conn, self.view.room.room_nid, &rows, server)
             .await
             .map_err(|error| failed(&error))?;
         let front = reads::graph::list_forward_extremities(&self.conn, &self.view.room.room_nid)

@@ -1,4 +1,4 @@
-//! Events as people read them.
+//! Encodes events as text for operators.
 
 use plexus_proto::{
     operator::v1::{InspectedEvent, InspectedMember},

@@ -1,4 +1,4 @@
-//! What operators change of rooms: it goes through the input log, as everything does that changes rooms.
+//! Changes rooms for operators, by the input log.
 
 use plexus_proto::{
     common::v1::ErrorReason,

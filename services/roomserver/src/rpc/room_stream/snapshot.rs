@@ -110,7 +110,7 @@ async fn begin(app: &App, room_id: &str, timeline_limit: u32) -> Result<Option<S
 fn head(app: &App, room: RoomRow) -> (RoomInfo, AsOf) {
     let partition = u32::try_from(room.partition).unwrap_or(0);
     let as_of =
-        AsOf { partition, seq: unsigned(room.head_seq), epoch: app.board.epoch(partition).unwrap_or(0) };
+        AsOf { partition, seq: unsigned(room.head_seq), epoch: app.verdicts.epoch(partition).unwrap_or(0) };
     let info = RoomInfo {
         room_id: room.room_id,
         room_version: room.version,

@@ -1,4 +1,4 @@
-//! What a user may see of a room as a whole, before any single event is looked at.
+//! Decides what a user may see of a room as a whole.
 
 use diesel_async::AsyncPgConnection;
 use serde::Deserialize;
@@ -27,7 +27,7 @@ pub(crate) struct Viewer {
     pub(super) user_id: String,
     pub(super) history: MemberHistory,
     /// How the user stands to the room.
-    pub(crate) standing: Standing,
+    pub(crate) access: Access,
     /// `seq` of the event that last ended a time in which anybody could read the room; unset for those who see the room as
     /// it is now.
     public_until: Option<i64>,
@@ -35,7 +35,7 @@ pub(crate) struct Viewer {
 
 /// How a user stands to a room that they may see something of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Standing {
+pub(crate) enum Access {
     /// Joined now.
     Member,
     /// Was joined and is no more: sees the room as it was when they left.
@@ -46,16 +46,16 @@ pub(crate) enum Standing {
         open: bool,
     },
     /// Anybody: the room is world-readable.
-    Passerby,
+    Anyone,
     /// Anybody: the room was world-readable and is no more. What was said then stays readable, and nothing else.
     Stranger,
 }
 
-impl Standing {
+impl Access {
     /// Whether the user may see what the room is like now.
     pub(crate) fn sees_now(self) -> bool {
         match self {
-            Self::Member | Self::Passerby => true,
+            Self::Member | Self::Anyone => true,
             Self::Departed { open, .. } => open,
             Self::Stranger => false,
         }
@@ -71,17 +71,17 @@ impl View {
     /// When the viewer, if they are in the room now, first came into it after the event with this `seq`.
     pub(super) fn next_join(&self, seq: i64) -> Option<i64> {
         let viewer = self.viewer.as_ref()?;
-        viewer.history.next_join(seq).filter(|_| viewer.standing == Standing::Member)
+        viewer.history.next_join(seq).filter(|_| viewer.access == Access::Member)
     }
 
     /// The last position that the viewer may see: one who has left sees nothing that came later, unless everybody does or
     /// did.
     pub(super) fn end(&self) -> Option<i64> {
         let viewer = self.viewer.as_ref()?;
-        match viewer.standing {
-            Standing::Departed { seq, open: false } => Some(viewer.public_until.unwrap_or(seq).max(seq)),
-            Standing::Stranger => viewer.public_until,
-            Standing::Departed { open: true, .. } | Standing::Member | Standing::Passerby => None,
+        match viewer.access {
+            Access::Departed { seq, open: false } => Some(viewer.public_until.unwrap_or(seq).max(seq)),
+            Access::Stranger => viewer.public_until,
+            Access::Departed { open: true, .. } | Access::Member | Access::Anyone => None,
         }
     }
 
@@ -155,8 +155,8 @@ pub(crate) async fn view(
     let forgotten = room.forgotten.unwrap_or(false);
     let history = if forgotten { MemberHistory::default() } else { history_of(&changes) };
     let mut public_until = None;
-    let standing = if room.membership.as_deref() == Some("join") {
-        Standing::Member
+    let access = if room.membership.as_deref() == Some("join") {
+        Access::Member
     } else {
         let open = is_world_readable(app, conn, &room).await.map_err(|error| failed(&error))?;
         if !open {
@@ -164,13 +164,13 @@ pub(crate) async fn view(
             public_until = last.map_err(|error| failed(&error))?.into_iter().next().map(|(seq,)| seq);
         }
         match history.departure() {
-            Some(seq) => Standing::Departed { seq, open },
-            None if open => Standing::Passerby,
-            None if public_until.is_some() => Standing::Stranger,
+            Some(seq) => Access::Departed { seq, open },
+            None if open => Access::Anyone,
+            None if public_until.is_some() => Access::Stranger,
             None => return Err(nothing_to_see()),
         }
     };
-    Ok(View { room, viewer: Some(Viewer { user_id: viewer.to_owned(), history, standing, public_until }) })
+    Ok(View { room, viewer: Some(Viewer { user_id: viewer.to_owned(), history, access, public_until }) })
 }
 
 /// Reads a history from its rows.

@@ -1,4 +1,4 @@
-//! Rows as the contract has them.
+//! Encodes rows as messages of the contract.
 
 use bytes::Bytes;
 use plexus_proto::{common::v1::AsOf, room::v1::RoomEvent};
@@ -20,7 +20,7 @@ pub(super) struct Reader<'a> {
 /// What a read of a room reflects.
 pub(in crate::rpc) fn as_of(app: &App, view: &View) -> AsOf {
     let partition = u32::try_from(view.room.partition).unwrap_or(0);
-    let epoch = app.board.epoch(partition).unwrap_or(0);
+    let epoch = app.verdicts.epoch(partition).unwrap_or(0);
     AsOf { partition, seq: unsigned(view.room.head_seq), epoch }
 }
 

@@ -1,4 +1,4 @@
-//! What readers get of events whose senders asked to be erased.
+//! Redacts events of erased users for readers who joined after the erasure.
 //!
 //! [Spec](https://spec.matrix.org/v1.19/client-server-api/#post_matrixclientv3accountdeactivate)
 

@@ -1,4 +1,4 @@
-//! Which events of a timeline are wanted.
+//! Filters events of a timeline.
 
 use std::collections::HashSet;
 

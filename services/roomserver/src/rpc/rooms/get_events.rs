@@ -11,7 +11,7 @@ use super::{
     LIMIT,
     access::{Facts, history_of},
     encode::{self, Reader},
-    exact,
+    forked_history,
 };
 use crate::{
     app::App,
@@ -82,7 +82,7 @@ pub(super) async fn histories(
         histories.entry(room).or_default();
     }
     let nids = rows.iter().map(|row| row.event_nid).collect::<Vec<_>>();
-    exact::sharpen(app, conn, &mut histories, viewer, &nids).await?;
+    forked_history::add_memberships_at(app, conn, &mut histories, viewer, &nids).await?;
     Ok(histories)
 }
 

@@ -6,7 +6,7 @@ use tracing::instrument;
 
 use super::{
     LIMIT,
-    access::{Standing, nothing_to_see, view},
+    access::{Access, nothing_to_see, view},
     filter::Filter,
     page::{self, Source, Span},
 };
@@ -42,19 +42,16 @@ pub(super) async fn answer(
         // Just before the oldest event, which may lie before the timeline.
         (None, false) if view.room.oldest_position < 0 => view.room.oldest_position - 1,
         (None, false) => 0,
-        (None, true) => match view.viewer.as_ref().map(|viewer| viewer.standing) {
-            Some(Standing::Departed { seq, open: true }) => seq,
+        (None, true) => match view.viewer.as_ref().map(|viewer| viewer.access) {
+            Some(Access::Departed { seq, open: true }) => seq,
             Some(
-                Standing::Departed { open: false, .. }
-                | Standing::Member
-                | Standing::Passerby
-                | Standing::Stranger,
+                Access::Departed { open: false, .. } | Access::Member | Access::Anyone | Access::Stranger,
             )
             | None => end.unwrap_or(view.room.last_seq),
         },
     };
     // Who may only read what was said in the open is not kept waiting for more.
-    let is_stranger = view.viewer.as_ref().is_some_and(|viewer| viewer.standing == Standing::Stranger);
+    let is_stranger = view.viewer.as_ref().is_some_and(|viewer| viewer.access == Access::Stranger);
     if is_stranger && !backward && end.is_some_and(|end| start > end) {
         return Err(nothing_to_see());
     }

@@ -1,4 +1,4 @@
-//! Pages of a timeline, or of a part of it: scanned without the JSON, which is read of what is wanted and visible.
+//! Pages through a timeline: scans without the JSON, and reads that of visible events that match.
 
 use std::collections::HashMap;
 
@@ -160,7 +160,7 @@ pub(super) async fn read(
         let exhausted = rows.len() < count;
         let Some(last) = rows.last().map(|row| row.seq) else { return Ok(page) };
         budget -= rows.len();
-        view.sharpen(app, conn, &rows.iter().map(|row| row.event_nid).collect::<Vec<_>>()).await?;
+        view.add_memberships_at(app, conn, &rows.iter().map(|row| row.event_nid).collect::<Vec<_>>()).await?;
         let chosen = rows.into_iter().filter(|row| {
             row.flags & HIDDEN == 0
                 && filter.wants(&row.event_type, row.state_key.is_some(), &row.sender)

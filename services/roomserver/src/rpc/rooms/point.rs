@@ -1,10 +1,10 @@
-//! The state of a room at a point in its history.
+//! Finds the state of a room at a point of its history.
 
 use diesel_async::AsyncPgConnection;
 use plexus_proto::room::v1::{StatePoint, state_point::Point};
 use tonic::Status;
 
-use super::access::{Facts, Standing, View, nothing_to_see};
+use super::access::{Access, Facts, View, nothing_to_see};
 use crate::{
     app::App,
     rooms::flags,
@@ -49,14 +49,14 @@ pub(in crate::rpc) async fn resolve(
     view: &View,
     at: Option<StatePoint>,
 ) -> Result<State, Status> {
-    let standing = view.viewer.as_ref().map(|viewer| viewer.standing);
+    let standing = view.viewer.as_ref().map(|viewer| viewer.access);
     let departure = match standing {
-        Some(Standing::Departed { seq, .. }) => Some(seq),
-        Some(Standing::Member | Standing::Passerby | Standing::Stranger) | None => None,
+        Some(Access::Departed { seq, .. }) => Some(seq),
+        Some(Access::Member | Access::Anyone | Access::Stranger) | None => None,
     };
     let room = &view.room;
     let (point, before) = match at.and_then(|at| at.point) {
-        None if standing == Some(Standing::Stranger) => return Err(nothing_to_see()),
+        None if standing == Some(Access::Stranger) => return Err(nothing_to_see()),
         None => match departure {
             None => {
                 return Ok(current_state(view));
@@ -66,10 +66,10 @@ pub(in crate::rpc) async fn resolve(
         Some(Point::AtSeq(seq)) => {
             let seq = departure.map_or(seq, |departure| departure.min(seq));
             let point = match point_at(app, conn, view, seq).await? {
-                Sight::Clear(point) => point,
-                Sight::Hidden => match view.next_join(seq) {
+                PointAccess::Clear(point) => point,
+                PointAccess::Hidden => match view.next_join(seq) {
                     Some(join) => point_at(app, conn, view, join).await?.clear()?,
-                    None => return Err(out_of_sight()),
+                    None => return Err(not_visible()),
                 },
             };
             (point, false)
@@ -97,21 +97,21 @@ pub(in crate::rpc) async fn resolve(
 }
 
 /// The last event up to a position, if there is one, as far as the viewer may see it.
-enum Sight {
+enum PointAccess {
     Clear(Option<PointRow>),
     Hidden,
 }
 
-impl Sight {
+impl PointAccess {
     fn clear(self) -> Result<Option<PointRow>, Status> {
         match self {
             Self::Clear(point) => Ok(point),
-            Self::Hidden => Err(out_of_sight()),
+            Self::Hidden => Err(not_visible()),
         }
     }
 }
 
-async fn point_at(app: &App, conn: &AsyncPgConnection, view: &View, seq: i64) -> Result<Sight, Status> {
+async fn point_at(app: &App, conn: &AsyncPgConnection, view: &View, seq: i64) -> Result<PointAccess, Status> {
     let found = reads::timeline::find_point_at(conn, &view.room.room_nid, &seq)
         .await
         .map_err(|error| failed(&error))?;
@@ -120,7 +120,7 @@ async fn point_at(app: &App, conn: &AsyncPgConnection, view: &View, seq: i64) ->
         Some(point) => may_see(app, conn, view, point).await?,
         None => view.viewer.is_none(),
     };
-    Ok(if visible { Sight::Clear(point) } else { Sight::Hidden })
+    Ok(if visible { PointAccess::Clear(point) } else { PointAccess::Hidden })
 }
 
 async fn point_of(
@@ -137,8 +137,8 @@ async fn point_of(
         .find(|point| point.room_nid == view.room.room_nid && point.flags & flags::OUTLIER == 0);
     match point {
         Some(point) if may_see(app, conn, view, &point).await? => Ok(Some(point)),
-        Some(_) => Err(out_of_sight()),
-        None if view.viewer.is_some() => Err(out_of_sight()),
+        Some(_) => Err(not_visible()),
+        None if view.viewer.is_some() => Err(not_visible()),
         None => Err(not_found("the room has no such event")),
     }
 }
@@ -159,7 +159,7 @@ fn facts(point: &PointRow) -> Facts<'_> {
     }
 }
 
-fn out_of_sight() -> Status {
+fn not_visible() -> Status {
     forbidden("you may not see the room at this point")
 }
 

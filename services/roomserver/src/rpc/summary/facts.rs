@@ -1,4 +1,4 @@
-//! From entries of the state to what a room is, and to whether somebody may know of it.
+//! Reads room summaries from `current_facts`, and decides who may see them.
 
 use std::collections::{HashMap, HashSet};
 

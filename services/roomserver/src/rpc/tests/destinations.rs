@@ -1,4 +1,4 @@
-//! What the sender to other servers keeps, and what it is told.
+//! Tests the kept state of the sender to other servers.
 
 use std::collections::BTreeSet;
 

@@ -31,7 +31,7 @@ use crate::{
     store::{self, reads::state::NodeCache},
     users::words_of,
     visibility::{HistoryVisibility, Membership},
-    worker::Board,
+    worker::VerdictBoard,
 };
 
 pub(super) struct Fixture {
@@ -69,9 +69,9 @@ impl Fixture {
             pool: pools.reads,
             login_pool: pools.login,
             search_pool: pools.search,
-            board: Arc::new(Board::new("http://here".to_owned())),
+            verdicts: Arc::new(VerdictBoard::new("http://here".to_owned())),
             sessions: SessionCache::new(None),
-            holders: Arc::default(),
+            session_leases: Arc::default(),
             purged: Arc::default(),
             member_jobs: Arc::default(),
             nodes: NodeCache::default(),

@@ -1,4 +1,4 @@
-//! Inputs are deferred to the low-priority lane, and leave it.
+//! Defers inputs to the low-priority lane, and removes those that were decided.
 
 use std::marker::PhantomData;
 

@@ -1,4 +1,4 @@
-//! What is to be done in all rooms of users.
+//! Writes jobs that change all rooms of a user.
 
 use std::marker::PhantomData;
 

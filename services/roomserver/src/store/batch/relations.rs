@@ -1,4 +1,4 @@
-//! Which events relate to which, and what threads have come to.
+//! Writes relations between events, and the counts of threads.
 //!
 //! Derived from the events of the batch as they are written: whoever stores an event need not think of it.
 

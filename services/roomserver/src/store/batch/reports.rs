@@ -1,4 +1,4 @@
-//! What users have reported to the operators.
+//! Writes reports of users to the operators.
 
 use std::marker::PhantomData;
 

@@ -1,4 +1,4 @@
-//! What every batch writes: the fence, the output logs, verdicts, dead letters.
+//! Writes the rows of every batch: the fence, the output logs, verdicts, dead letters.
 
 use std::marker::PhantomData;
 

@@ -1,4 +1,4 @@
-//! Annotations that are there already.
+//! Loads annotations of events.
 
 use std::marker::PhantomData;
 

@@ -1,4 +1,4 @@
-//! What state resolution walks along: auth events downwards, and upwards the state events that cite them.
+//! Loads what state resolution walks along: auth events downwards, and upwards the state events that cite them.
 //!
 //! A walk goes on from what it finds. So each answer holds more than was asked for, as far as a walk may get with it: a
 //! user with hundreds of membership events does not cost as many round trips.

@@ -1,4 +1,4 @@
-//! What profiles say in member events.
+//! Loads profiles for member events.
 
 use std::marker::PhantomData;
 

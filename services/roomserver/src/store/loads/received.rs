@@ -1,4 +1,4 @@
-//! What the receipt of events looks at: parked ones, what is known of events before they arrive, snapshots.
+//! Loads what the receipt of events needs: parked events, early citations, snapshots.
 
 use std::{
     collections::{BTreeMap, HashMap},

@@ -1,4 +1,4 @@
-//! How many users of servers are joined to rooms.
+//! Loads counts of joined users by server.
 
 use std::marker::PhantomData;
 

@@ -1,4 +1,4 @@
-//! What many rooms are, read at once; the directory, and who is in which rooms.
+//! Reads facts of many rooms at once, the directory, and shared memberships.
 
 use diesel::{
     Queryable,

@@ -1,4 +1,4 @@
-//! The event graph: walks along previous events and auth events, and who may see what lies there.
+//! Reads the event graph: walks along previous events and auth events, and memberships at events.
 
 use diesel::{
     Queryable,
@@ -128,7 +128,7 @@ query! {
 
 /// Where an event stands in a room whose graph is forked, or was.
 #[derive(Debug, Clone, Queryable)]
-pub(crate) struct StandingRow {
+pub(crate) struct MembershipAtRow {
     pub(crate) room_nid: i64,
     pub(crate) seq: i64,
     pub(crate) members_root: i64,
@@ -140,8 +140,8 @@ pub(crate) struct StandingRow {
 
 query! {
     /// Lists those of the events that are of rooms whose graph is or was forked.
-    fn list_standings<'a>(user_id: str as Text, event_nids: [i64] as Array<Int8>)
-        -> StandingRow as (Int8, Int8, Int8, Bool, Nullable<Int8>) =
+    fn list_memberships_at<'a>(user_id: str as Text, event_nids: [i64] as Array<Int8>)
+        -> MembershipAtRow as (Int8, Int8, Int8, Bool, Nullable<Int8>) =
         "SELECT e.room_nid, e.seq, e.members_root, \
          e.type = 'm.room.member' AND e.state_key IS NOT DISTINCT FROM ?, e.replaces_nid \
          FROM events e JOIN rooms r ON r.room_nid = e.room_nid \

@@ -1,4 +1,4 @@
-//! How far the partitions are.
+//! Reads the positions of the partitions.
 
 use diesel::{
     Queryable,

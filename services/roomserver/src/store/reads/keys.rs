@@ -1,4 +1,4 @@
-//! Keys of users and devices, and whose of them a viewer has to know.
+//! Reads keys of users and devices, and the users whose keys a viewer tracks.
 
 use diesel::{
     Queryable,

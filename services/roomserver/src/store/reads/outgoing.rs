@@ -1,4 +1,4 @@
-//! What other servers are to be sent, and which servers were in rooms.
+//! Reads the events that another server is to be sent, and the servers that were in rooms.
 
 use diesel::{
     Queryable,

@@ -1,4 +1,4 @@
-//! Parked events, and what they lack.
+//! Reads parked events and what they lack.
 
 use diesel::{
     Queryable,

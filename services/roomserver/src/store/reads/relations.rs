@@ -1,4 +1,4 @@
-//! Which events relate to which, and what that makes of them.
+//! Reads relations between events, and aggregates them.
 
 use diesel::{
     Queryable,

@@ -1,4 +1,4 @@
-//! Rooms, with what their reader must know beside them.
+//! Reads rooms.
 
 use diesel::{
     Queryable,

@@ -1,4 +1,4 @@
-//! Rooms and users as readers of the output logs begin with them: each in one statement, so at one point.
+//! Reads rooms and users as readers of the output logs begin with them: each in one statement, so at one point.
 
 use diesel::{
     Queryable,

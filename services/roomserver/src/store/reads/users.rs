@@ -1,4 +1,4 @@
-//! Accounts and what belongs to them.
+//! Reads accounts and their belongings.
 
 use diesel::{
     Queryable,

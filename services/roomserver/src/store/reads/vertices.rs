@@ -1,4 +1,4 @@
-//! The event graph of a room as stored: who cites whom, and the state after each event.
+//! Reads the event graph of a room as stored, with the state after each event.
 
 use diesel::{
     Queryable,

@@ -1,4 +1,4 @@
-//! What a connection URL says of TLS, and the rest of it.
+//! Reads the TLS settings of a connection URL.
 
 use super::TlsError;
 

@@ -1,4 +1,4 @@
-//! Verifies less of a certificate than whose it is.
+//! Verifies certificates for the weaker modes of `sslmode`.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! What commands need to know of keys: it is read for the batch, and never with the user.
+//! Names the keys that a command needs: they are read for the batch, and never with the user.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,4 +1,4 @@
-//! What is to be fetched, as the fetcher is told: it survives whoever was at it.
+//! Tests open fetches, which survive any fetcher.
 
 use plexus_log::partition_of;
 use plexus_proto::{

@@ -1,4 +1,4 @@
-//! What is to be done in all rooms of a user is done, whoever is cut off.
+//! Tests jobs over all rooms of a user, whoever is cut off.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! What operators are told of a room whose graph forks, and of events that were refused.
+//! Tests explanations of forked rooms and refused events for operators.
 
 use plexus_proto::{
     common::v1::ErrorReason,

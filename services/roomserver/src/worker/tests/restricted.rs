@@ -1,4 +1,4 @@
-//! Who may join by another room, and who can vouch for them.
+//! Tests joins by another room, and who can vouch for them.
 
 use plexus_proto::{
     input::v1::Accepted,

@@ -1,4 +1,4 @@
-//! What the logs leave behind goes, when nobody needs it any more and not before.
+//! Tests retention: what the logs leave behind goes when nobody needs it any more, and not before.
 
 use bytes::Bytes;
 use diesel_async::AsyncPgConnection;

@@ -1,4 +1,4 @@
-//! Which servers are in a room follows its members, whatever changes them.
+//! Tests that the servers in a room follow its members, whatever changes them.
 
 use diesel_async::AsyncPgConnection;
 use plexus_log::partition_of;
@@ -15,7 +15,7 @@ use super::{
     received::{record, remote_of},
 };
 use crate::{
-    rooms::{EventNid, MemberRow, PurgeRow, RoomNid, Rows, Token, ToldMember, ToldRows},
+    rooms::{EventNid, MemberRow, PurgeRow, RoomNid, Rows, SnapshotMember, SnapshotRows, Token},
     store::{batch::Batch, snapshots},
 };
 
@@ -36,7 +36,7 @@ enum Step {
     /// Members of rooms that are joined change, in one batch.
     Members(Vec<(bool, u8, u8)>),
     /// A snapshot tells members.
-    Told(usize, Vec<(u8, u8)>),
+    Snapshot(usize, Vec<(u8, u8)>),
     /// The room is joined by a snapshot.
     Join(usize),
     /// Snapshots that are too old go, so many rows at a time.
@@ -50,7 +50,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     let told = (0..12_u8, 0..4_u8);
     let step = prop_oneof![
         6 => prop::collection::vec(member, 1..8).prop_map(Step::Members),
-        6 => (0..2_usize, prop::collection::vec(told, 1..8)).prop_map(|(token, told)| Step::Told(token, told)),
+        6 => (0..2_usize, prop::collection::vec(told, 1..8)).prop_map(|(token, told)| Step::Snapshot(token, told)),
         1 => (0..2_usize).prop_map(Step::Join),
         2 => (1..4_i64).prop_map(Step::Expire),
         1 => Just(Step::Purge),
@@ -86,15 +86,15 @@ async fn perform(world: &World, conn: &mut AsyncPgConnection, step: &Step, joine
                 batch.rooms.merge(Rows { members: vec![row], ..Rows::default() });
             }
         }
-        Step::Told(token, told) if !*joined => {
-            let members = told.iter().map(|(number, membership)| ToldMember {
+        Step::Snapshot(token, told) if !*joined => {
+            let members = told.iter().map(|(number, membership)| SnapshotMember {
                 user_id: user(*number),
                 membership: MEMBERSHIPS[usize::from(*membership)].to_owned(),
                 event_nid: EventNid(1),
             });
             let (token, members) = (TOKENS[*token], members.collect());
-            let told = ToldRows { room_nid: JOINED, token, members, facts: Vec::new() };
-            batch.rooms.merge(Rows { told: Some(told), ..Rows::default() });
+            let told = SnapshotRows { room_nid: JOINED, token, members, facts: Vec::new() };
+            batch.rooms.merge(Rows { snapshot_rows: Some(told), ..Rows::default() });
             world
                 .sql(&format!(
                     "INSERT INTO snapshot_chunks VALUES (2, '\\x{}', 0, '', 1) ON CONFLICT DO NOTHING",
@@ -121,7 +121,7 @@ async fn perform(world: &World, conn: &mut AsyncPgConnection, step: &Step, joine
             let row = PurgeRow { room_nid: JOINED, room_id, partition: 0, purged_ts: 1 };
             batch.rooms.merge(Rows { purged: Some(row), ..Rows::default() });
         }
-        Step::Told(..) | Step::Join(_) | Step::Purge => {}
+        Step::Snapshot(..) | Step::Join(_) | Step::Purge => {}
     }
     batch.commit(conn).await.expect("the batch is committed");
 }

@@ -1,4 +1,4 @@
-//! What queries look at in events, as the worker writes it, and as it is filled in later.
+//! Tests the columns that queries look at in events, as the worker writes them, and as they are filled in later.
 
 use diesel_async::{AsyncPgConnection, RunQueryDsl as _};
 use plexus_proto::log::v1::{

@@ -1,4 +1,4 @@
-//! Rooms are deleted: what makes them known goes with the batch, the rest is deleted later.
+//! Deletes what makes a room known; the rest is deleted later.
 
 use std::marker::PhantomData;
 

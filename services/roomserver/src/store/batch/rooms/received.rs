@@ -1,12 +1,12 @@
-//! What the receipt of events writes beside the events: parked ones, gaps, snapshots, decisions, alarms.
+//! Writes what the receipt of events leaves beside the events: parked ones, gaps, snapshots, decisions, alarms.
 
 use std::{collections::BTreeMap, marker::PhantomData};
 
-use diesel::sql_types::{Array, Binary, Bool, Int2, Int4, Int8, Nullable, Text};
+use diesel::sql_types::{Array, Binary, Bool, Int2, Int4, Int8, Text};
 use indexmap::{IndexMap, IndexSet};
 use ruma::OwnedEventId;
 
-use super::{Pipeline, array};
+use super::{Pipeline, decisions::Decisions};
 use crate::{
     rooms::{
         DecisionRow, EventNid, ParkedEntry, ParkedNid, ParkedRow, RoomNid, RoomStateRow, SnapshotChunkRow,
@@ -43,14 +43,12 @@ pub(super) struct ReceivedRows {
     filled: IndexSet<OwnedEventId>,
     chunks: IndexMap<(RoomNid, Token, i32), SnapshotChunkRow>,
     used: IndexSet<(RoomNid, Token)>,
-    decisions: IndexMap<OwnedEventId, DecisionRow>,
-    decisions_dropped: IndexSet<OwnedEventId>,
-    state_resets: Vec<StateResetRow>,
+    decisions: Decisions,
 }
 
 impl ReceivedRows {
     pub(super) fn state_resets(&self) -> &[StateResetRow] {
-        &self.state_resets
+        self.decisions.state_resets()
     }
 
     /// Adds the rows of one input, over those of the inputs before it.
@@ -91,15 +89,7 @@ impl ReceivedRows {
             self.chunks.retain(|(of, named, _), _| (*of, *named) != (room, token));
             self.used.insert((room, token));
         }
-        for id in rows.decisions_dropped {
-            self.decisions.shift_remove(&id);
-            self.decisions_dropped.insert(id);
-        }
-        for row in rows.decisions {
-            self.decisions_dropped.shift_remove(&row.event_id);
-            self.decisions.insert(row.event_id.clone(), row);
-        }
-        self.state_resets.extend(rows.state_resets);
+        self.decisions.merge(rows.decisions, rows.decisions_dropped, rows.state_resets);
     }
 
     /// Writes them.
@@ -119,7 +109,7 @@ impl ReceivedRows {
         self.write_parked(pipeline);
         self.write_gaps(pipeline);
         self.write_snapshots(pipeline);
-        self.write_decisions(pipeline);
+        self.decisions.write(pipeline);
     }
 
     fn write_parked(&self, pipeline: &mut Pipeline<'_>) {
@@ -220,43 +210,6 @@ impl ReceivedRows {
                     chunk: rows().map(|row| row.chunk).collect(),
                     entries: rows().map(|row| row.entries.as_ref()).collect(),
                     created_ts: rows().map(|row| row.created_ts).collect(),
-                    lifetime: PhantomData,
-                },
-            );
-        }
-    }
-
-    fn write_decisions(&self, pipeline: &mut Pipeline<'_>) {
-        if !self.decisions_dropped.is_empty() {
-            let event_id = self.decisions_dropped.iter().map(|id| id.as_str()).collect();
-            pipeline.add(DeleteDecisions::NAME, DeleteDecisions { event_id, lifetime: PhantomData });
-        }
-        if !self.decisions.is_empty() {
-            let rows = || self.decisions.values();
-            pipeline.add(
-                UpsertDecisions::NAME,
-                UpsertDecisions {
-                    event_id: rows().map(|row| row.event_id.as_str()).collect(),
-                    room_nid: rows().map(|row| row.room_nid.0).collect(),
-                    event_nid: rows().map(|row| row.event_nid.map(|nid| nid.0)).collect(),
-                    stage: rows().map(|row| row.stage).collect(),
-                    rule: rows().map(|row| row.rule.replace('\0', "\u{fffd}")).collect(),
-                    decided_ts: rows().map(|row| row.decided_ts).collect(),
-                    lifetime: PhantomData,
-                },
-            );
-        }
-        if !self.state_resets.is_empty() {
-            let rows = || self.state_resets.iter();
-            pipeline.add(
-                InsertStateResets::NAME,
-                InsertStateResets {
-                    room_nid: rows().map(|row| row.room_nid.0).collect(),
-                    event_nid: rows().map(|row| row.event_nid.0).collect(),
-                    lost_nid: rows().map(|row| row.lost_nid.0).collect(),
-                    now_nid: rows().map(|row| row.now_nid.map(|nid| nid.0)).collect(),
-                    latest_nids: rows().map(|row| array(&row.latest_nids)).collect(),
-                    detected_ts: rows().map(|row| row.detected_ts).collect(),
                     lifetime: PhantomData,
                 },
             );
@@ -374,42 +327,4 @@ statement! {
      WHERE s.room_nid = v.room_nid AND s.token = v.token AND (r.snapshot = s.token OR NOT EXISTS ( \
          SELECT FROM room_members AS m WHERE m.room_nid = v.room_nid AND m.snapshot = v.token \
      ) AND NOT EXISTS (SELECT FROM room_facts AS f WHERE f.room_nid = v.room_nid AND f.snapshot = v.token))"
-}
-
-statement! {
-    /// Keeps why events were refused.
-    UpsertDecisions {
-        event_id: Array<Text> => Vec<&'a str>,
-        room_nid: Array<Int8> => Vec<i64>,
-        event_nid: Array<Nullable<Int8>> => Vec<Option<i64>>,
-        stage: Array<Text> => Vec<&'a str>,
-        rule: Array<Text> => Vec<String>,
-        decided_ts: Array<Int8> => Vec<i64>,
-    }
-    "INSERT INTO decisions (event_id, room_nid, event_nid, stage, rule, decided_ts) SELECT * FROM unnest(",
-    ") ON CONFLICT (event_id) DO UPDATE SET room_nid = excluded.room_nid, event_nid = excluded.event_nid, \
-     stage = excluded.stage, rule = excluded.rule, decided_ts = excluded.decided_ts"
-}
-
-statement! {
-    /// Forgets why events were refused.
-    DeleteDecisions {
-        event_id: Array<Text> => Vec<&'a str>,
-    }
-    "DELETE FROM decisions WHERE event_id = ANY(", ")"
-}
-
-statement! {
-    /// Keeps alarms.
-    InsertStateResets {
-        room_nid: Array<Int8> => Vec<i64>,
-        event_nid: Array<Int8> => Vec<i64>,
-        lost_nid: Array<Int8> => Vec<i64>,
-        now_nid: Array<Nullable<Int8>> => Vec<Option<i64>>,
-        latest_nids: Array<Text> => Vec<String>,
-        detected_ts: Array<Int8> => Vec<i64>,
-    }
-    "INSERT INTO state_resets (room_nid, event_nid, lost_nid, now_nid, latest_nids, detected_ts) \
-     SELECT room_nid, event_nid, lost_nid, now_nid, latest_nids::bigint[], detected_ts FROM unnest(",
-    ") AS v(room_nid, event_nid, lost_nid, now_nid, latest_nids, detected_ts)"
 }

@@ -1,4 +1,4 @@
-//! Rooms that were replaced: what makes the new one is kept until that is there.
+//! Writes upgrades, which are kept until the new room is made.
 
 use std::marker::PhantomData;
 

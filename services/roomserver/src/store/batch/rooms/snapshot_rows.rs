@@ -1,4 +1,4 @@
-//! What snapshots tell of members and facts, ahead of the join that may use it.
+//! Writes members and facts of snapshots, ahead of the join that may use them.
 //!
 //! The rows lie under the token of the snapshot. Nobody reads them until the row of the room names that token.
 
@@ -10,24 +10,24 @@ use ruma::OwnedUserId;
 
 use super::{Pipeline, servers};
 use crate::{
-    rooms::{EventNid, RoomNid, Token, ToldMember, ToldRows},
+    rooms::{EventNid, RoomNid, SnapshotMember, SnapshotRows, Token},
     store::statement::statement,
 };
 
 /// What the chunks of a batch tell.
 #[derive(Default)]
-pub(super) struct Told {
+pub(super) struct SnapshotInserts {
     rooms: BTreeSet<RoomNid>,
     members: IndexMap<(RoomNid, Token, OwnedUserId), (String, EventNid)>,
     facts: IndexMap<(RoomNid, Token, String, String), EventNid>,
 }
 
-impl Told {
+impl SnapshotInserts {
     /// Adds what a chunk tells, over what those before it have told.
-    pub(super) fn merge(&mut self, told: Option<ToldRows>) {
-        let Some(ToldRows { room_nid, token, members, facts }) = told else { return };
+    pub(super) fn merge(&mut self, told: Option<SnapshotRows>) {
+        let Some(SnapshotRows { room_nid, token, members, facts }) = told else { return };
         self.rooms.insert(room_nid);
-        for ToldMember { user_id, membership, event_nid } in members {
+        for SnapshotMember { user_id, membership, event_nid } in members {
             self.members.insert((room_nid, token, user_id), (membership, event_nid));
         }
         for fact in facts {

@@ -1,4 +1,4 @@
-//! Whether an event may be sent: its auth events, and the rules checked against the current state.
+//! Selects the auth events of an event, and checks the authorization rules against a state.
 //!
 //! An event built here cites the current state, so the check against its auth events and the one against the state
 //! before it are the same check.
@@ -14,25 +14,25 @@ use ruma::{
 use serde_json::value::RawValue;
 
 use super::{
-    hot::{Authority, StateEvent},
     ids::EventNid,
     state::{MEMBER, key_of},
-    states::{At, parse},
-    work::{Stop, Work},
+    state_cache::{AuthCacheKey, StateEvent},
+    states::{StateRef, parse},
+    work::{Stop, Work, all},
 };
 
 /// The entries of the current state that authorize an event.
-pub(super) struct Authors {
+pub(super) struct AuthEvents {
     entries: Vec<(StateEventType, String, Arc<StateEvent>)>,
     /// The create event, which versions 12 and later do not cite.
     create: Arc<StateEvent>,
     /// Whether the create event is one of the entries that were asked for.
     cites_create: bool,
     /// What the verdict on an ordinary message depends on.
-    authority: Option<Authority>,
+    cache_key: Option<AuthCacheKey>,
 }
 
-impl Authors {
+impl AuthEvents {
     /// Numeric IDs of the auth events.
     pub(super) fn nids(&self) -> Vec<EventNid> {
         self.entries.iter().map(|(.., event)| event.nid).collect()
@@ -76,8 +76,8 @@ impl Authors {
 }
 
 impl Work<'_> {
-    /// Reads the state entries that authorize an ordinary message. `None`: something is lacking.
-    pub(super) fn message_authors(&mut self, sender: &UserId, at: &At) -> Result<Option<Authors>, Stop> {
+    /// Returns the auth events of an ordinary message.
+    pub(super) fn message_auth_events(&mut self, sender: &UserId, at: &StateRef) -> Result<AuthEvents, Stop> {
         let mut keys = vec![
             (StateEventType::RoomPowerLevels, String::new()),
             (StateEventType::RoomMember, sender.to_string()),
@@ -85,46 +85,45 @@ impl Work<'_> {
         if !self.rules().room_id_is_create_hash() {
             keys.push((StateEventType::RoomCreate, String::new()));
         }
-        let Some(mut authors) = self.authors(keys, at)? else { return Ok(None) };
+        let mut auth_events = self.auth_events_at(keys, at)?;
         let held = |wanted: &StateEventType| {
-            authors.entries.iter().find(|(held, ..)| held == wanted).map(|(.., event)| event.nid)
+            auth_events.entries.iter().find(|(held, ..)| held == wanted).map(|(.., event)| event.nid)
         };
-        authors.authority = held(&StateEventType::RoomMember).map(|sender_member| Authority {
-            create: authors.create.nid,
+        auth_events.cache_key = held(&StateEventType::RoomMember).map(|sender_member| AuthCacheKey {
+            create: auth_events.create.nid,
             power_levels: held(&StateEventType::RoomPowerLevels),
             sender_member,
         });
-        Ok(Some(authors))
+        Ok(auth_events)
     }
 
-    /// Reads the state entries that authorize any other event. `None`: something is lacking.
-    pub(super) fn event_authors(
+    /// Returns the auth events of any other event.
+    pub(super) fn event_auth_events(
         &mut self,
         event_type: &TimelineEventType,
         sender: &UserId,
         state_key: Option<&str>,
         content: &RawValue,
-        at: &At,
-    ) -> Result<Option<Authors>, Stop> {
+        at: &StateRef,
+    ) -> Result<AuthEvents, Stop> {
         let keys = auth::auth_types(event_type, sender, state_key, content, self.rules())
             .map_err(|refused| Stop::forbidden(refused.0))?;
-        self.authors(keys, at)
+        self.auth_events_at(keys, at)
     }
 
-    fn authors(&mut self, keys: Vec<(StateEventType, String)>, at: &At) -> Result<Option<Authors>, Stop> {
-        let mut entries = Vec::with_capacity(keys.len());
-        let mut lacking = false;
+    fn auth_events_at(
+        &mut self,
+        keys: Vec<(StateEventType, String)>,
+        at: &StateRef,
+    ) -> Result<AuthEvents, Stop> {
         let cites_create = keys.iter().any(|(event_type, _)| *event_type == StateEventType::RoomCreate);
-        for (event_type, state_key) in keys {
-            match self.state_at(at, &event_type.to_string(), &state_key)? {
-                Some(Some(event)) => entries.push((event_type, state_key, event)),
-                Some(None) => {}
-                None => lacking = true,
-            }
-        }
+        let entries = all(keys.into_iter().map(|(event_type, state_key)| {
+            let event = self.state_at(at, &event_type.to_string(), &state_key)?;
+            Ok(event.map(|event| (event_type, state_key, event)))
+        }));
         let create = self.create_event()?;
-        let (Some(create), false) = (create, lacking) else { return Ok(None) };
-        Ok(Some(Authors { entries, create, cites_create, authority: None }))
+        let entries = entries?.into_iter().flatten().collect();
+        Ok(AuthEvents { entries, create, cites_create, cache_key: None })
     }
 
     /// Checks the rules for an ordinary message: one without a state key and of a type without rules of its own.
@@ -132,24 +131,28 @@ impl Work<'_> {
     pub(super) fn check_message(
         &mut self,
         event_type: &str,
-        authors: &Authors,
+        held: &AuthEvents,
         event: impl FnOnce() -> Result<Pdu, Stop>,
     ) -> Result<(), Stop> {
-        if let Some(authority) = authors.authority
-            && self.room.hot.is_allowed(authority, event_type)
+        if let Some(cache_key) = held.cache_key
+            && self.room.state_cache.is_allowed(cache_key, event_type)
         {
             return Ok(());
         }
-        self.check(&event()?, authors)?;
-        if let Some(authority) = authors.authority {
-            Arc::make_mut(&mut self.room.hot).allow(authority, event_type);
+        self.check(&event()?, held)?;
+        if let Some(cache_key) = held.cache_key {
+            Arc::make_mut(&mut self.room.state_cache).allow(cache_key, event_type);
         }
         Ok(())
     }
 
     /// Checks the rules for an event of another server against a state. The state may be such that not even its auth
     /// events can be told: that is a refusal, too.
-    pub(super) fn check_against(&mut self, event: &Pdu, at: &At) -> Result<Result<(), auth::Refused>, Stop> {
+    pub(super) fn check_against(
+        &mut self,
+        event: &Pdu,
+        at: &StateRef,
+    ) -> Result<Result<(), auth::Refused>, Stop> {
         use ruma::state_res::Event as _;
         let keys = auth::auth_types(
             event.event_type(),
@@ -162,39 +165,35 @@ impl Work<'_> {
             Ok(keys) => keys,
             Err(refused) => return Ok(Err(refused)),
         };
-        let authors = self.authors(keys, at)?;
-        self.settle()?;
-        let Some(authors) = authors else {
-            return Err(Stop::Poison("something is lacking and nothing to be loaded".to_owned()));
-        };
+        let held = self.auth_events_at(keys, at)?;
         Ok(auth::check_dependent(event, self.rules(), |event_type, state_key| {
-            authors.find_held(event_type, state_key)
+            held.find_held(event_type, state_key)
         }))
     }
 
-    /// The create event of the room, parsed. `None`: it is lacking.
-    pub(super) fn create_event(&mut self) -> Result<Option<Arc<StateEvent>>, Stop> {
-        if let Some(Some(create)) = self.room.hot.get(key_of("m.room.create", "")) {
-            return Ok(Some(Arc::clone(create)));
+    /// Returns the create event of the room, parsed.
+    pub(super) fn create_event(&mut self) -> Result<Arc<StateEvent>, Stop> {
+        if let Some(Some(create)) = self.room.state_cache.get(key_of("m.room.create", "")) {
+            return Ok(Arc::clone(create));
         }
-        let Some(event) = self.event(self.room.identity.create_nid) else { return Ok(None) };
+        let event = self.event(self.room.identity.create_nid)?;
         let parsed = Arc::new(parse(&event)?);
         self.note_state(key_of("m.room.create", ""), Some(Arc::clone(&parsed)));
-        Ok(Some(parsed))
+        Ok(parsed)
     }
 
     /// Checks the rules for an event.
-    pub(super) fn check(&mut self, event: &Pdu, authors: &Authors) -> Result<(), Stop> {
+    pub(super) fn check(&mut self, event: &Pdu, held: &AuthEvents) -> Result<(), Stop> {
         let rules = self.rules();
-        auth::check_independent(event, rules, |id| authors.find_by_id(id))
+        auth::check_independent(event, rules, |id| held.find_by_id(id))
             .map_err(|refused| Stop::forbidden(refused.0))?;
-        auth::check_dependent(event, rules, |event_type, state_key| authors.find(event_type, state_key))
+        auth::check_dependent(event, rules, |event_type, state_key| held.find(event_type, state_key))
             .map_err(|refused| Stop::forbidden(refused.0))
     }
 
     /// Refuses users who are not joined with a reason of its own.
     pub(super) fn require_joined(&mut self, user: &UserId) -> Result<(), Stop> {
-        let Some(member) = self.state_at(&At::Current, MEMBER, user.as_str())? else { return self.settle() };
+        let member = self.state(MEMBER, user.as_str())?;
         match member.as_ref().and_then(|member| member.membership.as_deref()) {
             Some("join") => Ok(()),
             Some("ban") => {
@@ -211,23 +210,32 @@ impl Work<'_> {
         &mut self,
         ask: impl FnOnce(&Power<'_>) -> Result<T, auth::Refused>,
     ) -> Result<T, Stop> {
-        self.with_power_at(&At::Current, ask)
+        self.with_power_at(&StateRef::Current, ask)
     }
 
     /// Runs a question on the power levels of a state.
     pub(super) fn with_power_at<T>(
         &mut self,
-        at: &At,
+        at: &StateRef,
         ask: impl FnOnce(&Power<'_>) -> Result<T, auth::Refused>,
     ) -> Result<T, Stop> {
-        let create = self.create_event()?;
+        let create = self.create_event();
         let levels = self.state_at(at, "m.room.power_levels", "")?;
-        self.settle()?;
-        let create = create.ok_or_else(|| Stop::Poison("the room has no create event".to_owned()))?;
-        let levels = levels.flatten();
+        let create = create?;
         let levels = levels.as_ref().map(|levels| &levels.pdu);
         Power::new(&create.pdu, levels, self.rules())
             .and_then(|power| ask(&power))
             .map_err(|refused| Stop::forbidden(refused.0))
     }
+}
+
+/// Whether verdicts on messages of this type depend on nothing but the sender's disposition.
+pub(super) fn is_ordinary(event_type: &TimelineEventType) -> bool {
+    !matches!(
+        event_type,
+        TimelineEventType::RoomCreate
+            | TimelineEventType::RoomMember
+            | TimelineEventType::RoomPowerLevels
+            | TimelineEventType::RoomThirdPartyInvite
+    )
 }

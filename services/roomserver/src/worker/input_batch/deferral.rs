@@ -1,4 +1,4 @@
-//! Leaves inputs to the low-priority lane, and goes on with what it has found out.
+//! Defers inputs to the low-priority lane, and applies what it has found out.
 
 use std::sync::Arc;
 
@@ -7,14 +7,14 @@ use plexus_proto::{
     input::v1::{Rejected, Verdict, verdict::Outcome as Decision},
 };
 
-use super::{Work, small};
+use super::{InputBatch, partition_column};
 use crate::{
-    rooms::{Effort, Source},
+    rooms::{Effort, LoadedData},
     store::batch::DeferredRow,
     worker::{engine::now_ms, intake::Input, low_lane::Prepared},
 };
 
-impl Work<'_> {
+impl InputBatch<'_> {
     /// The room of an input that is left to the low-priority lane: the input has cost too much, or it comes behind one
     /// that has.
     pub(super) fn deferred_room<'i>(&self, input: &'i Input) -> Option<&'i str> {
@@ -37,7 +37,7 @@ impl Work<'_> {
             return Some(verdict);
         }
         self.batch.deferred.push(DeferredRow {
-            partition: small(input.partition),
+            partition: partition_column(input.partition),
             room_id: room_id.to_owned(),
             log: i16::try_from(i32::from(input.log)).unwrap_or(0),
             log_offset: i64::try_from(input.offset).unwrap_or(i64::MAX),
@@ -55,15 +55,15 @@ impl Work<'_> {
 
     /// Sets what the inputs may cost.
     pub(in crate::worker) fn set_effort(&mut self, effort: Effort) {
-        self.source.effort = Arc::new(effort);
+        self.loaded.effort = Arc::new(effort);
     }
 
     /// Goes on with what was prepared for the same inputs: all of it is loaded and resolved, under these numeric IDs.
     pub(in crate::worker) fn go_on_with(&mut self, prepared: Prepared, partition: u32) {
-        let Prepared { mut source, first_nid, .. } = prepared;
-        source.effort = Arc::new(source.effort.repeated());
-        source.forget_others();
-        self.source = source;
+        let Prepared { mut loaded, first_nid, .. } = prepared;
+        loaded.effort = Arc::new(loaded.effort.repeated());
+        loaded.forget_others();
+        self.loaded = loaded;
         if let Some(known) = self.known.partitions.get(&partition) {
             let mut touched = known.clone();
             touched.counters.next_nid = first_nid;
@@ -71,7 +71,7 @@ impl Work<'_> {
         }
     }
 
-    /// Gives up the numeric IDs that were set aside: the partition goes on where it stands without them.
+    /// Gives up the numeric IDs that were set off_turn: the partition goes on where it stands without them.
     pub(in crate::worker) fn end_prepared(&mut self, partition: u32) {
         let known = self.known.partitions.get(&partition).map(|known| known.counters.next_nid);
         if let (Some(touched), Some(next_nid)) = (self.touched.get_mut(&partition), known) {
@@ -85,8 +85,8 @@ impl Work<'_> {
     }
 
     /// All that was loaded, without what the inputs have changed, and all that was resolved.
-    pub(in crate::worker) fn into_pristine(self) -> Source {
-        let Self { source, pristine, .. } = self;
-        pristine.unwrap_or(source)
+    pub(in crate::worker) fn into_pristine(self) -> LoadedData {
+        let Self { loaded, pristine, .. } = self;
+        pristine.unwrap_or(loaded)
     }
 }

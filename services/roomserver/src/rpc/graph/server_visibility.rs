@@ -1,4 +1,4 @@
-//! What a server may see: history visibility, by the memberships of its users at each event.
+//! Decides which events a server may see: history visibility, by the memberships of its users at each event.
 
 use std::collections::HashMap;
 

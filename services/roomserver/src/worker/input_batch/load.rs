@@ -1,4 +1,4 @@
-//! Loads what inputs ask for: one round.
+//! Loads what inputs request: one round.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -10,20 +10,20 @@ use futures::{TryFutureExt as _, future::try_join_all};
 use plexus_events::resolve::{Citing, Links};
 use ruma::{OwnedEventId, OwnedRoomAliasId, OwnedRoomId, OwnedUserId};
 
-use super::Work;
+use super::InputBatch;
 use crate::{
     rooms::{
-        AliasCounts, AliasTarget, AnnotationKey, Arrival, EventNid, MemberProfile, Needs, Node, NodeNid,
-        ParkedEntries, ParkedNid, ReceiptKey, RoomNid, ServerKey, Source, StoredEvent, Token,
+        AliasCounts, AliasTarget, AnnotationKey, Arrival, EventNid, LoadRequest, LoadedData, MemberProfile,
+        Node, NodeNid, ParkedEntries, ParkedNid, ReceiptKey, RoomNid, ServerKey, StoredEvent, Token,
     },
     store::{StoreError, loads},
 };
 
-impl Work<'_> {
+impl InputBatch<'_> {
     /// Loads what the pure half asked for.
-    pub(super) async fn load(&mut self, needs: Needs) -> Result<(), StoreError> {
+    pub(super) async fn load(&mut self, request: LoadRequest) -> Result<(), StoreError> {
         let conn = self.conn;
-        let Needs {
+        let LoadRequest {
             nodes,
             events,
             event_ids,
@@ -41,7 +41,7 @@ impl Work<'_> {
             arrivals,
             links,
             citing,
-        } = needs;
+        } = request;
         let wanted_profiles: Vec<&str> = profiles.iter().map(|user| user.as_str()).collect();
         let annotations: Vec<_> = annotations.into_iter().collect();
         let servers: Vec<_> = servers.into_iter().collect();
@@ -144,7 +144,7 @@ impl Work<'_> {
         if let Some(pristine) = &mut self.pristine {
             loaded.clone().add_to(pristine);
         }
-        loaded.add_to(&mut self.source);
+        loaded.add_to(&mut self.loaded);
         Ok(())
     }
 }
@@ -176,31 +176,31 @@ struct Loaded {
 
 impl Loaded {
     /// Adds it to what was loaded before.
-    fn add_to(self, source: &mut Source) {
-        source.nodes.extend(self.nodes);
-        source.events_by_id.extend(self.event_ids.into_iter().map(|id| (id, None)));
+    fn add_to(self, loaded: &mut LoadedData) {
+        loaded.nodes.extend(self.nodes);
+        loaded.events_by_id.extend(self.event_ids.into_iter().map(|id| (id, None)));
         for event in self.events {
-            source.add_event(event);
+            loaded.add_event(event);
         }
-        source.aliases.extend(self.aliases);
-        source.aliases.extend(self.found_aliases.into_iter().map(|(alias, target)| (alias, Some(target))));
-        source.alias_counts.extend(self.alias_counts);
-        source.memberships.extend(self.memberships);
+        loaded.aliases.extend(self.aliases);
+        loaded.aliases.extend(self.found_aliases.into_iter().map(|(alias, target)| (alias, Some(target))));
+        loaded.alias_counts.extend(self.alias_counts);
+        loaded.memberships.extend(self.memberships);
         let found = self.found_memberships.into_iter().map(|(pair, membership)| (pair, Some(membership)));
-        source.memberships.extend(found);
-        source.joined_local.extend(self.joined_local);
-        source.receipts.extend(self.receipts);
-        source.profiles.extend(self.profiles);
-        source.profiles.extend(self.found_profiles);
-        source.annotations.extend(self.annotations);
-        source.servers.extend(self.servers);
-        source.parked.extend(self.parked);
-        source.parked_records.extend(self.parked_records);
-        source.arrivals.extend(self.arrivals);
-        source.links.extend(self.links);
-        source.citing.extend(self.citing);
+        loaded.memberships.extend(found);
+        loaded.joined_local.extend(self.joined_local);
+        loaded.receipts.extend(self.receipts);
+        loaded.profiles.extend(self.profiles);
+        loaded.profiles.extend(self.found_profiles);
+        loaded.annotations.extend(self.annotations);
+        loaded.servers.extend(self.servers);
+        loaded.parked.extend(self.parked);
+        loaded.parked_records.extend(self.parked_records);
+        loaded.arrivals.extend(self.arrivals);
+        loaded.links.extend(self.links);
+        loaded.citing.extend(self.citing);
         for (name, chunks) in self.snapshots {
-            source.add_snapshot(name, chunks);
+            loaded.add_snapshot(name, chunks);
         }
     }
 }

@@ -1,4 +1,4 @@
-//! State entries of a room that were looked at lately, parsed, and auth verdicts on ordinary messages.
+//! Caches parsed state entries of a room, and verdicts of authorization on ordinary messages.
 //!
 //! It belongs to one value of [`super::Room`]: the room after an event has its own. So what a batch that was not
 //! committed has put here is gone with the rooms it made.
@@ -89,7 +89,7 @@ struct Visibility {
 
 /// What authorizes an ordinary message: with the same events behind it, the verdict is the same.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) struct Authority {
+pub(super) struct AuthCacheKey {
     pub(super) create: EventNid,
     pub(super) power_levels: Option<EventNid>,
     pub(super) sender_member: EventNid,
@@ -97,14 +97,14 @@ pub(super) struct Authority {
 
 /// The cache of a room.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Hot {
+pub(super) struct StateCache {
     entries: HashMap<Key, Option<Arc<StateEvent>>>,
     order: VecDeque<Key>,
-    allowed: HashMap<Authority, Vec<Box<str>>>,
+    allowed: HashMap<AuthCacheKey, Vec<Box<str>>>,
     entry_bytes: usize,
 }
 
-impl Hot {
+impl StateCache {
     /// Returns an entry: `None` if it is not cached, `Some(None)` if the state is known to have none.
     pub(super) fn get(&self, key: Key) -> Option<&Option<Arc<StateEvent>>> {
         self.entries.get(&key)
@@ -134,15 +134,15 @@ impl Hot {
     }
 
     /// Whether messages of this type are known to be allowed.
-    pub(super) fn is_allowed(&self, authority: Authority, event_type: &str) -> bool {
-        self.allowed.get(&authority).is_some_and(|types| types.iter().any(|known| **known == *event_type))
+    pub(super) fn is_allowed(&self, cache_key: AuthCacheKey, event_type: &str) -> bool {
+        self.allowed.get(&cache_key).is_some_and(|types| types.iter().any(|known| **known == *event_type))
     }
 
-    pub(super) fn allow(&mut self, authority: Authority, event_type: &str) {
-        if self.allowed.len() >= MAX_SENDERS && !self.allowed.contains_key(&authority) {
+    pub(super) fn allow(&mut self, cache_key: AuthCacheKey, event_type: &str) {
+        if self.allowed.len() >= MAX_SENDERS && !self.allowed.contains_key(&cache_key) {
             self.forget_verdicts();
         }
-        let types = self.allowed.entry(authority).or_default();
+        let types = self.allowed.entry(cache_key).or_default();
         if types.len() >= MAX_TYPES {
             types.clear();
         }
@@ -178,38 +178,45 @@ mod tests {
 
     #[test]
     fn entries_are_bounded_by_number_and_by_bytes() {
-        let mut hot = Hot::default();
-        hot.put(Key(0), Some(state_event("stays")), true);
+        let mut state_cache = StateCache::default();
+        state_cache.put(Key(0), Some(state_event("stays")), true);
         for key in 1..2000 {
-            hot.put(Key(key), None, false);
+            state_cache.put(Key(key), None, false);
         }
-        assert_eq!(hot.entries.len(), MAX_ENTRIES + 1);
+        assert_eq!(state_cache.entries.len(), MAX_ENTRIES + 1);
         let large = state_event(&"x".repeat(60_000));
         for key in 5000..5100 {
-            hot.put(Key(key), Some(Arc::clone(&large)), false);
-            assert!(hot.bytes() <= MAX_BYTES);
+            state_cache.put(Key(key), Some(Arc::clone(&large)), false);
+            assert!(state_cache.bytes() <= MAX_BYTES);
         }
         // The latest are there, and what stays.
-        assert!(hot.get(Key(5099)).is_some() && hot.get(Key(5090)).is_some() && hot.get(Key(0)).is_some());
+        assert!(
+            state_cache.get(Key(5099)).is_some()
+                && state_cache.get(Key(5090)).is_some()
+                && state_cache.get(Key(0)).is_some()
+        );
         // In place of a large one a small one, and the other way round.
-        hot.put(Key(5099), None, false);
-        hot.put(Key(5099), Some(large), false);
-        assert_eq!(hot.bytes(), hot.entries.values().map(|event| size(event.as_deref())).sum::<usize>());
+        state_cache.put(Key(5099), None, false);
+        state_cache.put(Key(5099), Some(large), false);
+        assert_eq!(
+            state_cache.bytes(),
+            state_cache.entries.values().map(|event| size(event.as_deref())).sum::<usize>()
+        );
     }
 
     #[test]
     fn bytes_of_verdicts_are_counted() {
-        let mut hot = Hot::default();
+        let mut state_cache = StateCache::default();
         for sender in 0..1000 {
-            let authority =
-                Authority { create: EventNid(1), power_levels: None, sender_member: EventNid(sender) };
+            let cache_key =
+                AuthCacheKey { create: EventNid(1), power_levels: None, sender_member: EventNid(sender) };
             for event_type in 0..40 {
-                hot.allow(authority, &format!("org.example.{event_type}"));
+                state_cache.allow(cache_key, &format!("org.example.{event_type}"));
             }
         }
-        let held = hot.allowed.values().flatten().map(|known| known.len() + OVERHEAD).sum::<usize>();
-        assert_eq!(hot.bytes(), held);
-        hot.forget_verdicts();
-        assert_eq!(hot.bytes(), 0);
+        let held = state_cache.allowed.values().flatten().map(|known| known.len() + OVERHEAD).sum::<usize>();
+        assert_eq!(state_cache.bytes(), held);
+        state_cache.forget_verdicts();
+        assert_eq!(state_cache.bytes(), 0);
     }
 }

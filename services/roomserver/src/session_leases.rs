@@ -1,7 +1,7 @@
-//! Services that hold sessions of our users in memory (`plexus_sessions`), by leases.
+//! Leases by which services hold sessions of our users in memory (`plexus_sessions`).
 //!
-//! The worker tells by [`Holders::end`] whose sessions a commit has ended, before it releases the verdicts. A verdict goes
-//! out when all holders have dropped what has ended, or their leases have run out: see [`Holders::dropped()`]. So nobody is
+//! The worker tells by [`SessionLeases::end`] whose sessions a commit has ended, before it releases the verdicts. A verdict goes
+//! out when all holders have dropped what has ended, or their leases have run out: see [`SessionLeases::dropped()`]. So nobody is
 //! told of a logout while the old session still answers anywhere.
 
 use std::{
@@ -25,11 +25,11 @@ const REMEMBERED: usize = 1024;
 const MAX_HOLDERS: usize = 1000;
 
 /// ID of a holder.
-pub(crate) type HolderId = [u8; 16];
+pub(crate) type LeaseHolderId = [u8; 16];
 
 /// Who holds sessions, and what has ended.
 #[derive(Default)]
-pub(crate) struct Holders {
+pub(crate) struct SessionLeases {
     known: Mutex<Known>,
     /// Something has ended.
     ended: Notify,
@@ -46,7 +46,7 @@ struct Known {
     users: VecDeque<String>,
     /// The last number of each partition.
     last: HashMap<u32, u64>,
-    holders: HashMap<HolderId, Holder>,
+    holders: HashMap<LeaseHolderId, Holder>,
 }
 
 struct Holder {
@@ -68,7 +68,7 @@ pub(crate) struct Ended {
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct TooMany;
 
-impl Holders {
+impl SessionLeases {
     /// Notes that a session of a user has ended. To be called after the commit, before its verdict is told.
     pub(crate) fn end(&self, partition: u32, user_id: &str) {
         let mut known = self.known.lock();
@@ -116,7 +116,7 @@ impl Holders {
     }
 
     /// Renews a lease: notes what the holder has dropped, and waits a moment for something to tell it.
-    pub(crate) async fn renew(&self, id: HolderId, dropped: u64) -> Result<Ended, TooMany> {
+    pub(crate) async fn renew(&self, id: LeaseHolderId, dropped: u64) -> Result<Ended, TooMany> {
         if let Some(anew) = self.known.lock().note(id, dropped)? {
             return Ok(anew);
         }
@@ -138,7 +138,7 @@ impl Holders {
     }
 
     /// Ends a lease.
-    pub(crate) fn leave(&self, id: HolderId) {
+    pub(crate) fn leave(&self, id: LeaseHolderId) {
         let mut known = self.known.lock();
         known.holders.remove(&id);
         known.count();
@@ -149,7 +149,7 @@ impl Holders {
 
 impl Known {
     /// Notes what a holder has dropped. If its lease has to begin anew, it does; returns what to tell the holder then.
-    fn note(&mut self, id: HolderId, dropped: u64) -> Result<Option<Ended>, TooMany> {
+    fn note(&mut self, id: LeaseHolderId, dropped: u64) -> Result<Option<Ended>, TooMany> {
         let now = Instant::now();
         let number = self.number;
         if let Some(holder) =
@@ -168,7 +168,7 @@ impl Known {
     }
 
     /// What has ended since a number, with a lease from now on; `None` if there is nothing to tell yet.
-    fn tell(&mut self, id: HolderId, since: u64, late: bool) -> Option<Ended> {
+    fn tell(&mut self, id: LeaseHolderId, since: u64, late: bool) -> Option<Ended> {
         let number = self.number;
         if number == since && !late {
             return None;
@@ -205,11 +205,11 @@ mod tests {
 
     use super::*;
 
-    const ONE: HolderId = [1; 16];
-    const TWO: HolderId = [2; 16];
+    const ONE: LeaseHolderId = [1; 16];
+    const TWO: LeaseHolderId = [2; 16];
 
     /// Whether what has ended in a partition is held nowhere by now.
-    async fn is_dropped(holders: &Holders, partition: u32) -> bool {
+    async fn is_dropped(holders: &SessionLeases, partition: u32) -> bool {
         tokio::time::timeout(Duration::from_millis(1), holders.dropped(partition)).await.is_ok()
     }
 
@@ -219,7 +219,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn nothing_is_dropped_before_all_have_said_so() {
-        let holders = Holders::default();
+        let holders = SessionLeases::default();
         holders.end(3, "@before:a");
         assert!(is_dropped(&holders, 3).await, "there is nobody to wait for");
         for holder in [ONE, TWO] {
@@ -243,7 +243,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn those_who_wait_are_told_at_once() {
-        let holders = Arc::new(Holders::default());
+        let holders = Arc::new(SessionLeases::default());
         holders.renew(ONE, 0).await.unwrap();
         let began = Instant::now();
         let renewal = tokio::spawn({
@@ -269,7 +269,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn who_is_silent_is_waited_for_no_longer_than_the_lease() {
-        let holders = Holders::default();
+        let holders = SessionLeases::default();
         holders.renew(ONE, 0).await.unwrap();
         holders.renew(TWO, 0).await.unwrap();
         holders.leave(TWO);
@@ -284,7 +284,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn who_is_far_behind_drops_everything() {
-        let holders = Holders::default();
+        let holders = SessionLeases::default();
         holders.renew(ONE, 0).await.unwrap();
         for _ in 0..=REMEMBERED {
             holders.end(3, "@alice:a");
@@ -296,7 +296,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn everything_may_have_ended() {
-        let holders = Holders::default();
+        let holders = SessionLeases::default();
         holders.renew(ONE, 0).await.unwrap();
         holders.end(3, "@alice:a");
         holders.end_all([3, 4]);
@@ -310,7 +310,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn holders_are_few() {
-        let holders = Holders::default();
+        let holders = SessionLeases::default();
         let id = |number: usize| {
             let mut id = [0; 16];
             id[..8].copy_from_slice(&number.to_le_bytes());

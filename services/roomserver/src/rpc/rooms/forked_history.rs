@@ -1,4 +1,4 @@
-//! Memberships at events of forked graphs: from the state at each event, not from the order of the timeline.
+//! Reads memberships at events of forked graphs from the state at each event.
 
 use std::collections::{BTreeMap, HashMap, btree_map::Entry};
 
@@ -26,12 +26,12 @@ impl View {
             return Ok(facts.state_visible_to(&viewer.user_id, &viewer.history));
         }
         let mut histories = HashMap::from([(self.room.room_nid, viewer.history.clone())]);
-        sharpen(app, conn, &mut histories, &viewer.user_id, &[event_nid]).await?;
+        add_memberships_at(app, conn, &mut histories, &viewer.user_id, &[event_nid]).await?;
         Ok(histories.values().any(|history| facts.state_visible_to(&viewer.user_id, history)))
     }
 
     /// Tells the viewer's history the memberships at events, if the order of the timeline does not tell them.
-    pub(super) async fn sharpen(
+    pub(super) async fn add_memberships_at(
         &mut self,
         app: &App,
         conn: &AsyncPgConnection,
@@ -41,21 +41,21 @@ impl View {
         let forked = self.room.forked;
         let Some(viewer) = self.viewer.as_mut().filter(|_| forked) else { return Ok(()) };
         let mut histories = HashMap::from([(room, std::mem::take(&mut viewer.history))]);
-        let sharpened = sharpen(app, conn, &mut histories, &viewer.user_id, event_nids).await;
+        let added = add_memberships_at(app, conn, &mut histories, &viewer.user_id, event_nids).await;
         viewer.history = histories.remove(&room).unwrap_or_default();
-        sharpened
+        added
     }
 }
 
 /// Tells histories of a user in rooms the memberships at events of those whose graph is forked.
-pub(super) async fn sharpen(
+pub(super) async fn add_memberships_at(
     app: &App,
     conn: &AsyncPgConnection,
     histories: &mut HashMap<i64, MemberHistory>,
     user_id: &str,
     event_nids: &[i64],
 ) -> Result<(), StoreError> {
-    let standings = reads::graph::list_standings(conn, user_id, event_nids).await?;
+    let standings = reads::graph::list_memberships_at(conn, user_id, event_nids).await?;
     if standings.is_empty() {
         return Ok(());
     }
@@ -83,7 +83,7 @@ pub(super) async fn sharpen(
         let after = membership(held.get(&(row.room_nid, row.members_root)).copied().flatten());
         let before = if row.own { membership(row.replaces_nid) } else { after };
         if let Some(history) = histories.get_mut(&row.room_nid) {
-            history.sharpen(row.seq, before, after);
+            history.set_exact(row.seq, before, after);
         }
     }
     Ok(())

@@ -1,8 +1,8 @@
-//! What inputs are going to ask for, as far as they tell by themselves.
+//! Prefetches the events and state entries that an input will need.
 //!
 //! The inputs of a batch are applied one after the other, and each would wait for its own round trips to the database.
 //! What all of them cite, and the state entries by which they are judged, is loaded ahead in a few. Nothing depends on
-//! it but time: what was not foreseen is asked for when it is needed.
+//! it but time: what was not prefetched is asked for when it is needed.
 
 use plexus_events::{Pdu, auth, receive};
 use plexus_proto::log::v1::{
@@ -13,9 +13,10 @@ use serde::Deserialize;
 
 use super::{
     event::flags,
+    load_request::LoadRequest,
+    loaded_data::LoadedData,
     relations::Related,
     room::{Inner, Room},
-    source::{Needs, Source},
     state::{MEMBER, key_of},
     states::State,
     trie::{Key, Missing, Trie},
@@ -23,7 +24,7 @@ use super::{
 
 /// What an input is going to ask for.
 #[derive(Debug, Default)]
-pub(crate) struct Foresight {
+pub(crate) struct Prefetch {
     events: Vec<Coming>,
     /// Events that a chunk of a snapshot consists of or cites; each of its events is judged by the create event, too.
     of_chunk: Option<Vec<OwnedEventId>>,
@@ -57,7 +58,7 @@ impl Entry {
 }
 
 /// Looks at an input of a room that is known.
-pub(crate) fn foresee(room: &Room, record: &InputRoomEvent) -> Foresight {
+pub(crate) fn prefetch(room: &Room, record: &InputRoomEvent) -> Prefetch {
     let room = &room.inner;
     let events = match &record.body {
         Some(Body::Pdu(pdu)) => finished(room, pdu).into_iter().collect(),
@@ -69,11 +70,11 @@ pub(crate) fn foresee(room: &Room, record: &InputRoomEvent) -> Foresight {
             _ => Vec::new(),
         },
         Some(Body::Snapshot(chunk)) => {
-            return Foresight { of_chunk: Some(looked_up(chunk)), ..Foresight::default() };
+            return Prefetch { of_chunk: Some(looked_up(chunk)), ..Prefetch::default() };
         }
         Some(Body::Batch(_) | Body::FetchDone(_)) | None => Vec::new(),
     };
-    Foresight { events, of_chunk: None }
+    Prefetch { events, of_chunk: None }
 }
 
 /// What a chunk looks up, as far as that can be told without hashing its events.
@@ -148,72 +149,80 @@ fn intended(room: &Inner, intent: &Intent) -> Coming {
     let profile = intent.state_key.as_deref().filter(|_| intent.with_profile);
     let profile = profile.and_then(|user| UserId::parse(user).ok()).filter(is_storable);
     let related = match (&intent.state_key, <&UserId>::try_from(intent.sender.as_str())) {
-        (None, Ok(sender)) => Related::foreseen(room.identity.nid, sender, intent),
+        (None, Ok(sender)) => Related::prefetched(room.identity.nid, sender, intent),
         _ => None,
     };
     Coming { entries, profile, related, ..Coming::default() }
 }
 
-impl Foresight {
+impl Prefetch {
     /// Notes what is lacking as far as can be told now; once that is loaded, there may be more.
-    pub(crate) fn note_lacking(&self, room: &Room, source: &Source, needs: &mut Needs) {
+    pub(crate) fn note_lacking(&self, room: &Room, loaded: &LoadedData, request: &mut LoadRequest) {
         let room = &room.inner;
         let nid = room.identity.nid;
-        if !self.events.is_empty() && room.parked.wants_loading() && !source.parked.contains_key(&nid) {
-            needs.parked.insert(nid);
+        if !self.events.is_empty() && room.parked.wants_loading() && !loaded.parked.contains_key(&nid) {
+            request.parked.insert(nid);
         }
         if let Some(ids) = &self.of_chunk {
-            let lacking = ids.iter().filter(|id| !source.events_by_id.contains_key(*id));
-            needs.event_ids.extend(lacking.cloned());
+            let lacking = ids.iter().filter(|id| !loaded.events_by_id.contains_key(*id));
+            request.event_ids.extend(lacking.cloned());
             let create = room.identity.create_nid;
-            if room.hot.get(key_of("m.room.create", "")).is_none() && !source.events.contains_key(&create) {
-                needs.events.insert(create);
+            if room.state_cache.get(key_of("m.room.create", "")).is_none()
+                && !loaded.events.contains_key(&create)
+            {
+                request.events.insert(create);
             }
         }
         let current = room.state();
         for event in &self.events {
-            if let Some(user) = event.profile.as_ref().filter(|user| !source.profiles.contains_key(*user)) {
-                needs.profiles.insert(user.clone());
+            if let Some(user) = event.profile.as_ref().filter(|user| !loaded.profiles.contains_key(*user)) {
+                request.profiles.insert(user.clone());
             }
             if let Some(related) = &event.related {
-                related.note_lacking(source, needs);
+                related.note_lacking(loaded, request);
             }
             if let Some(id) = &event.id
-                && source.arrival(id).is_none()
+                && loaded.arrival(id).is_none()
             {
-                needs.arrivals.insert(id.clone());
+                request.arrivals.insert(id.clone());
             }
             for id in event.id.iter().chain(&event.auth_ids).chain(&event.prev_ids) {
-                if !source.events_by_id.contains_key(id) {
-                    needs.event_ids.insert(id.clone());
+                if !loaded.events_by_id.contains_key(id) {
+                    request.event_ids.insert(id.clone());
                 }
             }
-            note_entries(room, &current, &event.entries, source, needs);
+            note_entries(room, &current, &event.entries, loaded, request);
             for prev in &event.prev_ids {
-                let Some(Some(prev)) = source.events_by_id.get(prev) else { continue };
-                let at_front = room.latest.iter().any(|latest| latest.nid == prev.nid);
-                let is_alone = room.latest.len() == 1;
-                if prev.room_nid == nid && prev.lacks(flags::OUTLIER) && !(at_front && is_alone) {
-                    note_entries(room, &State::after(prev), &event.entries, source, needs);
+                let Some(Some(prev)) = loaded.events_by_id.get(prev) else { continue };
+                let is_extremity = room.forward_extremities.iter().any(|extremity| extremity.nid == prev.nid);
+                let is_alone = room.forward_extremities.len() == 1;
+                if prev.room_nid == nid && prev.lacks(flags::OUTLIER) && !(is_extremity && is_alone) {
+                    note_entries(room, &State::after(prev), &event.entries, loaded, request);
                 }
             }
         }
     }
 }
 
-fn note_entries(room: &Inner, state: &State, entries: &[Entry], source: &Source, needs: &mut Needs) {
+fn note_entries(
+    room: &Inner,
+    state: &State,
+    entries: &[Entry],
+    loaded: &LoadedData,
+    request: &mut LoadRequest,
+) {
     for Entry { is_member, key } in entries {
         let trie: &Trie = if *is_member { &state.members } else { &state.other };
-        match trie.get(*key, source) {
+        match trie.get(*key, loaded) {
             Ok(None) => {}
             Ok(Some(event)) => {
-                let parsed = room.hot.get(*key).and_then(Option::as_ref);
+                let parsed = room.state_cache.get(*key).and_then(Option::as_ref);
                 let is_parsed = parsed.is_some_and(|parsed| parsed.nid == event);
-                if !is_parsed && !source.events.contains_key(&event) {
-                    needs.events.insert(event);
+                if !is_parsed && !loaded.events.contains_key(&event) {
+                    request.events.insert(event);
                 }
             }
-            Err(Missing(node)) => needs.node(room.identity.nid, node),
+            Err(Missing(node)) => request.node(room.identity.nid, node),
         }
     }
 }

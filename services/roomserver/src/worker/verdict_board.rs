@@ -1,4 +1,4 @@
-//! What this instance owns, how far it is in the input logs, what became of recent inputs, and who waits for verdicts.
+//! Verdict board: partitions of this instance, positions in the input logs, recent verdicts, and the writers that await them.
 
 use std::{
     collections::{HashMap, HashSet, VecDeque},
@@ -11,7 +11,7 @@ use plexus_log::{Offset, PARTITIONS};
 use plexus_proto::input::v1::{InputLog, Verdict, verdict::Outcome};
 use tokio::sync::oneshot;
 
-use super::work::small;
+use super::input_batch::partition_column;
 
 /// ID of an input: a UUIDv7.
 pub(crate) type InputId = [u8; 16];
@@ -26,7 +26,7 @@ const REMEMBERED_BYTES: usize = 256 * 1024;
 const SWEEP_WAITERS: usize = 4096;
 
 /// What the instance knows of the partitions; shared by the worker, which writes it, and the RPCs, which read it.
-pub(crate) struct Board {
+pub(crate) struct VerdictBoard {
     address: String,
     joined: AtomicBool,
     partitions: Vec<Mutex<Partition>>,
@@ -86,7 +86,7 @@ pub(crate) struct Decided {
     pub(crate) verdict: Verdict,
 }
 
-impl Board {
+impl VerdictBoard {
     /// Makes one that owns nothing. `address` is where others reach this instance.
     pub(crate) fn new(address: String) -> Self {
         Self {
@@ -113,7 +113,7 @@ impl Board {
 
     /// The partitions that this instance owns, as the database holds them.
     pub(super) fn owned(&self) -> Vec<i16> {
-        (0..PARTITIONS).filter(|partition| self.owns(*partition)).map(small).collect()
+        (0..PARTITIONS).filter(|partition| self.owns(*partition)).map(partition_column).collect()
     }
 
     /// The epoch under which this instance owns the partition, if it does.
@@ -138,13 +138,13 @@ impl Board {
 }
 
 /// What only the worker does.
-impl Board {
+impl VerdictBoard {
     /// Notes that the group has spoken.
     pub(super) fn set_joined(&self) {
         self.joined.store(true, Ordering::Relaxed);
     }
 
-    /// Notes that a partition is ours. Positions are unknown until [`Board::set_position`].
+    /// Notes that a partition is ours. Positions are unknown until [`VerdictBoard::set_position`].
     pub(super) fn gain(&self, partition: u32, epoch: u64) {
         if let Some(slot) = self.slot(partition) {
             slot.lock().epoch = Some(epoch);

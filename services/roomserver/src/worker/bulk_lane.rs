@@ -1,4 +1,4 @@
-//! The bulk lane aside of live traffic: chunks of the state of rooms that are only being joined.
+//! Processes the bulk lane beside live traffic: chunks of the state of rooms that are only being joined.
 //!
 //! Such a room has nobody here yet, and nothing of live traffic touches it. So its chunks are applied and committed by
 //! a task with a thread and a connection of its own, one batch at a time: no live batch waits for them, nor for their
@@ -28,10 +28,10 @@ use super::{
     cache::RoomCache,
     deferred::Deferred,
     engine::{Engine, EngineError, batch_count, connect, is_refused, measure},
+    input_batch::{BatchMode, Done, Failure, InputBatch, Known},
     intake::Input,
     pace::Pace,
     partition::Partition,
-    work::{Done, Failure, Known, Way, Work},
 };
 use crate::{
     app::App,
@@ -57,7 +57,7 @@ const PAUSE: u32 = 16;
 const NICE: i32 = 10;
 
 /// What is done aside.
-pub(super) struct Aside {
+pub(super) struct BulkLane {
     conn: Option<AsyncPgConnection>,
     under_way: Option<JoinHandle<Run>>,
     pace: Pace,
@@ -92,7 +92,7 @@ enum Ended {
     Failed(StoreError),
 }
 
-impl Aside {
+impl BulkLane {
     /// Starts the thread for batches.
     pub(super) fn new() -> std::io::Result<Self> {
         let processors = u32::try_from(available_parallelism().map_or(1, NonZero::get)).unwrap_or(u32::MAX);
@@ -126,7 +126,7 @@ impl Aside {
     }
 }
 
-impl Drop for Aside {
+impl Drop for BulkLane {
     fn drop(&mut self) {
         // A batch that is under way is cut off, or ends by itself: its commit tells which.
         if let Some(runtime) = self.runtime.take() {
@@ -154,8 +154,8 @@ pub(super) fn low_priority(name: &str, nice: i32) -> std::io::Result<Runtime> {
 
 impl Engine {
     /// Begins a batch with what waits first in the bulk lane, if it may be done aside and its time has come.
-    pub(super) fn begin_aside(&mut self) {
-        if self.aside.is_busy() || !self.aside.pause().is_zero() {
+    pub(super) fn begin_bulk(&mut self) {
+        if self.bulk_lane.is_busy() || !self.bulk_lane.pause().is_zero() {
             return;
         }
         let most = if self.last_live.elapsed() > LIVELY { EVENTS.0 } else { EVENTS.1 };
@@ -163,12 +163,12 @@ impl Engine {
             && first.room_id().is_some_and(|room_id| self.deferred.has(room_id))
         {
             // It goes behind what is deferred of its room.
-            first.aside = false;
+            first.off_turn = false;
         }
-        let most_records = RECORDS.min(self.aside.pace.records());
+        let most_records = RECORDS.min(self.bulk_lane.pace.records());
         let deferred = &self.deferred;
         let may_begin =
-            |input: &&Input| input.aside && !input.room_id().is_some_and(|room_id| deferred.has(room_id));
+            |input: &&Input| input.off_turn && !input.room_id().is_some_and(|room_id| deferred.has(room_id));
         let waiting = self.intake.pending_bulk.iter().take(most_records).take_while(may_begin);
         let count = batch_count(waiting, most);
         if count == 0 {
@@ -179,15 +179,15 @@ impl Engine {
             .iter()
             .filter_map(|input| Some((input.partition, self.partitions.get(&input.partition)?.clone())));
         let partitions = partitions.collect();
-        let (app, env, conn) = (self.app.clone(), Arc::clone(&self.env), self.aside.conn.take());
-        let patience = self.aside.pace.patience();
-        self.aside.under_way =
-            Some(self.aside.thread.spawn(run(app, env, conn, (partitions, inputs), patience)));
+        let (app, env, conn) = (self.app.clone(), Arc::clone(&self.env), self.bulk_lane.conn.take());
+        let patience = self.bulk_lane.pace.patience();
+        self.bulk_lane.under_way =
+            Some(self.bulk_lane.thread.spawn(run(app, env, conn, (partitions, inputs), patience)));
     }
 
     /// Takes over what a batch has come to.
-    pub(super) async fn take_aside(&mut self, run: Option<Run>) -> Result<(), EngineError> {
-        match self.merge_aside(run) {
+    pub(super) async fn take_bulk(&mut self, run: Option<Run>) -> Result<(), EngineError> {
+        match self.merge_bulk(run) {
             None => Ok(()),
             Some(Ended::Failed(failure)) => Err(failure.into()),
             Some(_) => self.reconcile().await.map(|_| ()),
@@ -195,15 +195,15 @@ impl Engine {
     }
 
     /// Waits for the batch under way, before partitions are claimed or given up.
-    pub(super) async fn end_aside(&mut self) {
-        if self.aside.is_busy() {
-            let run = self.aside.ended().await;
-            self.merge_aside(run);
+    pub(super) async fn end_bulk(&mut self) {
+        if self.bulk_lane.is_busy() {
+            let run = self.bulk_lane.ended().await;
+            self.merge_bulk(run);
         }
     }
 
     /// Returns what is still to be seen to: the partitions have to be looked at, or claimed again.
-    fn merge_aside(&mut self, run: Option<Run>) -> Option<Ended> {
+    fn merge_bulk(&mut self, run: Option<Run>) -> Option<Ended> {
         let Some(Run { conn, mut inputs, took, ended, too_slow }) = run else {
             // Its inputs are gone with it: begin everything again from the database.
             self.intake.clear();
@@ -211,19 +211,19 @@ impl Engine {
             let source = "a batch of the bulk lane has broken off".into();
             return Some(Ended::Failed(StoreError::Connect { source }));
         };
-        self.aside.conn = conn;
+        self.bulk_lane.conn = conn;
         if too_slow {
-            self.aside.pace.was_too_slow(inputs.len());
+            self.bulk_lane.pace.was_too_slow(inputs.len());
         } else {
-            self.aside.pace.went_well();
+            self.bulk_lane.pace.went_well();
         }
         let lively = self.last_live.elapsed() <= LIVELY;
-        self.aside.not_before = lively.then(|| Instant::now() + took * self.aside.pauses);
+        self.bulk_lane.not_before = lively.then(|| Instant::now() + took * self.bulk_lane.pauses);
         let done = match ended {
             Ended::Committed(done) => done,
             other => {
                 for input in &mut inputs {
-                    input.aside = !matches!(other, Ended::InTurn);
+                    input.off_turn = !matches!(other, Ended::InTurn);
                 }
                 let partitions = &self.partitions;
                 inputs.retain(|input| partitions.contains_key(&input.partition));
@@ -240,10 +240,10 @@ impl Engine {
             let Some(partition) = self.partitions.get_mut(&number) else { continue };
             partition.bulk.stored = after.bulk.stored;
             partition.bulk.stored_input_id = after.bulk.stored_input_id;
-            partition.aside_nid = after.aside_nid;
+            partition.bulk_nid = after.bulk_nid;
             if let Some(decided) = decided.remove(&(InputLog::RoomBulk, number)) {
                 let position = u64::try_from(after.bulk.stored).unwrap_or(0);
-                self.app.board.publish(InputLog::RoomBulk, number, decided, position);
+                self.app.verdicts.publish(InputLog::RoomBulk, number, decided, position);
             }
         }
         None
@@ -314,16 +314,16 @@ async fn apply(
     // Rooms are read from the database each time: those in memory are live traffic's.
     let (rooms, none) = (RoomCache::default(), Deferred::default());
     let known = Known { partitions, rooms: &rooms, deferred: &none };
-    let mut work = Work::begin(conn, env, known, (Way::Aside, inputs)).await?;
+    let mut work = InputBatch::begin(conn, env, known, (BatchMode::BulkLane, inputs)).await?;
     if !work.are_rooms_incipient() {
         return Ok(None);
     }
-    work.foresee(inputs).await?;
+    work.prefetch(inputs).await?;
     for input in inputs {
         work.apply(input, None).await?;
     }
     let mut done = work.finish(|_| 0);
     done.batch.may_be_undone = true;
-    let is_aside = done.outputs.is_empty() && !done.batch.bulk_fences.is_empty();
-    Ok(is_aside.then_some(done))
+    let is_off_turn = done.outputs.is_empty() && !done.batch.bulk_fences.is_empty();
+    Ok(is_off_turn.then_some(done))
 }
