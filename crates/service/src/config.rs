@@ -259,6 +259,8 @@ pub struct RoomserverConfig {
     pub endpoints: Vec<String>,
     /// Most members of a room without encryption who are told of each other's devices.
     pub plain_room_device_lists: u32,
+    /// Workers among which the partitions of a process are shared, at most 8; 0: one for each processor.
+    pub shards: u32,
 }
 
 impl Default for RoomserverConfig {
@@ -270,6 +272,7 @@ impl Default for RoomserverConfig {
             advertise: String::new(),
             endpoints: vec!["http://127.0.0.1:8700".to_owned()],
             plain_room_device_lists: 1000,
+            shards: 0,
         }
     }
 }

@@ -13,9 +13,10 @@ use std::{
 
 use diesel_async::AsyncPgConnection;
 use futures::FutureExt as _;
-use plexus_log::{LogError, Ownership};
+use plexus_log::{LogError, OwnershipEvent};
 use plexus_proto::input::v1::InputLog;
 use plexus_service::Shutdown;
+use tokio::sync::mpsc;
 use tracing::{error, warn};
 
 pub(super) use self::{after_commit::measure, turns::batch_count};
@@ -29,6 +30,7 @@ use super::{
     pace::Pace,
     partition::Partition,
     publisher::{Lane, Publisher},
+    shards::Shard,
 };
 use crate::{
     app::{App, StartError},
@@ -54,7 +56,9 @@ pub(super) struct Engine {
     pub(super) app: App,
     pub(super) env: Arc<Env>,
     pub(super) publisher: Publisher,
-    ownership: Ownership,
+    /// Which of the shards of the process this is.
+    pub(super) shard: Shard,
+    ownership: mpsc::Receiver<OwnershipEvent>,
     pub(super) guest_access: guests::Changes,
     pub(super) intake: Intake,
     /// The connection that writes; `None` after a failure.
@@ -82,6 +86,8 @@ pub(super) struct Engine {
     pub(super) pace: Pace,
     /// Whether the group has said anything yet.
     pub(super) heard: bool,
+    /// Whether we have told that it has.
+    joined: bool,
     started: Instant,
     pause: Duration,
     /// Which queue is worked off.
@@ -131,8 +137,9 @@ impl Engine {
     pub(super) fn open(
         app: App,
         env: Arc<Env>,
+        shard: Shard,
         publisher: Publisher,
-        ownership: Ownership,
+        ownership: mpsc::Receiver<OwnershipEvent>,
         guest_access: guests::Changes,
     ) -> Result<Self, StartError> {
         let intake = Intake::open(&app.log)?;
@@ -140,6 +147,7 @@ impl Engine {
             app,
             env,
             publisher,
+            shard,
             ownership,
             guest_access,
             intake,
@@ -156,6 +164,7 @@ impl Engine {
             low: LowLane::new().map_err(StartError::BulkLane)?,
             pace: Pace::default(),
             heard: false,
+            joined: false,
             started: Instant::now(),
             pause: PAUSES.0,
             at_work: InputLog::Room,
@@ -189,7 +198,7 @@ impl Engine {
 
     /// One round of the loop; `false` when it is time to stop.
     async fn round(&mut self, shutdown: &Shutdown) -> Result<bool, EngineError> {
-        while let Some(event) = self.ownership.next().now_or_never() {
+        while let Some(event) = self.ownership.recv().now_or_never() {
             match event {
                 Some(event) => self.change_ownership(event).await?,
                 None => return Ok(false),
@@ -199,7 +208,9 @@ impl Engine {
             self.settle().await?;
         }
         if self.heard || !self.unconfirmed.is_empty() || self.started.elapsed() > JOIN_PATIENCE {
-            self.app.verdicts.set_joined();
+            if !std::mem::replace(&mut self.joined, true) {
+                self.app.verdicts.set_joined();
+            }
         }
         self.begin_bulk();
         self.begin_low();
@@ -217,7 +228,7 @@ impl Engine {
         let paused = !busy && !self.intake.pending_bulk.is_empty();
         tokio::select! {
             biased;
-            event = self.ownership.next() => match event {
+            event = self.ownership.recv() => match event {
                 Some(event) => self.change_ownership(event).await?,
                 None => return Ok(false),
             },

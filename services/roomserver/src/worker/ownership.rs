@@ -79,6 +79,7 @@ impl Engine {
         let left = partitions::list_of_owner(conn, self.app.verdicts.address()).await?;
         self.recalled = true;
         let left = left.into_iter().filter_map(|partition| u32::try_from(partition).ok());
+        let left = left.filter(|partition| self.shard.has(*partition));
         // The group may have spoken first: then it has given us some of them, and the others to that process.
         let wanted = &self.wanted;
         self.unconfirmed.extend(left.filter(|partition| !wanted.contains(partition)));
@@ -299,6 +300,6 @@ impl Engine {
 
     fn count_owned(&self) {
         let owned = u32::try_from(self.partitions.len()).unwrap_or(u32::MAX);
-        metrics::gauge!(names::OWNED_PARTITIONS).set(f64::from(owned));
+        metrics::gauge!(names::OWNED_PARTITIONS, "shard" => self.shard.label()).set(f64::from(owned));
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{
     collections::{HashMap, HashSet, VecDeque},
-    sync::atomic::{AtomicBool, Ordering},
+    sync::atomic::{AtomicUsize, Ordering},
     time::{Duration, Instant},
 };
 
@@ -28,7 +28,9 @@ const SWEEP_WAITERS: usize = 4096;
 /// What the instance knows of the partitions; shared by the worker, which writes it, and the RPCs, which read it.
 pub(crate) struct VerdictBoard {
     address: String,
-    joined: AtomicBool,
+    /// How many shards have heard of the group, and how many there are.
+    joined: AtomicUsize,
+    shards: AtomicUsize,
     partitions: Vec<Mutex<Partition>>,
 }
 
@@ -91,7 +93,8 @@ impl VerdictBoard {
     pub(crate) fn new(address: String) -> Self {
         Self {
             address,
-            joined: AtomicBool::new(false),
+            joined: AtomicUsize::new(0),
+            shards: AtomicUsize::new(1),
             partitions: (0..PARTITIONS).map(|_| Mutex::default()).collect(),
         }
     }
@@ -103,7 +106,7 @@ impl VerdictBoard {
 
     /// Whether the group has told what we own.
     pub(crate) fn has_joined(&self) -> bool {
-        self.joined.load(Ordering::Relaxed)
+        self.joined.load(Ordering::Relaxed) >= self.shards.load(Ordering::Relaxed)
     }
 
     /// Whether this instance owns the partition.
@@ -139,9 +142,14 @@ impl VerdictBoard {
 
 /// What only the worker does.
 impl VerdictBoard {
-    /// Notes that the group has spoken.
+    /// Sets how many shards have to hear of the group.
+    pub(super) fn expect_shards(&self, count: usize) {
+        self.shards.store(count, Ordering::Relaxed);
+    }
+
+    /// Notes that the group has spoken to a shard.
     pub(super) fn set_joined(&self) {
-        self.joined.store(true, Ordering::Relaxed);
+        self.joined.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Notes that a partition is ours. Positions are unknown until [`VerdictBoard::set_position`].
