@@ -4,14 +4,16 @@ use std::{env, fs, path::PathBuf};
 
 use prost::Message as _;
 
-const FILES: [&str; 21] = [
+const FILES: [&str; 23] = [
     "plexus/common/v1/common.proto",
     "plexus/log/v1/input_room.proto",
     "plexus/log/v1/output_room.proto",
     "plexus/log/v1/user.proto",
     "plexus/log/v1/keys.proto",
     "plexus/log/v1/ephemeral.proto",
+    "plexus/federation/v1/openid.proto",
     "plexus/federation/v1/outbound.proto",
+    "plexus/federation/v1/query.proto",
     "plexus/input/v1/input.proto",
     "plexus/reader/v1/cursor.proto",
     "plexus/room/v1/destination.proto",

@@ -155,7 +155,8 @@ def run(steps, world, servers):
     except AssertionError as error:
         print(f"FAILED  {error}", flush=True)
         for server in servers:
-            log = (server.state / "server.log").read_text(errors="replace").splitlines()
+            log = server.state / "server.log"
+            log = log.read_text(errors="replace").splitlines() if log.exists() else []
             print(f"--- the last lines of {server.kind}", *log[-30:], sep="\n", flush=True)
         return 1
     finally:

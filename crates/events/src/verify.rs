@@ -215,6 +215,29 @@ pub fn verify_signers(event: &Object, keys: &PublicKeys, rules: &RoomRules) -> R
     verify_signed(event, signed.as_bytes(), keys, rules)
 }
 
+/// Checks that one server has signed an event, whether it must have or not: with at least one of the keys, and with none of
+/// them wrongly.
+///
+/// # Errors
+///
+/// Fails if the signature is missing or wrong, or no key is given that could verify it.
+pub fn verify_signed_by(
+    event: &Object,
+    server: &ServerName,
+    keys: &PublicKeys,
+    rules: &RoomRules,
+) -> Result<(), VerifyError> {
+    let signed = RedactingSerializer::new()
+        .rules(&rules.rules.redaction)
+        .custom_redacted_root_fields(&["signatures", "unsigned"])
+        .serialize(event)
+        .map_err(|error| VerifyError::Format(error.to_string()))?;
+    let signatures = event.get("signatures").and_then(Value::as_object);
+    let claimed = signatures.and_then(|all| all.get(server.as_str())).and_then(Value::as_object);
+    let unsigned = || VerifyError::Signature(format!("the event is not signed by {server}"));
+    verify_server(server, claimed.ok_or_else(unsigned)?, keys, signed.as_bytes())
+}
+
 /// The same where what was signed is known: the redacted event without signatures.
 pub(crate) fn verify_signed(
     event: &Object,

@@ -100,7 +100,11 @@ pub const ROOM_SERVER_SERVICES: &[&str] = &[
 ];
 
 /// Full names of the services that the federation service serves to other services.
-pub const FEDERATION_SERVICES: &[&str] = &[federation::v1::outbound_service_server::SERVICE_NAME];
+pub const FEDERATION_SERVICES: &[&str] = &[
+    federation::v1::open_id_service_server::SERVICE_NAME,
+    federation::v1::outbound_service_server::SERVICE_NAME,
+    federation::v1::outbound_query_service_server::SERVICE_NAME,
+];
 
 /// Full names of the services that a room server serves to operators.
 pub const OPERATOR_SERVICES: &[&str] = &[

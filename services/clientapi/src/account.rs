@@ -6,6 +6,7 @@ mod create;
 pub(crate) mod deactivate;
 pub(crate) mod get_username_availability;
 pub(crate) mod register;
+pub(crate) mod request_openid_token;
 pub(crate) mod whoami;
 
 use std::time::Duration;

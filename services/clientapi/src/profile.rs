@@ -15,11 +15,11 @@ use ruma::UserId;
 
 use crate::App;
 
-/// Reads all fields of a profile, as JSON text. Users of other servers are not known here.
+/// Reads all fields of a profile, as JSON text. Other servers are asked for their users.
 async fn read(app: &App, user: &UserId) -> Result<HashMap<String, Bytes>, MatrixError> {
-    let request = GetProfileRequest { user_id: user.to_string() };
     if user.server_name() != app.server_name {
-        return Err(MatrixError::not_found("The user is not known here"));
+        return app.rooms.remote_profile(user).await;
     }
+    let request = GetProfileRequest { user_id: user.to_string() };
     Ok(app.users.clone().get_profile(request).await?.into_inner().fields)
 }

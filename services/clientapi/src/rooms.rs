@@ -10,6 +10,7 @@ mod create;
 mod create_room;
 mod format;
 mod guests;
+mod history;
 mod ignored;
 mod initial;
 mod membership;
@@ -19,8 +20,10 @@ mod read;
 mod receipts;
 mod relations;
 mod remote;
+mod remote_queries;
 mod reports;
 mod send;
+mod space_tree;
 mod state;
 mod stream;
 mod summaries;
@@ -33,7 +36,11 @@ use plexus_input::{InputWriter, SubmitError};
 use plexus_matrix_http::MatrixError;
 use plexus_proto::{
     common::v1::ErrorReason,
-    federation::v1::outbound_service_client::OutboundServiceClient,
+    federation::v1::{
+        open_id_service_client::OpenIdServiceClient,
+        outbound_query_service_client::OutboundQueryServiceClient,
+        outbound_service_client::OutboundServiceClient,
+    },
     input::v1::input_service_client::InputServiceClient,
     log::v1::{Intent, input_room_event::Body},
     room::v1::{
@@ -76,6 +83,8 @@ pub(crate) struct Rooms {
     graph: RoomGraphServiceClient<RpcChannel>,
     directory: RoomDirectoryServiceClient<RpcChannel>,
     outbound: Option<OutboundServiceClient<RpcChannel>>,
+    remote: Option<OutboundQueryServiceClient<RpcChannel>>,
+    openid: Option<OpenIdServiceClient<RpcChannel>>,
     users: UserQueryServiceClient<RpcChannel>,
     user_streams: UserStreamServiceClient<RpcChannel>,
 }
@@ -100,15 +109,14 @@ impl Rooms {
                 .max_decoding_message_size(MAX_ANSWER_BYTES),
             graph: RoomGraphServiceClient::new(rooms.clone()),
             directory: RoomDirectoryServiceClient::new(rooms),
-            outbound: federation.map(OutboundServiceClient::new),
+            outbound: federation.clone().map(OutboundServiceClient::new),
+            openid: federation.clone().map(OpenIdServiceClient::new),
+            remote: federation.map(|federation| {
+                OutboundQueryServiceClient::new(federation).max_decoding_message_size(MAX_ANSWER_BYTES)
+            }),
             users: UserQueryServiceClient::new(users.clone()),
             user_streams: UserStreamServiceClient::new(users),
         }
-    }
-
-    /// Name of this server.
-    pub(crate) fn server_name(&self) -> &ServerName {
-        &self.server_name
     }
 
     /// Whether a server is this one.

@@ -85,6 +85,7 @@ fn account_routes(routes: Routes<App>) -> Routes<App> {
             get(Policy::login(), account::check_registration_token_validity::handler),
         )
         .client("/account/whoami", get(READ, account::whoami::handler))
+        .client("/user/{user_id}/openid/request_token", post(CHANGE, account::request_openid_token::handler))
         .client("/account/password", post(CHANGE, account::change_password::handler))
         .client("/account/deactivate", post(CHANGE, account::deactivate::handler))
         .route(

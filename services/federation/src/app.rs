@@ -21,11 +21,12 @@ use plexus_service::{Config, RpcChannel, Shutdown, http, telemetry::VERSION};
 use ruma::{OwnedServerName, ServerName};
 
 use crate::{
-    fetcher::{self, Fetches},
+    fetcher::{self, Backfills, Fetches},
     joins::{self, Joins},
     key_store::RpcKeyStore,
     metrics, outbound,
     own_keys::OwnKeys,
+    queries::Answers,
     receiver::{Quotas, Transactions},
     routes,
     sender::{self, Contacts},
@@ -61,8 +62,10 @@ pub struct Federation {
     pub(crate) quotas: Arc<Quotas>,
     pub(crate) transactions: Arc<Transactions>,
     pub(crate) fetches: Fetches,
+    pub(crate) backfills: Backfills,
     pub(crate) contacts: Contacts,
     pub(crate) joins: Joins,
+    pub(crate) answers: Answers,
 }
 
 impl Federation {
@@ -110,8 +113,10 @@ impl Federation {
             quotas,
             transactions: Arc::new(Transactions::new()),
             fetches: Fetches::default(),
+            backfills: Backfills::default(),
             contacts: Contacts::new(),
             joins: Joins::default(),
+            answers: Answers::new(),
             key,
         })
     }

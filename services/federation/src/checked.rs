@@ -152,6 +152,36 @@ impl CheckedPdu {
     }
 }
 
+/// Checks that a server has signed an event that it need not have signed by the rules: of whom an invite is for.
+pub(crate) async fn is_signed_by(
+    ring: &KeyRing,
+    event: &ReadPdu,
+    server: &ServerName,
+    patience: Duration,
+) -> Result<(), CheckError> {
+    let (object, rules) = (event.unverified.object(), event.unverified.rules());
+    let purpose = Purpose::Event {
+        origin_server_ts: event.unverified.origin_server_ts(),
+        enforces_validity: rules.rules.enforce_key_validity,
+    };
+    let signatures = object.get("signatures").and_then(canonical::Value::as_object);
+    let claimed = signatures.and_then(|all| all.get(server.as_str())).and_then(canonical::Value::as_object);
+    let (deadline, mut found) = (Instant::now() + patience, BTreeMap::new());
+    for key_id in claimed.into_iter().flatten().map(|(key_id, _)| key_id).take(MAX_KEYS) {
+        match timeout_at(deadline, ring.find(server, key_id, purpose)).await {
+            Ok(Ok(key)) => drop(found.insert(key_id.clone(), key)),
+            Ok(Err(error)) => log_missing(server, key_id, &error),
+            Err(_) => tracing::debug!(%server, key_id, "the key of an event did not come in time"),
+        }
+    }
+    if found.is_empty() {
+        return Err(CheckError::NoKey(server.to_owned()));
+    }
+    let keys = PublicKeys::from([(server.to_owned(), found)]);
+    plexus_events::verify::verify_signed_by(object, server, &keys, rules)
+        .map_err(|error| CheckError::Signature(ReceiveError::Check(error)))
+}
+
 /// Checks the signatures and hashes of events; returns what came of each, in order. Keys that do not come by the deadline
 /// count as unknown.
 pub(crate) async fn verify(

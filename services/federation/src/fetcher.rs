@@ -9,6 +9,7 @@
 
 mod ask;
 mod auth;
+mod backfill;
 mod candidates;
 mod driver;
 mod ends;
@@ -19,6 +20,7 @@ mod saga;
 mod snapshot;
 mod state;
 
+pub(crate) use backfill::{Backfills, backfill};
 pub(crate) use driver::run;
 pub(crate) use ends::{Ends, Fetches};
 

@@ -7,8 +7,11 @@ use std::time::Duration;
 use plexus_proto::{
     common::v1::ErrorReason,
     federation::v1::{
-        InviteUserRequest, InviteUserResponse, JoinRoomRequest, JoinRoomResponse, KnockRoomRequest,
-        KnockRoomResponse, LeaveRoomRequest, LeaveRoomResponse, ResolveAliasRequest, ResolveAliasResponse,
+        BackfillRequest, BackfillResponse, InviteUserRequest, InviteUserResponse, JoinRoomRequest,
+        JoinRoomResponse, KnockRoomRequest, KnockRoomResponse, LeaveRoomRequest, LeaveRoomResponse,
+        ResolveAliasRequest, ResolveAliasResponse,
+        open_id_service_server::OpenIdServiceServer,
+        outbound_query_service_server::OutboundQueryServiceServer,
         outbound_service_server::{OutboundService, OutboundServiceServer},
     },
 };
@@ -17,8 +20,9 @@ use ruma::{OwnedRoomId, OwnedUserId, UserId};
 use tonic::{Code, Request, Response, Status, service::Routes};
 
 use crate::{
-    Federation,
+    Federation, fetcher,
     joins::{invite, join, knock, leave},
+    openid, queries,
 };
 
 /// How long whoever calls waits for a join; it goes on without them.
@@ -32,10 +36,13 @@ struct Service {
 pub(crate) fn routes(federation: &Federation) -> Routes {
     let mut routes = Routes::builder();
     routes.add_service(OutboundServiceServer::new(Service { federation: federation.clone() }));
+    let queries = queries::Service { federation: federation.clone() };
+    routes.add_service(OutboundQueryServiceServer::new(queries));
+    routes.add_service(OpenIdServiceServer::new(openid::Service { federation: federation.clone() }));
     routes.routes()
 }
 
-fn invalid(field: &str, why: impl std::fmt::Display) -> Status {
+pub(crate) fn invalid(field: &str, why: impl std::fmt::Display) -> Status {
     refusal(Code::InvalidArgument, ErrorReason::InvalidParam, format!("{field}: {why}"))
 }
 
@@ -112,6 +119,15 @@ impl OutboundService for Service {
         }
         let event_id = invite::invite(&self.federation, &room_id, &sender, &user_id, &content).await?;
         Ok(Response::new(InviteUserResponse { event_id }))
+    }
+
+    async fn backfill(
+        &self,
+        request: Request<BackfillRequest>,
+    ) -> Result<Response<BackfillResponse>, Status> {
+        let room_id = room(&request.into_inner().room_id)?;
+        let outcome = fetcher::backfill(&self.federation, room_id).await?;
+        Ok(Response::new(BackfillResponse { outcome: outcome.into() }))
     }
 
     async fn resolve_alias(

@@ -79,6 +79,7 @@ pub(crate) fn routes(federation: &Federation) -> Router {
 pub(crate) fn open_routes(federation: &Federation) -> Router {
     Routes::new(federation.edge.clone())
         .route("/_matrix/federation/v1/version", get(OPEN, version::handler))
+        .route("/_matrix/federation/v1/openid/userinfo", get(OPEN, query::openid::handler))
         .route("/_matrix/key/v2/server", get(OPEN, keys::server::handler))
         .route("/_matrix/key/v2/server/", get(OPEN, keys::server::handler))
         // Whoever asks for one key is told all.

@@ -6,6 +6,7 @@ mod event;
 mod keys;
 mod membership;
 mod peer;
+mod queries;
 mod remote_room;
 mod resident;
 mod standards;
@@ -15,6 +16,13 @@ use crate::harness::Test;
 
 /// All tests, in the order of the sections.
 pub(crate) fn tests() -> Vec<Test> {
-    [standards::tests(), keys::tests(), authentication::tests(), transactions::tests(), membership::tests()]
-        .concat()
+    [
+        standards::tests(),
+        keys::tests(),
+        authentication::tests(),
+        transactions::tests(),
+        membership::tests(),
+        queries::tests(),
+    ]
+    .concat()
 }

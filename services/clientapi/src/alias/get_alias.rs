@@ -13,7 +13,6 @@ pub(crate) async fn handler(
     State(app): State<App>,
     Matrix(request): Matrix<get_alias::v3::Request>,
 ) -> Result<Matrix<get_alias::v3::Response>, MatrixError> {
-    let room_id = app.rooms.resolve_alias(&request.room_alias).await?;
-    let servers = vec![app.rooms.server_name().to_owned()];
+    let (room_id, servers) = app.rooms.find_alias(&request.room_alias).await?;
     Ok(Matrix(get_alias::v3::Response::new(room_id, servers)))
 }

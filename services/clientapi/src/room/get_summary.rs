@@ -8,13 +8,14 @@ use tracing::instrument;
 
 use crate::App;
 
-/// Answers anybody about rooms that are open to anybody. `via` is not read: this server tells of rooms that it knows.
+/// Answers anybody about rooms that are open to anybody. Who has signed in is told of rooms of other servers, too.
 #[instrument(name = "http.client.get_summary", skip_all, fields(room = %request.room_id_or_alias))]
 pub(crate) async fn handler(
     State(app): State<App>,
     OptionalUser(user): OptionalUser,
     Matrix(request): Matrix<get_summary::v1::Request>,
 ) -> Result<JsonObject, MatrixError> {
-    let room_id = app.rooms.room_of(&request.room_id_or_alias, &mut Vec::new()).await?;
-    JsonObject::of(&app.rooms.summary(user.as_ref(), &room_id).await?)
+    let mut via = request.via;
+    let room_id = app.rooms.room_of(&request.room_id_or_alias, &mut via).await?;
+    JsonObject::of(&app.rooms.summary(user.as_ref(), &room_id, via).await?)
 }

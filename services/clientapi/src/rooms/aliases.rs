@@ -21,6 +21,8 @@ use crate::clock::now_ms;
 
 /// How often what somebody else has changed meanwhile is read again.
 const MAX_ATTEMPTS: usize = 5;
+/// Most aliases of other servers that an event may add: each is asked for.
+const MAX_NEW_REMOTE: usize = 10;
 /// Longest alias in bytes.
 const MAX_ALIAS_BYTES: usize = 255;
 
@@ -101,8 +103,8 @@ impl Rooms {
         check_syntax(alias)
     }
 
-    /// Refuses aliases of other servers that are new in a `m.room.canonical_alias`: nobody can ask where they point.
-    /// Those of this server are checked by the room server.
+    /// Refuses aliases of other servers that are new in a `m.room.canonical_alias` and do not point at the room: their
+    /// servers are asked. Those of this server are checked by the room server.
     pub(super) async fn check_remote_aliases(
         &self,
         room_id: &RoomId,
@@ -119,7 +121,7 @@ impl Rooms {
             let parsed = RoomAliasId::parse(alias)
                 .map_err(|error| MatrixError::invalid_param(format!("{alias} is not an alias: {error}")))?;
             if !self.is_local(parsed.server_name()) {
-                remote.push(alias);
+                remote.push((alias, parsed));
             }
         }
         if remote.is_empty() {
@@ -129,14 +131,19 @@ impl Rooms {
         let present = hide_room(self.state_entries(room_id, None, keys, None).await)?;
         let present = present.first().map(EventParts::of).transpose()?;
         let present = present.as_ref().and_then(|event| listed_aliases(&event.content)).unwrap_or_default();
-        match remote.into_iter().find(|alias| !present.contains(alias)) {
-            None => Ok(()),
-            Some(alias) => Err(MatrixError::new(
-                http::StatusCode::BAD_REQUEST,
-                "M_BAD_ALIAS",
-                format!("It is not known whether {alias} points at this room"),
-            )),
+        remote.retain(|(alias, _)| !present.contains(alias));
+        let bad = |why: String| MatrixError::new(http::StatusCode::BAD_REQUEST, "M_BAD_ALIAS", why);
+        if remote.len() > MAX_NEW_REMOTE {
+            return Err(bad(format!("More than {MAX_NEW_REMOTE} aliases of other servers are new")));
         }
+        for (_, alias) in remote {
+            match self.resolve_remote_alias(&alias).await {
+                Ok((found, _)) if found == room_id => {}
+                Ok(_) => return Err(bad(format!("{alias} points at another room"))),
+                Err(_) => return Err(bad(format!("It is not known whether {alias} points at this room"))),
+            }
+        }
+        Ok(())
     }
 
     async fn remove_from_canonical(

@@ -5,8 +5,8 @@ use std::{future::Future, time::Duration};
 use plexus_matrix_http::MatrixError;
 use plexus_proto::{
     federation::v1::{
-        InviteUserRequest, JoinRoomRequest, KnockRoomRequest, LeaveRoomRequest, ResolveAliasRequest,
-        outbound_service_client::OutboundServiceClient,
+        BackfillRequest, InviteUserRequest, JoinRoomRequest, KnockRoomRequest, LeaveRoomRequest,
+        ResolveAliasRequest, backfill_response::Outcome, outbound_service_client::OutboundServiceClient,
     },
     log::v1::{SetOutOfBandMembership, input_user_event::Command},
     room::v1::{CheckRestrictedJoinRequest, ListJoinedServersRequest},
@@ -20,6 +20,17 @@ use super::{Rooms, ask, broken_answer, event_id, read::RoomMembers};
 /// How long other servers are waited for, and how long for a join, which may be large.
 const DEADLINE: Duration = Duration::from_secs(40);
 const JOIN_DEADLINE: Duration = Duration::from_secs(130);
+
+/// Whether events from before the timeline have come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Backfilled {
+    /// They are there.
+    Now,
+    /// They may be there soon.
+    Later,
+    /// There are none, or nobody tells them.
+    Nothing,
+}
 
 type Outbound = OutboundServiceClient<RpcChannel>;
 
@@ -155,6 +166,23 @@ impl Rooms {
         event_id(&within(DEADLINE, outbound.invite_user(request)).await?.event_id)
     }
 
+    /// Has events from before the timeline fetched, and waits for them for a while. They come all the same.
+    pub(super) async fn backfill(&self, room_id: &RoomId, patience: Duration) -> Backfilled {
+        let Some(mut outbound) = self.outbound.clone() else { return Backfilled::Nothing };
+        let request = BackfillRequest { room_id: room_id.to_string() };
+        match tokio::time::timeout(patience, outbound.backfill(request)).await {
+            Err(_) => Backfilled::Later,
+            Ok(Ok(answer)) => match answer.into_inner().outcome() {
+                Outcome::Fetched => Backfilled::Now,
+                Outcome::Unspecified | Outcome::Complete | Outcome::Failed => Backfilled::Nothing,
+            },
+            Ok(Err(error)) => {
+                tracing::debug!(%error, room.id = %room_id, "history is not fetched");
+                Backfilled::Later
+            }
+        }
+    }
+
     /// Asks the server of an alias where it points, and who is there.
     pub(super) async fn resolve_remote_alias(
         &self,
@@ -174,7 +202,7 @@ impl Rooms {
     }
 }
 
-async fn within<T>(
+pub(super) async fn within<T>(
     deadline: Duration,
     call: impl Future<Output = Result<tonic::Response<T>, tonic::Status>>,
 ) -> Result<T, MatrixError> {

@@ -9,10 +9,10 @@ use plexus_proto::room::v1::{
     GetSummariesRequest, ListMutualRoomsRequest, ListPublicRoomsRequest, SearchUsersRequest,
     SearchUsersResponse, WalkSpaceRequest,
 };
-use ruma::{OwnedRoomId, RoomId, ServerName, UserId};
+use ruma::{OwnedRoomId, OwnedServerName, RoomId, ServerName, UserId};
 use serde_json::{Value, json};
 
-use super::{Rooms, ask};
+use super::{Rooms, ask, remote_queries::parse, space_tree::Walk};
 
 /// Rooms of a space answered at once, unless the client wants fewer.
 const SPACE_PAGE: u32 = 50;
@@ -65,12 +65,14 @@ impl Rooms {
             limit => limit.map_or(SPACE_PAGE, |limit| u32::try_from(limit).unwrap_or(SPACE_PAGE)),
         };
         let limit = limit.min(SPACE_PAGE);
-        let place = SpaceToken { offset: 0, max_depth, suggested_only: request.suggested_only };
+        let suggested_only = request.suggested_only;
+        let place = SpaceToken { offset: 0, max_depth, suggested_only, asks_others: false };
         let place = match request.from {
             None => place,
             Some(token) => {
                 let from = SpaceToken::parse(token).ok_or_else(unknown_token)?;
-                if from != (SpaceToken { offset: from.offset, ..place }) {
+                let SpaceToken { offset, asks_others, .. } = from;
+                if from != (SpaceToken { offset, asks_others, ..place }) {
                     return Err(MatrixError::invalid_param(
                         "`suggested_only` and `max_depth` cannot change from page to page",
                     ));
@@ -87,7 +89,15 @@ impl Rooms {
             limit,
             server: String::new(),
         };
-        let page = ask(self.summaries.clone().walk_space(asked)).await?;
+        let page = match ask(self.summaries.clone().walk_space(asked)).await {
+            Ok(page) if !place.asks_others && !self.has_children_elsewhere(&page.rooms).await? => page,
+            // As long as no room of another server is on the way, the order is the same.
+            Ok(_) => return self.mixed_hierarchy(user, request.room_id, place, limit).await,
+            Err(error) if error.is("M_FORBIDDEN") && self.asks_others() => {
+                return self.mixed_hierarchy(user, request.room_id, place, limit).await;
+            }
+            Err(error) => return Err(error),
+        };
         let rooms = page.rooms.into_iter().map(space_room).collect::<Result<Vec<_>, MatrixError>>()?;
         let mut answer = json!({ "rooms": rooms });
         if page.more {
@@ -97,18 +107,42 @@ impl Rooms {
         Ok(answer)
     }
 
-    /// Describes a room to somebody, or to anybody.
+    /// Pages through a space with rooms that other servers know.
+    async fn mixed_hierarchy(
+        &self,
+        user: &AuthedUser,
+        room_id: &RoomId,
+        place: SpaceToken,
+        limit: u32,
+    ) -> Result<Value, MatrixError> {
+        let SpaceToken { offset, max_depth, suggested_only, .. } = place;
+        let rooms = self.whole_space(user, &Walk { room_id, suggested_only, max_depth }).await?;
+        let to = |number: u32| usize::try_from(number).unwrap_or(usize::MAX);
+        let next = offset.saturating_add(limit);
+        let has_more = rooms.len() > to(next);
+        let page: Vec<Value> = rooms.into_iter().skip(to(offset)).take(to(limit)).collect();
+        let mut answer = json!({ "rooms": page });
+        if has_more {
+            let next = SpaceToken { offset: next, asks_others: true, ..place };
+            answer["next_batch"] = Value::from(next.to_string());
+        }
+        Ok(answer)
+    }
+
+    /// Describes a room to somebody, or to anybody. Of a room that this server is not in, other servers are asked on
+    /// behalf of its users.
     pub(crate) async fn summary(
         &self,
         user: Option<&AuthedUser>,
         room_id: &RoomId,
+        via: Vec<OwnedServerName>,
     ) -> Result<Value, MatrixError> {
         let asked = GetSummariesRequest {
             room_ids: vec![room_id.to_string()],
             viewer: user.map(|user| user.id.to_string()).unwrap_or_default(),
         };
         let found = ask(self.summaries.clone().get_summaries(asked)).await?.rooms.into_iter().next();
-        let summary = found.ok_or_else(|| MatrixError::not_found("Room not found"))?;
+        let Some(summary) = found else { return self.remote_summary(user, room_id, via).await };
         let mut room = extended(&summary);
         if user.is_some() {
             let membership = if summary.membership.is_empty() { "leave" } else { &summary.membership };
@@ -117,24 +151,46 @@ impl Rooms {
         Ok(Value::Object(room))
     }
 
-    /// Pages through the directory of this server.
+    async fn remote_summary(
+        &self,
+        user: Option<&AuthedUser>,
+        room_id: &RoomId,
+        via: Vec<OwnedServerName>,
+    ) -> Result<Value, MatrixError> {
+        let not_found = || MatrixError::not_found("Room not found");
+        let user = user.filter(|_| self.asks_others()).ok_or_else(not_found)?;
+        let members = self.memberships(room_id, &[&user.id]).await?;
+        if members.resident {
+            return Err(not_found());
+        }
+        let via = via.iter().map(ToString::to_string).collect();
+        let told = self.remote_space(room_id.as_str(), via, false).await?;
+        let mut room = parse(&told.room)?;
+        if !self.may_know(Some(&user.id), &room).await? {
+            return Err(not_found());
+        }
+        if let Some(room) = room.as_object_mut() {
+            room.remove("children_state");
+        }
+        let membership = members.out_of_band(&user.id).or_else(|| members.of(&user.id));
+        room["membership"] = Value::from(membership.unwrap_or("leave"));
+        Ok(room)
+    }
+
+    /// Pages through the directory of this server, or of another one.
     pub(crate) async fn public_rooms(&self, request: DirectoryRequest<'_>) -> Result<Value, MatrixError> {
+        let limit = match request.limit {
+            None | Some(0) => DIRECTORY_PAGE,
+            Some(limit) => u32::try_from(limit).unwrap_or(DIRECTORY_PAGE).min(DIRECTORY_PAGE),
+        };
         if let Some(server) = request.server.filter(|server| !self.is_local(server)) {
-            return Err(MatrixError::new(
-                http::StatusCode::BAD_GATEWAY,
-                "M_UNKNOWN",
-                format!("The directory of {server} cannot be read: this server does not federate"),
-            ));
+            return self.remote_public_rooms(server, request, limit).await;
         }
         let place = request.since.map(|token| parse_place(token).ok_or_else(unknown_token)).transpose()?;
         if request.of_network {
             // There is no bridge, so there is no network.
             return Ok(json!({ "chunk": [] }));
         }
-        let limit = match request.limit {
-            None | Some(0) => DIRECTORY_PAGE,
-            Some(limit) => u32::try_from(limit).unwrap_or(DIRECTORY_PAGE).min(DIRECTORY_PAGE),
-        };
         let asked = ListPublicRoomsRequest {
             search_term: request.search_term.unwrap_or_default().to_owned(),
             has_room_types: request.room_types.is_some(),
@@ -198,18 +254,28 @@ struct SpaceToken {
     offset: u32,
     max_depth: u32,
     suggested_only: bool,
+    /// Whether rooms that other servers know are counted, too.
+    asks_others: bool,
 }
 
 impl std::fmt::Display for SpaceToken {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(formatter, "h1_{}_{}_{}", self.offset, self.max_depth, u8::from(self.suggested_only))
+        let Self { offset, max_depth, suggested_only, asks_others } = *self;
+        let kind = if asks_others { "h2" } else { "h1" };
+        write!(formatter, "{kind}_{offset}_{max_depth}_{}", u8::from(suggested_only))
     }
 }
 
 impl SpaceToken {
     fn parse(token: &str) -> Option<Self> {
-        let mut parts = token.strip_prefix("h1_")?.split('_');
+        let (kind, parts) = token.split_once('_')?;
+        let mut parts = parts.split('_');
         let parsed = Self {
+            asks_others: match kind {
+                "h1" => false,
+                "h2" => true,
+                _ => return None,
+            },
             offset: parts.next()?.parse().ok()?,
             max_depth: parts.next()?.parse().ok()?,
             suggested_only: match parts.next()? {
@@ -234,8 +300,10 @@ mod tests {
 
     #[test]
     fn tokens_are_read_as_they_were_made() {
-        let token = SpaceToken { offset: 50, max_depth: 3, suggested_only: true };
-        assert_eq!(SpaceToken::parse(&token.to_string()), Some(token));
+        for asks_others in [false, true] {
+            let token = SpaceToken { offset: 50, max_depth: 3, suggested_only: true, asks_others };
+            assert_eq!(SpaceToken::parse(&token.to_string()), Some(token));
+        }
     }
 
     #[test]

@@ -45,11 +45,11 @@ pub(crate) struct ContextRequest<'a> {
 }
 
 /// A stretch of a timeline to read.
-struct Stretch {
-    direction: Direction,
-    from: Option<i64>,
-    to: Option<i64>,
-    limit: u32,
+pub(super) struct Stretch {
+    pub(super) direction: Direction,
+    pub(super) from: Option<i64>,
+    pub(super) to: Option<i64>,
+    pub(super) limit: u32,
 }
 
 impl Rooms {
@@ -72,7 +72,9 @@ impl Rooms {
             limit: page_size(request.limit, request.filter),
         };
         let ignored = self.ignored(&user.id).await?;
-        let page = self.list(user, room_id, stretch, request.filter, &ignored).await?;
+        let page = self.list(user, room_id, &stretch, request.filter, &ignored).await?;
+        let wanted = (request.filter, &ignored);
+        let page = self.with_history(user, room_id, &stretch, wanted, page).await?;
         let mut response = get_message_events::v3::Response::new();
         response.start = match request.from {
             Some(from) => from.to_owned(),
@@ -110,21 +112,11 @@ impl Rooms {
         let limit = if limit == 0 { 0 } else { page_size(limit, filter) };
         let half = limit.div_ceil(2);
         let stretch = |direction, from, limit| Stretch { direction, from: Some(from), to: None, limit };
+        let earlier = stretch(Direction::Backward, event.position - 1, half);
+        let later = stretch(Direction::Forward, event.position, limit - half);
         let (before, after) = tokio::try_join!(
-            self.list(
-                user,
-                room_id,
-                stretch(Direction::Backward, event.position - 1, half),
-                filter,
-                &ignored
-            ),
-            self.list(
-                user,
-                room_id,
-                stretch(Direction::Forward, event.position, limit - half),
-                filter,
-                &ignored
-            ),
+            self.list(user, room_id, &earlier, filter, &ignored),
+            self.list(user, room_id, &later, filter, &ignored),
         )?;
         let start = token(before.next.unwrap_or_else(|| edge(&before.events, event.position) - 1));
         let end = token(after.next.unwrap_or_else(|| edge(&after.events, event.position)));
@@ -163,11 +155,11 @@ impl Rooms {
         shown.ok_or_else(MatrixError::internal)
     }
 
-    async fn list(
+    pub(super) async fn list(
         &self,
         user: &AuthedUser,
         room_id: &RoomId,
-        stretch: Stretch,
+        stretch: &Stretch,
         filter: &PageFilter,
         ignored: &Ignored,
     ) -> Result<ListTimelineResponse, MatrixError> {

@@ -66,6 +66,22 @@ impl Peer<'_> {
         Ok(answer.events)
     }
 
+    /// Events, and what came before them.
+    pub(super) async fn backfill(self, from: &[OwnedEventId], limit: usize) -> Result<Vec<Raw>, Failure> {
+        #[derive(Deserialize)]
+        struct Answer {
+            pdus: Vec<Raw>,
+        }
+        let mut path =
+            format!("/_matrix/federation/v1/backfill/{}?limit={limit}", encoded(self.room_id.as_str()));
+        for event_id in from {
+            path.push_str("&v=");
+            path.push_str(&encoded(event_id.as_str()));
+        }
+        let answer: Answer = self.ask(Method::GET, &path, None, EVENTS).await?;
+        Ok(answer.pdus)
+    }
+
     /// The auth chain of an event.
     pub(super) async fn event_auth(self, event_id: &EventId) -> Result<Vec<Raw>, Failure> {
         #[derive(Deserialize)]

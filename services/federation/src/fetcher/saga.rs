@@ -155,7 +155,7 @@ async fn fetch_from(room: &Room<'_>, server: &ServerName, parked: &Parked) -> Re
 }
 
 /// Writes events in their order. One that the rules refuse is stored as such, and the others go on.
-async fn write(
+pub(super) async fn write(
     room: &Room<'_>,
     server: &ServerName,
     kind: Kind,

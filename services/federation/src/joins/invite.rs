@@ -39,6 +39,8 @@ struct Signed {
     signatures: BTreeMap<String, BTreeMap<String, String>>,
 }
 
+/// How long keys may take that have to be fetched.
+const KEY_PATIENCE: std::time::Duration = std::time::Duration::from_secs(10);
 /// Most signatures that are taken over.
 const MAX_SIGNATURES: usize = 8;
 
@@ -86,8 +88,9 @@ pub(crate) async fn invite(
     if read.event_id() != built.event_id {
         return Err(Failure::Answer("the invite is another one".to_owned()).to_status());
     }
-    let checked =
-        checked::verify(&federation.keys, vec![read], std::time::Duration::from_secs(10)).await.pop();
+    let signed = checked::is_signed_by(&federation.keys, &read, user_id.server_name(), KEY_PATIENCE).await;
+    signed.map_err(|error| Failure::Answer(error.to_string()).to_status())?;
+    let checked = checked::verify(&federation.keys, vec![read], KEY_PATIENCE).await.pop();
     let Some((_, Ok(event))) = checked else {
         return Err(Failure::Answer("the invite is not signed".to_owned()).to_status());
     };

@@ -2,5 +2,6 @@
 
 pub(crate) mod directory;
 pub(crate) mod hierarchy;
+pub(crate) mod openid;
 pub(crate) mod profile;
 pub(crate) mod public_rooms;

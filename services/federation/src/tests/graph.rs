@@ -10,10 +10,11 @@ use plexus_proto::{
         GetForwardExtremitiesResponse, GetMembershipsRequest, GetMembershipsResponse,
         GetMissingEventsRequest, GetMissingEventsResponse, GetRoomsRequest, GetRoomsResponse,
         GetStateRequest, GetStateResponse, GraphEvent, JoinedServer, ListCopiesRequest, ListCopiesResponse,
-        ListJoinedServersRequest, ListJoinedServersResponse, ListOpenFetchesRequest, ListOpenFetchesResponse,
-        ListRoomsForUserRequest, ListRoomsForUserResponse, ListTimelineRequest, ListTimelineResponse,
-        RoomEvent, StreamAuthChainRequest, StreamAuthChainResponse, StreamStateAtRequest,
-        StreamStateAtResponse, StreamStateRequest, StreamStateResponse,
+        ListHistoryEndsRequest, ListHistoryEndsResponse, ListJoinedServersRequest, ListJoinedServersResponse,
+        ListOpenFetchesRequest, ListOpenFetchesResponse, ListRoomsForUserRequest, ListRoomsForUserResponse,
+        ListTimelineRequest, ListTimelineResponse, RoomEvent, StreamAuthChainRequest,
+        StreamAuthChainResponse, StreamStateAtRequest, StreamStateAtResponse, StreamStateRequest,
+        StreamStateResponse,
         room_graph_service_server::{RoomGraphService, RoomGraphServiceServer},
         room_query_service_server::{RoomQueryService, RoomQueryServiceServer},
     },
@@ -66,6 +67,13 @@ impl RoomGraphService for Rooms {
         let acl = json!({ "content": { "allow": ["*"], "deny": [DENIED] } }).to_string();
         let state = vec![GraphEvent { json: acl.into(), ..event("$acl") }];
         Ok(Response::new(GetForwardExtremitiesResponse { state, ..Default::default() }))
+    }
+
+    async fn list_history_ends(
+        &self,
+        _: tonic::Request<ListHistoryEndsRequest>,
+    ) -> Result<Response<ListHistoryEndsResponse>, Status> {
+        Err(Status::unimplemented("not asked"))
     }
 
     async fn stream_state_at(

@@ -277,8 +277,12 @@ fn check_and_insert(
     {
         work.rows.snapshots_used.push((work.room.identity.nid, remote.token));
     }
-    if !matches!(final_disposition, Disposition::Rejected | Disposition::SoftFailed) {
+    let is_refused = matches!(final_disposition, Disposition::Rejected | Disposition::SoftFailed);
+    // What lies before the timeline is looked for behind refused events, too.
+    if !is_refused || disposition == Disposition::Backfilled {
         note_gaps(work, &inserted, &cited.missing_prevs);
+    }
+    if !is_refused {
         redaction::arrive(work, &inserted, &before)?;
     }
     fill_gap(work, &incoming.id)?;

@@ -5,6 +5,7 @@ mod check_visibility;
 mod chunks;
 mod find_events;
 mod get_forward_extremities;
+mod list_history_ends;
 mod list_joined_servers;
 mod list_open_fetches;
 mod server_visibility;
@@ -18,9 +19,9 @@ use plexus_proto::room::v1::{
     CheckRestrictedJoinRequest, CheckRestrictedJoinResponse, CheckVisibilityRequest, CheckVisibilityResponse,
     FindEventsRequest, FindEventsResponse, GetBackfillRequest, GetBackfillResponse,
     GetForwardExtremitiesRequest, GetForwardExtremitiesResponse, GetMissingEventsRequest,
-    GetMissingEventsResponse, ListJoinedServersRequest, ListJoinedServersResponse, ListOpenFetchesRequest,
-    ListOpenFetchesResponse, StreamAuthChainRequest, StreamAuthChainResponse, StreamStateAtRequest,
-    StreamStateAtResponse,
+    GetMissingEventsResponse, ListHistoryEndsRequest, ListHistoryEndsResponse, ListJoinedServersRequest,
+    ListJoinedServersResponse, ListOpenFetchesRequest, ListOpenFetchesResponse, StreamAuthChainRequest,
+    StreamAuthChainResponse, StreamStateAtRequest, StreamStateAtResponse,
     room_graph_service_server::{RoomGraphService, RoomGraphServiceServer},
 };
 use tonic::{Request, Response, Status};
@@ -91,6 +92,13 @@ impl RoomGraphService for Service {
         request: Request<CheckVisibilityRequest>,
     ) -> Result<Response<CheckVisibilityResponse>, Status> {
         check_visibility::answer(&self.app, request).await
+    }
+
+    async fn list_history_ends(
+        &self,
+        request: Request<ListHistoryEndsRequest>,
+    ) -> Result<Response<ListHistoryEndsResponse>, Status> {
+        list_history_ends::answer(&self.app, request).await
     }
 
     async fn list_joined_servers(

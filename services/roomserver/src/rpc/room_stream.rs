@@ -87,6 +87,7 @@ fn event(row: EventRow) -> RoomEvent {
         prev_content,
         prev_sender,
         position: row.seq.unwrap_or(0),
+        gap_before: row.flags & crate::rooms::flags::GAP_BEFORE != 0,
     }
 }
 

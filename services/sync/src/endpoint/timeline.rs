@@ -125,10 +125,16 @@ async fn ask(
         for stored in page.events {
             let membership = Membership::find(&stored.viewer_membership).unwrap_or(Membership::Leave);
             match Event::stored(stored, HistoryVisibility::Joined) {
-                Ok(event) if event.seq > lower && context.wants_in_timeline(&event) => {
-                    let related = event.state_key.is_none();
-                    bytes += event.json.len();
-                    events.push(Seen { event: Arc::new(event), membership, related });
+                Ok(event) if event.seq > lower => {
+                    let (related, gap_before) = (event.state_key.is_none(), event.gap_before);
+                    if context.wants_in_timeline(&event) {
+                        bytes += event.json.len();
+                        events.push(Seen { event: Arc::new(event), membership, related });
+                    }
+                    // What lies before a gap is not told with what comes after it.
+                    if gap_before {
+                        return Ok((reversed(events), true));
+                    }
                 }
                 Ok(_) => {}
                 Err(failure) => error!(room.id = %room.id, error = %failure, "stored event cannot be read"),

@@ -37,6 +37,8 @@ pub(crate) struct Event {
     /// Whether members who join later may see it.
     pub(crate) shared: bool,
     pub(crate) redacted: bool,
+    /// Whether events are missing in the timeline before it.
+    pub(crate) gap_before: bool,
     /// What the room was like when the event came. Known for events of the timeline.
     around: OnceLock<Around>,
     /// What push rules look at, worked out when it is first asked for.
@@ -167,6 +169,7 @@ impl Event {
         let shared = is_shared(new.visibility());
         let mut event = Self::parse(&new.event_id, new.json, seq)?;
         event.shared = shared;
+        event.gap_before = new.gap_before;
         event.txn = new.txn.map(|txn| Transaction { device_id: txn.device_id, id: txn.txn_id });
         Ok(event)
     }
@@ -175,6 +178,7 @@ impl Event {
     pub(crate) fn stored(stored: RoomEvent, visibility: HistoryVisibility) -> Result<Self, RecordError> {
         let mut event = Self::parse(&stored.event_id, stored.json, stored.seq)?;
         event.shared = is_shared(visibility);
+        event.gap_before = stored.gap_before;
         if !stored.txn_id.is_empty() {
             event.txn = Some(Transaction { device_id: stored.txn_device_id, id: stored.txn_id });
         }
@@ -217,6 +221,7 @@ impl Event {
             json,
             membership: None,
             shared: true,
+            gap_before: false,
             redacted: head.unsigned.is_some_and(|unsigned| unsigned.redacted_because.is_some()),
             around: OnceLock::new(),
             facts: OnceLock::new(),
@@ -238,6 +243,7 @@ impl Event {
     pub(crate) fn redacted(&self, json: Bytes) -> Result<Self, RecordError> {
         let mut event = Self::parse(self.id.as_str(), json, self.seq)?;
         event.shared = self.shared;
+        event.gap_before = self.gap_before;
         event.redacted = true;
         event.around = self.around.clone();
         event.txn.clone_from(&self.txn);

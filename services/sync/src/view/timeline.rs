@@ -152,6 +152,10 @@ impl RoomView {
                 return Beyond::More;
             }
             events.push(Seen { event: Arc::clone(event), membership, related: is_related });
+            // What lies before a gap is not told with what comes after it.
+            if event.gap_before {
+                return Beyond::More;
+            }
         }
         if self.timeline_floor <= lower {
             Beyond::Nothing

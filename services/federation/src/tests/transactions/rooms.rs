@@ -183,6 +183,10 @@ impl RoomGraphService for Rooms {
         Ok(Response::new(ListJoinedServersResponse { servers, as_of: None }))
     }
 
+    async fn list_history_ends(&self, _: Request<ListHistoryEndsRequest>) -> Answer<ListHistoryEndsResponse> {
+        Err(not_asked())
+    }
+
     async fn stream_state_at(&self, _: Request<StreamStateAtRequest>) -> Answer<Self::StreamStateAtStream> {
         Ok(Response::new(Box::pin(stream::empty())))
     }

@@ -6,7 +6,9 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::{access::View, erasure};
-use crate::{app::App, rpc::check::unsigned, store::reads::events::EventRow, visibility::MemberHistory};
+use crate::{
+    app::App, rooms::flags, rpc::check::unsigned, store::reads::events::EventRow, visibility::MemberHistory,
+};
 
 /// A user on whose behalf events are read.
 #[derive(Debug, Clone, Copy)]
@@ -53,6 +55,7 @@ pub(super) fn event(mut row: EventRow, reader: Option<Reader<'_>>) -> Option<Roo
         },
         position: seq,
         erased_sender: erased_sender.unwrap_or_default(),
+        gap_before: row.flags & flags::GAP_BEFORE != 0,
     })
 }
 

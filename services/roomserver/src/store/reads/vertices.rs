@@ -172,3 +172,27 @@ query! {
         "SELECT b.event_id, e.event_id FROM backward_refs b JOIN events e ON e.event_nid = b.referrer_nid \
          WHERE b.room_nid = ? ORDER BY b.event_id LIMIT 1000";
 }
+
+query! {
+    /// Finds the position of a room's oldest event.
+    fn find_oldest<'a>(room_nid: i64 as Int8) -> (i64,) as (Int8,) =
+        "SELECT seq FROM events WHERE room_nid = ? AND seq IS NOT NULL ORDER BY seq LIMIT 1";
+}
+
+/// An event that is missing before the timeline of a room.
+#[derive(Debug, Clone, Queryable)]
+pub(crate) struct HistoryEndRow {
+    pub(crate) event_id: String,
+    pub(crate) cited_by: String,
+    pub(crate) depth: i64,
+}
+
+query! {
+    /// Lists events that are missing before the timeline of a room, nearest first: those that its oldest event cites, and
+    /// those that events cite which were fetched from before it, also such that the rules refuse.
+    fn list_history_ends<'a>(room_nid: i64 as Int8, oldest: i64 as Int8)
+        -> HistoryEndRow as (Text, Text, Int8) =
+        "SELECT b.event_id, e.event_id, e.depth FROM backward_refs b JOIN events e ON e.event_nid = b.referrer_nid \
+         WHERE b.room_nid = ? AND coalesce(e.seq, -1) <= greatest(?, -1) \
+         ORDER BY e.depth DESC, b.event_id LIMIT 20";
+}
