@@ -15,7 +15,10 @@ fn address(text: &str) -> IpAddr {
 
 #[test]
 fn what_was_answered_is_made_up_for_before_more_is_read() {
-    let config = RateLimitsConfig { served: RateLimit { per_second: 10.0, burst: 100 }, ..RateLimitsConfig::default() };
+    let config = RateLimitsConfig {
+        served: RateLimit { per_second: 10.0, burst: 100 },
+        ..RateLimitsConfig::default()
+    };
     let limiter = RateLimiter::new(&config);
     limiter.check_served(1).unwrap();
     // One answer may be larger than the bucket; it leaves a debt of one more bucket at most.

@@ -1,4 +1,4 @@
-//! What other servers know of users and rooms, as the federation service asks them.
+//! Asks other servers about users and rooms, by the federation service.
 
 use std::{collections::HashMap, time::Duration};
 

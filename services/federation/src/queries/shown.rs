@@ -1,4 +1,4 @@
-//! What is passed on to clients of what other servers say of rooms: the keys of the specification, with values of the right
+//! Selects the parts of other servers' answers about rooms that clients get: the keys of the specification, with values of the right
 //! types and bounded lengths. Clients need not be able to cope with anything else.
 
 use ruma::{OwnedRoomAliasId, OwnedRoomId, OwnedUserId};

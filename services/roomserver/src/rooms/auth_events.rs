@@ -229,7 +229,7 @@ impl Work<'_> {
     }
 }
 
-/// Whether verdicts on messages of this type depend on nothing but the sender's disposition.
+/// Whether verdicts on messages of this type depend on nothing but the sender's membership and power.
 pub(super) fn is_ordinary(event_type: &TimelineEventType) -> bool {
     !matches!(
         event_type,

@@ -39,7 +39,7 @@ impl Work<'_> {
         latest
     }
 
-    /// Whether events are all that is at the extremities, and nothing else.
+    /// Whether events are all forward extremities, and nothing else.
     pub(super) fn are_forward_extremities(&self, events: &[EventNid]) -> bool {
         let (extremities, events): (BTreeSet<_>, BTreeSet<_>) = (
             self.room.forward_extremities.iter().map(|extremity| extremity.nid).collect(),

@@ -181,7 +181,7 @@ pub(super) fn send(work: &mut Work<'_>, intent: &Intent) -> Result<Sent, Stop> {
     Ok(Sent { event_id: sent.event_id, seq: sent.seq })
 }
 
-/// The events to cite, and the state before the new event. Where all of the extremities is cited, that is the current state.
+/// The events to cite, and the state before the new event: the current one, if all forward extremities are cited.
 fn cite(work: &mut Work<'_>) -> Result<(Vec<ForwardExtremity>, StateRef), Stop> {
     let cited = work.cited();
     if cited.len() == work.room.forward_extremities.len() {

@@ -84,7 +84,7 @@ pub(crate) struct Arrival {
     pub(crate) redactions: Vec<EventNid>,
 }
 
-/// What `apply` lacks. All of it is to be loaded before the next call; each call gets further. Nodes and events by
+/// Data that a decision lacks. All of it is to be loaded before the next call; each call gets further. Nodes and events by
 /// numeric ID exist: a database that does not have them is damaged, and asking again would go on forever.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub(crate) struct LoadRequest {

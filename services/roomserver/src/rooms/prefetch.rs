@@ -1,7 +1,7 @@
 //! Prefetches the events and state entries that an input will need.
 //!
 //! The inputs of a batch are applied one after the other, and each would wait for its own round trips to the database.
-//! What all of them cite, and the state entries by which they are judged, is loaded ahead in a few. Nothing depends on
+//! All that they cite, and the state entries by which they are judged, is loaded ahead in a few rounds. Nothing depends on
 //! it but time: what was not prefetched is asked for when it is needed.
 
 use plexus_events::{Pdu, auth, receive};

@@ -207,10 +207,9 @@ impl Engine {
         if self.conn.is_none() || self.has_unclaimed() || self.is_in_doubt() {
             self.settle().await?;
         }
-        if self.heard || !self.unconfirmed.is_empty() || self.started.elapsed() > JOIN_PATIENCE {
-            if !std::mem::replace(&mut self.joined, true) {
-                self.app.verdicts.set_joined();
-            }
+        let joined = self.heard || !self.unconfirmed.is_empty() || self.started.elapsed() > JOIN_PATIENCE;
+        if joined && !std::mem::replace(&mut self.joined, true) {
+            self.app.verdicts.set_joined();
         }
         self.begin_bulk();
         self.begin_low();

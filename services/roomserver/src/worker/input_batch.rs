@@ -81,7 +81,7 @@ pub(super) struct Known<'a> {
 pub(super) enum BatchMode {
     /// In turn with all others.
     Main,
-    /// BulkLane of them, by a row of its own: see [`super::aside`].
+    /// Beside them, by a row of its own: see [`super::bulk_lane`].
     BulkLane,
     /// Only to find out what it comes to: see [`super::low_lane`].
     LowPriority,

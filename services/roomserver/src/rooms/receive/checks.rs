@@ -65,7 +65,7 @@ pub(super) fn check(
         return Ok(Some((Stage::StateBefore, refused.0)));
     }
     let (StateRef::State(state), Disposition::Extremity) = (before, disposition) else { return Ok(None) };
-    // What cites all of the extremities was just checked against the current state. Where something in between is missing, the
+    // What cites all forward extremities was just checked against the current state. Where something in between is missing, the
     // current state may be long out of date, and what is told of the state before the event counts as much.
     let current = if cited.missing_prevs.is_empty() {
         StateRef::Current

@@ -107,7 +107,7 @@ impl World {
         self.event(id).unwrap().flags
     }
 
-    /// An event on top of what is at the extremities here, authorized by the current state.
+    /// An event that follows on the forward extremities here, authorized by the current state.
     pub(super) fn next<'a>(
         &self,
         room: &str,

@@ -437,7 +437,7 @@ fn join_through_another_server_begins_a_room() {
             matches!(bodies[0], output_room_event::Body::StateRewritten(ref r) if r.joined_members == 151)
         );
         assert_eq!(second.tables.gaps.len(), 1);
-        // History comes later, oldest first; what is at the extremities stays there.
+        // History comes later, oldest first; the forward extremities stay.
         let latest = second.extremities(&room);
         let missing = second.tables.gaps[0].0.to_string();
         let json = first.event(&missing).unwrap().json.to_vec();
@@ -522,7 +522,7 @@ fn gap_can_be_bridged_by_a_fetched_state() {
     assert_eq!(world.row(&room).parked, 0);
     assert!(world.extremities(&room).contains(&id));
     assert!(world.tables.resets.is_empty());
-    // The events between come afterwards; the one that is cited already is no extremities.
+    // The events between come afterwards; the one that is cited already is no forward extremity.
     let between = world.tables.gaps[0].0.to_string();
     let json = far.event(&between).unwrap().json.to_vec();
     assert!(matches!(world.receive(&room, &json), Answer::Parked(_)));

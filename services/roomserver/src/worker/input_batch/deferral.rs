@@ -71,7 +71,7 @@ impl InputBatch<'_> {
         }
     }
 
-    /// Gives up the numeric IDs that were set off_turn: the partition goes on where it stands without them.
+    /// Gives up the numeric IDs that were reserved: the partition goes on where it stands without them.
     pub(in crate::worker) fn end_prepared(&mut self, partition: u32) {
         let known = self.known.partitions.get(&partition).map(|known| known.counters.next_nid);
         if let (Some(touched), Some(next_nid)) = (self.touched.get_mut(&partition), known) {

@@ -78,7 +78,7 @@ async fn room_whose_record_costs_much_waits_alone() {
     server.stop().await;
 }
 
-/// What costs a hundred times the budget is set off_turn, and the room goes on.
+/// What costs a hundred times the budget goes to `dead_letters`, and the room goes on.
 #[tokio::test(flavor = "multi_thread")]
 async fn record_that_costs_too_much_for_the_low_priority_lane_is_set_aside() {
     let world = World::new().await;
