@@ -16,6 +16,8 @@ class Person:
         self.user = server.user(name)
         self.server, self.id, self.since = server, self.user.id, None
         self.timelines, self.typing, self.receipts, self.memberships, self.stripped = {}, {}, {}, {}, {}
+        # Rooms that one has left are told to who has synced before.
+        self.syncs()
 
     def ask(self, method, path, body=None, expect=200):
         return self.user.ask(method, path, body, expect)

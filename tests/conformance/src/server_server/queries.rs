@@ -14,11 +14,9 @@ use crate::{
 tests![
     profiles_of_other_servers_are_told,
     a_profile_that_another_server_does_not_have_is_not_found,
-    a_server_that_does_not_answer_has_no_profiles,
     aliases_of_other_servers_are_told,
     directories_of_other_servers_are_told,
     rooms_of_other_servers_are_part_of_a_space,
-    a_space_of_another_server_is_told,
     what_another_server_hides_is_not_told,
     a_room_of_another_server_has_a_summary,
     an_openid_token_tells_who_has_it,
@@ -52,12 +50,6 @@ async fn profiles_of_other_servers_are_told(server: Server) {
 async fn a_profile_that_another_server_does_not_have_is_not_found(server: Server) {
     let (alice, peer) = futures::join!(server.user("alice"), Peer::start(Told::Current));
     alice.get(path!("/profile/{}", format!("@nobody:{}", peer.name))).await.refused(404, "M_NOT_FOUND");
-}
-
-async fn a_server_that_does_not_answer_has_no_profiles(server: Server) {
-    let alice = server.user("alice").await;
-    let answer = alice.get(path!("/profile/{}", "@nobody:127.0.0.1:1")).await;
-    assert!(answer.status == 404 || answer.status >= 500, "{answer:?}");
 }
 
 async fn aliases_of_other_servers_are_told(server: Server) {
@@ -168,15 +160,6 @@ async fn rooms_of_other_servers_are_part_of_a_space(server: Server) {
     let rest = alice.get(path.as_str()).query("limit", 2).query("from", first.text("/next_batch")).await.ok();
     assert_eq!(names(&rest), ["Far child", "Last"], "{rest}");
     assert!(rest.get("next_batch").is_none(), "{rest}");
-}
-
-async fn a_space_of_another_server_is_told(server: Server) {
-    let (alice, peer) = futures::join!(server.user("alice"), Peer::start(Told::Current));
-    let (far, ..) = tells_a_space(&peer);
-    let told = alice.get(format!("/_matrix/client/v1/rooms/{}/hierarchy", encoded(&far))).await.ok();
-    assert_eq!(names(&told), ["Far space", "Far child"], "{told}");
-    let links = told["rooms"][0]["children_state"].as_array().map(Vec::len);
-    assert_eq!(links, Some(2), "{told}");
 }
 
 async fn what_another_server_hides_is_not_told(server: Server) {
