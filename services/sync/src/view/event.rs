@@ -1,5 +1,7 @@
 //! Events, and how clients see them.
 
+mod around;
+
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
@@ -9,12 +11,13 @@ use plexus_proto::{
     log::v1::{HistoryVisibility, NewEvent},
     room::v1::RoomEvent,
 };
-use plexus_push::{Facts, Power};
+use plexus_push::Facts;
 use ruma::{DeviceId, OwnedEventId, OwnedUserId, RoomId, UserId};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::{MEMBER, Membership, POWER_LEVELS, RecordError};
+pub(crate) use self::around::Around;
+use super::{MEMBER, Membership, RecordError};
 use crate::{erased::Erased, limits};
 
 const RELATES_TO: &[u8] = b"m.relates_to";
@@ -55,14 +58,6 @@ pub(crate) struct Event {
     /// As most clients see it: in the timeline, to a member, who did not send it; and in the state.
     in_timeline: Mutex<Option<Shown>>,
     in_state: Mutex<Option<Shown>>,
-}
-
-/// What push rules look at beside the event: the room after it.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Around {
-    /// Members who are joined.
-    pub(crate) members: u64,
-    pub(crate) power: Option<Arc<Power>>,
 }
 
 /// How an event relates to another.
@@ -139,28 +134,6 @@ struct NamedContent {
 struct RelatedContent {
     #[serde(rename = "m.relates_to")]
     relates_to: Option<Relation>,
-}
-
-impl Around {
-    /// Goes back to before an event.
-    pub(super) fn undo(&mut self, event: &Event, room_version: &str, creators: &[OwnedUserId]) {
-        let Some(state_key) = &event.state_key else {
-            return;
-        };
-        let before = event.replaced_content();
-        match event.kind.as_str() {
-            MEMBER => {
-                let was = before.and_then(|content| serde_json::from_str::<MemberContent>(content).ok());
-                let was_in = was.and_then(|was| was.membership) == Some(Membership::Join);
-                let is_in = event.membership == Some(Membership::Join);
-                self.members = self.members.saturating_add_signed(i64::from(was_in) - i64::from(is_in));
-            }
-            POWER_LEVELS if state_key.is_empty() => {
-                self.power = plexus_push::power(before, room_version, creators);
-            }
-            _ => {}
-        }
-    }
 }
 
 impl Event {
