@@ -126,12 +126,18 @@ def seen(event):
     return {**kept, "redacted_because": because and because.get("event_id")}
 
 
-def agree(room, people):
-    """Their states are the same, event by event; so are their timelines, and everyone's own events stand in one order."""
+def agree(room, people, gap=()):
+    """Their states are the same, event by event; so are their timelines, and everyone's own events stand in one order.
+
+    `gap`: events that are not there for everybody."""
 
     def differences():
         first, *others = [
-            ({key: seen(event) for key, event in person.state(room).items()}, person.history(room)) for person in people
+            (
+                {key: seen(event) for key, event in person.state(room).items()},
+                [event for event in person.history(room) if event["event_id"] not in gap],
+            )
+            for person in people
         ]
         found = []
         for person, (state, timeline) in zip(people[1:], others):
