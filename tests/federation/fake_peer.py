@@ -190,6 +190,47 @@ def killed(world):
     wait_for("all came", lambda: list(dict.fromkeys(t for t in world.peer.heard() if t in said)) == said)
 
 
+def devices(world):
+    """Messages to devices, and changes of devices, come in order, across an outage and a kill: none is lost, none is doubled."""
+    bob = f"@bob:{world.peer.name}"
+
+    def send(number):
+        body = {"messages": {bob: {"DEVICE": {"number": number}}}}
+        world.alice.ask("PUT", f"v3/sendToDevice/m.test/to-device-{number}", body)
+
+    def told(edu_type):
+        edus = [edu for _, _, body in world.peer.transactions for edu in body.get("edus", [])]
+        return [edu["content"] for edu in edus if edu["edu_type"] == edu_type]
+
+    def numbers():
+        # A message that comes twice has the same ID.
+        messages = {edu["message_id"]: edu["messages"][bob]["DEVICE"]["number"] for edu in told("m.direct_to_device")}
+        return list(messages.values())
+
+    for number in range(20):
+        send(number)
+    wait_for("the peer has 20 messages", lambda: numbers() == list(range(20)))
+    world.peer.is_down, changes = True, len(told("m.device_list_update"))
+    for number in range(20, 140):
+        send(number)
+    world.alice.ask("PUT", "v3/devices/" + quote(world.alice.ask("GET", "v3/account/whoami")["device_id"]),
+                    {"display_name": "renamed"})
+    world.plexus.stop(signal.SIGKILL)
+    world.plexus.start()
+    # A client that heard nothing asks once more.
+    send(139)
+    world.peer.is_down = False
+    world.peer.ask(world.plexus, "GET", f"/_matrix/federation/v1/query/profile?user_id={quote(world.alice.id)}")
+    wait_for("the peer has all messages", lambda: len(numbers()) >= 140)
+    assert numbers() == list(range(140)), numbers()
+    wait_for("the peer is told of the device", lambda: len(told("m.device_list_update")) > changes)
+    world.plexus.stop(signal.SIGKILL)
+    world.plexus.start()
+    send(140)
+    wait_for("the peer has one more", lambda: 140 in numbers())
+    assert numbers() == list(range(141)), numbers()
+
+
 def refused(world):
     """An event that the peer cannot take is set aside; the others come."""
     world.peer.refuses = "poison"
@@ -211,4 +252,4 @@ def say(world, text):
 
 
 world = World(Path(sys.argv[1]).resolve())
-sys.exit(run([join, ephemeral, away, killed, refused, nothing_else], world, [world.plexus]))
+sys.exit(run([join, ephemeral, away, killed, devices, refused, nothing_else], world, [world.plexus]))

@@ -6,6 +6,7 @@ use plexus_events::RoomRules;
 use plexus_input::{Connect, InputWriter};
 use plexus_log::Log;
 use plexus_matrix_http::{Edge, RateLimiter};
+use plexus_proto::federation::v1::outbound_service_client::OutboundServiceClient;
 use plexus_proto::user::v1::{
     backup_service_client::BackupServiceClient, credential_service_client::CredentialServiceClient,
     key_query_service_client::KeyQueryServiceClient, user_query_service_client::UserQueryServiceClient,
@@ -19,6 +20,9 @@ use crate::{
     rooms::Rooms,
     uia::Sessions,
 };
+
+/// Most bytes that other servers answer to one question.
+const MAX_REMOTE_ANSWER: usize = 64 << 20;
 
 /// What the client-server API is made of.
 #[derive(Clone)]
@@ -65,6 +69,8 @@ pub struct App {
     pub(crate) credentials: CredentialServiceClient<RpcChannel>,
     pub(crate) backups: BackupServiceClient<RpcChannel>,
     pub(crate) keys: KeyQueryServiceClient<RpcChannel>,
+    /// Other servers; `None` if there are none.
+    pub(crate) outbound: Option<OutboundServiceClient<RpcChannel>>,
     pub(crate) edge: Edge,
     pub(crate) limits: RateLimiter,
     pub(crate) passwords: Passwords,
@@ -79,6 +85,9 @@ impl App {
         let server_name = ServerName::parse(&config.server.name).map_err(AppError::ServerName)?;
         let default_version = default_room_version(&config.server.default_room_version)?;
         let input = InputWriter::new(log.clone(), rooms.clone(), connect);
+        let outbound = federation
+            .clone()
+            .map(|channel| OutboundServiceClient::new(channel).max_decoding_message_size(MAX_REMOTE_ANSWER));
         let passwords = Passwords::new(&config.auth).map_err(AppError::Passwords)?;
         Ok(Self {
             rooms: Rooms::new(
@@ -94,6 +103,7 @@ impl App {
             backups: BackupServiceClient::new(users.clone()),
             keys: KeyQueryServiceClient::new(users.clone()),
             users: UserQueryServiceClient::new(users),
+            outbound,
             limits: edge.limits().clone(),
             edge,
             passwords,

@@ -3,6 +3,7 @@
 mod claim_keys;
 mod get_key_changes;
 mod get_keys;
+mod remote;
 mod upload_keys;
 mod upload_signatures;
 mod upload_signing_keys;
@@ -80,11 +81,21 @@ fn user_id(text: &str) -> Result<&UserId, MatrixError> {
     Ok(id)
 }
 
-/// What is told of servers that were to be asked.
-fn failures<'a>(servers: impl Iterator<Item = &'a str>) -> BTreeMap<&'a str, serde_json::Value> {
-    servers
-        .map(|server| {
-            (server, json!({ "errcode": "M_UNREACHABLE", "error": "The server could not be asked" }))
-        })
-        .collect()
+/// What is told of servers that could not be asked, with why.
+fn failures(servers: &BTreeMap<String, String>) -> BTreeMap<&str, serde_json::Value> {
+    let failure = |(server, why): &(&String, &String)| {
+        (server.as_str(), json!({ "errcode": "M_UNREACHABLE", "error": why }))
+    };
+    servers.iter().map(|server| failure(&server)).collect()
+}
+
+/// How long other servers are to be waited for, in milliseconds; 0 if the client does not say.
+fn timeout(body: &Object) -> Result<u32, MatrixError> {
+    match body.get("timeout") {
+        None => Ok(0),
+        Some(Value::Integer(timeout)) if i64::from(*timeout) >= 0 => {
+            Ok(u32::try_from(i64::from(*timeout)).unwrap_or(u32::MAX).max(1))
+        }
+        Some(_) => Err(MatrixError::bad_json("`timeout` must be a number of milliseconds")),
+    }
 }

@@ -18,6 +18,7 @@ mod queries;
 mod receiver;
 mod routes;
 mod sender;
+mod shown_keys;
 mod upstream;
 
 pub use app::{Deps, Federation};

@@ -1,5 +1,6 @@
 //! `OutboundService`: what other services ask of other servers.
 
+mod keys;
 mod resolve_alias;
 
 use std::time::Duration;
@@ -7,9 +8,10 @@ use std::time::Duration;
 use plexus_proto::{
     common::v1::ErrorReason,
     federation::v1::{
-        BackfillRequest, BackfillResponse, InviteUserRequest, InviteUserResponse, JoinRoomRequest,
-        JoinRoomResponse, KnockRoomRequest, KnockRoomResponse, LeaveRoomRequest, LeaveRoomResponse,
-        ResolveAliasRequest, ResolveAliasResponse,
+        BackfillRequest, BackfillResponse, ClaimKeysRequest, ClaimKeysResponse, InviteUserRequest,
+        InviteUserResponse, JoinRoomRequest, JoinRoomResponse, KnockRoomRequest, KnockRoomResponse,
+        LeaveRoomRequest, LeaveRoomResponse, QueryKeysRequest, QueryKeysResponse, ResolveAliasRequest,
+        ResolveAliasResponse,
         open_id_service_server::OpenIdServiceServer,
         outbound_query_service_server::OutboundQueryServiceServer,
         outbound_service_server::{OutboundService, OutboundServiceServer},
@@ -128,6 +130,20 @@ impl OutboundService for Service {
         let room_id = room(&request.into_inner().room_id)?;
         let outcome = fetcher::backfill(&self.federation, room_id).await?;
         Ok(Response::new(BackfillResponse { outcome: outcome.into() }))
+    }
+
+    async fn query_keys(
+        &self,
+        request: Request<QueryKeysRequest>,
+    ) -> Result<Response<QueryKeysResponse>, Status> {
+        keys::query(&self.federation, request.into_inner()).await.map(Response::new)
+    }
+
+    async fn claim_keys(
+        &self,
+        request: Request<ClaimKeysRequest>,
+    ) -> Result<Response<ClaimKeysResponse>, Status> {
+        keys::claim(&self.federation, request.into_inner()).await.map(Response::new)
     }
 
     async fn resolve_alias(

@@ -7,6 +7,7 @@ pub(crate) mod membership;
 pub(crate) mod query;
 pub(crate) mod quota;
 pub(crate) mod transaction;
+pub(crate) mod user_keys;
 pub(crate) mod version;
 pub(crate) mod well_known;
 

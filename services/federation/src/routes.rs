@@ -10,7 +10,7 @@ use crate::{
     receiver::{
         graph, keys,
         membership::{invite, make, send_join, send_knock, send_leave},
-        query, transaction, version, well_known,
+        query, transaction, user_keys, version, well_known,
     },
 };
 
@@ -63,6 +63,10 @@ pub(crate) fn routes(federation: &Federation) -> Router {
         .route("/_matrix/federation/v2/send_leave/{room_id}/{event_id}", put(HANDSHAKE, send_leave::handler))
         .route("/_matrix/federation/v1/invite/{room_id}/{event_id}", put(HANDSHAKE, invite::v1_handler))
         .route("/_matrix/federation/v2/invite/{room_id}/{event_id}", put(HANDSHAKE, invite::handler))
+        // Keys of our users.
+        .route("/_matrix/federation/v1/user/devices/{user_id}", get(SMALL, user_keys::devices::handler))
+        .route("/_matrix/federation/v1/user/keys/query", post(QUERY, user_keys::query::handler))
+        .route("/_matrix/federation/v1/user/keys/claim", post(QUERY, user_keys::claim::handler))
         // Questions.
         .route("/_matrix/federation/v1/hierarchy/{room_id}", get(SMALL, query::hierarchy::handler))
         .route(

@@ -16,6 +16,7 @@ mod edus;
 mod follow;
 mod hub;
 mod metrics;
+mod outbox;
 mod outcome;
 mod progress;
 mod room_servers;
@@ -96,6 +97,7 @@ pub(crate) fn start(federation: &Federation, log: Log, shutdown: &Shutdown) {
     let (items, received) = mpsc::channel(QUEUE);
     let (commands, orders) = mpsc::unbounded_channel();
     let own = federation.name.clone();
+    shutdown.spawn(outbox::watch(log.clone(), upstream.clone(), items.clone(), shutdown.clone()));
     let follower = Follower::new(log.clone(), upstream.clone(), own, items, shutdown.clone());
     shutdown.spawn(follower.run(orders));
     let hub = Hub::new(federation, upstream, log, shutdown.clone(), commands);

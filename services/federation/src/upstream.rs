@@ -11,7 +11,9 @@ use plexus_proto::{
         GetForwardExtremitiesRequest, ListJoinedServersRequest, StateKey,
         room_graph_service_client::RoomGraphServiceClient, room_query_service_client::RoomQueryServiceClient,
     },
-    user::v1::user_query_service_client::UserQueryServiceClient,
+    user::v1::{
+        key_query_service_client::KeyQueryServiceClient, user_query_service_client::UserQueryServiceClient,
+    },
 };
 use plexus_service::{RpcChannel, refusal::reason_of};
 use ruma::{RoomId, ServerName};
@@ -43,6 +45,10 @@ pub(crate) fn graph(rooms: &RpcChannel) -> RoomGraphServiceClient<RpcChannel> {
 
 pub(crate) fn queries(rooms: &RpcChannel) -> RoomQueryServiceClient<RpcChannel> {
     RoomQueryServiceClient::new(rooms.clone()).max_decoding_message_size(MESSAGE)
+}
+
+pub(crate) fn keys(rooms: &RpcChannel) -> KeyQueryServiceClient<RpcChannel> {
+    KeyQueryServiceClient::new(rooms.clone()).max_decoding_message_size(MESSAGE)
 }
 
 pub(crate) fn users(rooms: &RpcChannel) -> UserQueryServiceClient<RpcChannel> {

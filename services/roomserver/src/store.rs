@@ -15,6 +15,7 @@ pub(crate) mod member_jobs;
 pub(crate) mod membership_sagas;
 pub(crate) mod migrate;
 pub(crate) mod nodes;
+pub(crate) mod outgoing_edus;
 pub(crate) mod output;
 pub(crate) mod output_retention;
 pub(crate) mod partitions;

@@ -76,6 +76,8 @@ pub(crate) fn builds_on(record: &InputUserEvent) -> Option<(&str, &str, &str)> {
         | Command::ClaimKeys(_)
         | Command::UploadCrossSigningKeys(_)
         | Command::UploadSignatures(_)
+        | Command::NoteRemoteKeys(_)
+        | Command::QueueToDevice(_)
         | Command::SetOutOfBandMembership(_) => None,
     }
 }

@@ -6,7 +6,7 @@ mod devices;
 mod discovery;
 mod endpoints;
 mod key_backup;
-mod keys;
+pub(crate) mod keys;
 mod operations;
 mod profiles;
 mod push;

@@ -2,6 +2,7 @@
 //! `tests/servers/authority.pem`.
 
 mod authentication;
+mod devices;
 mod event;
 mod keys;
 mod membership;
@@ -23,6 +24,7 @@ pub(crate) fn tests() -> Vec<Test> {
         transactions::tests(),
         membership::tests(),
         queries::tests(),
+        devices::tests(),
     ]
     .concat()
 }

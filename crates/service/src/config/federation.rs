@@ -82,6 +82,8 @@ pub struct FederationConfig {
     pub well_known: String,
     /// Whether other servers are told the directory of this one.
     pub public_rooms: bool,
+    /// Whether other servers are told the names that users have given their devices.
+    pub device_names: bool,
     /// Servers that are asked for the keys of those that do not answer.
     pub notaries: Vec<String>,
     /// Our keys that sign nothing any more.
@@ -120,6 +122,7 @@ impl Default for FederationConfig {
             admin_http: Listener::plain("127.0.0.1:8732"),
             well_known: String::new(),
             public_rooms: false,
+            device_names: false,
             notaries: Vec::new(),
             old_signing_keys: Vec::new(),
             next_signing_key: None,

@@ -1,19 +1,26 @@
 //! `POST /_matrix/client/*/keys/claim`
 //! [Spec](https://spec.matrix.org/v1.19/client-server-api/#post_matrixclientv3keysclaim)
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use axum::extract::State;
 use futures::StreamExt as _;
 use plexus_events::Value;
 use plexus_matrix_http::{AuthedUser, JsonObject, MatrixError, RawBody};
-use plexus_proto::log::v1::{ClaimKeys, ClaimedKeys, KeyClaim, input_user_event::Command};
+use plexus_proto::{
+    federation::v1::UserClaims,
+    log::v1::{ClaimKeys, ClaimedKey, ClaimedKeys, KeyClaim, input_user_event::Command},
+};
 use prost::Message as _;
 use ruma::OwnedUserId;
 use serde_json::{json, value::RawValue};
 use tracing::instrument;
 
-use super::{failures, read_body, take_object, user_id};
+use super::{
+    failures, read_body,
+    remote::{self, Failures},
+    take_object, timeout, user_id,
+};
 use crate::App;
 
 /// Most keys that a request claims.
@@ -35,17 +42,18 @@ pub(crate) async fn handler(
     let mut body = read_body(&body)?;
     let asked = take_object(&mut body, "one_time_keys")?
         .ok_or_else(|| MatrixError::missing_param("`one_time_keys` is missing"))?;
-    let (mut commands, mut owners, mut failed, mut count) = (Vec::new(), Vec::new(), BTreeSet::new(), 0);
+    let timeout_ms = timeout(&body)?;
+    let (mut commands, mut owners, mut elsewhere, mut count) = (Vec::new(), Vec::new(), Vec::new(), 0);
     for (id, devices) in &asked {
         let owner = user_id(id)?;
         let claims = claims(devices)?;
         count += claims.len();
+        owners.push((owner.to_owned(), claims.len()));
         if owner.server_name() == app.server_name {
-            owners.push((owner.to_owned(), claims.len()));
             let chunks = claims.chunks(CLAIMS_OF_COMMAND);
             commands.extend(chunks.map(|claims| (owner.to_owned(), ClaimKeys { claims: claims.to_vec() })));
         } else {
-            failed.insert(owner.server_name().to_string());
+            elsewhere.push(UserClaims { user_id: id.clone(), claims });
         }
     }
     if count > MAX_CLAIMED_KEYS {
@@ -54,33 +62,39 @@ pub(crate) async fn handler(
     for (owner, keys) in &owners {
         app.limits.check_claim(&user.id, owner, *keys)?;
     }
+    let mut failed = Failures::new();
+    let mut claimed = Claimed::new();
+    for user in remote::claim(&app, elsewhere, timeout_ms, &mut failed).await {
+        add(&mut claimed, &user.user_id, user.keys);
+    }
     let mut answers = futures::stream::iter(commands)
         .map(|(owner, command)| {
             let app = app.clone();
             async move { (claim(&app, &owner, command).await, owner) }
         })
         .buffer_unordered(COMMANDS_AT_ONCE);
-    let mut claimed = Claimed::new();
     while let Some((answer, owner)) = answers.next().await {
         let Ok(keys) = answer else {
             // What others have given is gone for good: it is told all the same.
-            failed.insert(app.server_name.to_string());
+            failed.insert(app.server_name.to_string(), "The key could not be claimed".to_owned());
             continue;
         };
-        for key in keys.keys {
-            let value =
-                String::from_utf8(key.key.to_vec()).ok().and_then(|key| RawValue::from_string(key).ok());
-            let Some(value) = value else {
-                tracing::error!(user.id = %owner, "a stored one-time key is no JSON");
-                continue;
-            };
-            let devices = claimed.entry(owner.to_string()).or_default();
-            let name = format!("{}:{}", key.algorithm, key.key_id);
-            devices.entry(key.device_id).or_default().insert(name, value);
-        }
+        add(&mut claimed, owner.as_str(), keys.keys);
     }
-    let failures = failures(failed.iter().map(String::as_str));
-    JsonObject::of(&json!({ "one_time_keys": claimed, "failures": failures }))
+    JsonObject::of(&json!({ "one_time_keys": claimed, "failures": failures(&failed) }))
+}
+
+fn add(claimed: &mut Claimed, owner: &str, keys: Vec<ClaimedKey>) {
+    for key in keys {
+        let value = String::from_utf8(key.key.to_vec()).ok().and_then(|key| RawValue::from_string(key).ok());
+        let Some(value) = value else {
+            tracing::error!(user.id = owner, "a one-time key is no JSON");
+            continue;
+        };
+        let devices = claimed.entry(owner.to_owned()).or_default();
+        let name = format!("{}:{}", key.algorithm, key.key_id);
+        devices.entry(key.device_id).or_default().insert(name, value);
+    }
 }
 
 fn claims(devices: &Value) -> Result<Vec<KeyClaim>, MatrixError> {

@@ -1,16 +1,21 @@
 //! `POST /_matrix/client/*/keys/query`
 //! [Spec](https://spec.matrix.org/v1.19/client-server-api/#post_matrixclientv3keysquery)
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 
 use axum::extract::State;
 use plexus_events::{Object, Value, canonical};
 use plexus_matrix_http::{AuthedUser, JsonObject, MatrixError, RawBody};
 use plexus_proto::user::v1::{KeySignature, QueryKeysRequest, UserKeys, WantedKeys};
+use ruma::UserId;
 use serde_json::json;
 use tracing::instrument;
 
-use super::{failures, read_body, take_object, user_id};
+use super::{
+    failures, read_body,
+    remote::{self, Failures},
+    take_object, timeout, user_id,
+};
 use crate::App;
 
 /// Most users, and devices of one, whose keys are asked for.
@@ -37,25 +42,28 @@ pub(crate) async fn handler(
     let mut body = read_body(&body)?;
     let asked = take_object(&mut body, "device_keys")?
         .ok_or_else(|| MatrixError::missing_param("`device_keys` is missing"))?;
-    match body.get("timeout") {
-        None => {}
-        Some(Value::Integer(timeout)) if i64::from(*timeout) >= 0 => {}
-        Some(_) => return Err(MatrixError::bad_json("`timeout` must be a number of milliseconds")),
-    }
+    let timeout_ms = timeout(&body)?;
     if asked.len() > MAX_QUERIED_USERS {
         return Err(MatrixError::too_large(format!("At most {MAX_QUERIED_USERS} users may be asked for")));
     }
-    let (mut wanted, mut elsewhere) = (Vec::new(), BTreeSet::new());
+    let (mut wanted, mut elsewhere) = (Vec::new(), Vec::new());
     for (id, devices) in &asked {
         let user_id = user_id(id)?;
         let device_ids = device_ids(devices)?;
         if user_id.server_name() == app.server_name {
             wanted.push(WantedKeys { user_id: id.clone(), device_ids });
         } else {
-            elsewhere.insert(user_id.server_name().as_str());
+            elsewhere.push(WantedKeys { user_id: id.clone(), device_ids });
         }
     }
-    let mut answer = Answer::default();
+    let (mut answer, mut failed) = (Answer::default(), Failures::new());
+    let remote = remote::query(&app, elsewhere.clone(), timeout_ms, &mut failed);
+    let (remote, signatures) = tokio::join!(remote, own_signatures(&app, &user.id, &elsewhere));
+    let mut signatures = signatures?;
+    for mut keys in remote {
+        keys.signatures = signatures.remove(&keys.user_id).unwrap_or_default();
+        answer.add(keys)?;
+    }
     for wanted in wanted.chunks(USERS_OF_CALL) {
         // Who has no keys is told, too: else clients take it for a failure.
         answer.devices.extend(wanted.iter().map(|user| (user.user_id.clone(), BTreeMap::new())));
@@ -67,11 +75,27 @@ pub(crate) async fn handler(
     let Answer { devices, masters, self_signing, user_signing } = answer;
     JsonObject::of(&json!({
         "device_keys": devices,
-        "failures": failures(elsewhere.into_iter()),
+        "failures": failures(&failed),
         "master_keys": masters,
         "self_signing_keys": self_signing,
         "user_signing_keys": user_signing,
     }))
+}
+
+/// The signatures of a user on keys of users of other servers.
+async fn own_signatures(
+    app: &App,
+    viewer: &UserId,
+    users: &[WantedKeys],
+) -> Result<HashMap<String, Vec<KeySignature>>, MatrixError> {
+    let mut signatures = HashMap::new();
+    for users in users.chunks(USERS_OF_CALL) {
+        let request = QueryKeysRequest { viewer: viewer.to_string(), users: users.to_vec() };
+        for keys in app.keys.clone().query_keys(request).await?.into_inner().users {
+            signatures.insert(keys.user_id, keys.signatures);
+        }
+    }
+    Ok(signatures)
 }
 
 fn device_ids(devices: &Value) -> Result<Vec<String>, MatrixError> {

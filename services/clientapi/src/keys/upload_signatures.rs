@@ -1,19 +1,26 @@
 //! `POST /_matrix/client/*/keys/signatures/upload`
 //! [Spec](https://spec.matrix.org/v1.19/client-server-api/#post_matrixclientv3keyssignaturesupload)
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use axum::extract::State;
+use bytes::Bytes;
 use plexus_events::{Value, keys::signatures_by};
 use plexus_matrix_http::{AuthedUser, JsonObject, MatrixError, RawBody};
-use plexus_proto::log::v1::{
-    KeyFailure, KeyFailures, SignedKey, UploadSignatures, input_user_event::Command,
+use plexus_proto::{
+    log::v1::{KeyFailure, KeyFailures, SignedKey, UploadSignatures, input_user_event::Command},
+    user::v1::WantedKeys,
 };
 use prost::Message as _;
+use ruma::UserId;
 use serde_json::json;
 use tracing::instrument;
 
-use super::{read_body, stored_form, user_id};
+use super::{
+    read_body,
+    remote::{self, Failures},
+    stored_form, user_id,
+};
 use crate::App;
 
 /// Most keys that are signed at once, and signatures of a user on one.
@@ -54,12 +61,14 @@ pub(crate) async fn handler(
                 key,
                 object: stored_form(object).into(),
                 signing_devices,
+                told_key: Bytes::new(),
             });
         }
     }
     if keys.len() > MAX_SIGNED_KEYS {
         return Err(MatrixError::too_large(format!("At most {MAX_SIGNED_KEYS} keys may be signed at once")));
     }
+    add_told_keys(&app, &mut keys).await;
     let mut failures: BTreeMap<String, BTreeMap<String, serde_json::Value>> = BTreeMap::new();
     if !keys.is_empty() {
         let command = Command::UploadSignatures(UploadSignatures { keys });
@@ -75,4 +84,20 @@ pub(crate) async fn handler(
         }
     }
     JsonObject::of(&json!({ "failures": failures }))
+}
+
+/// Adds what other servers tell of the master keys of their users.
+async fn add_told_keys(app: &App, keys: &mut [SignedKey]) {
+    let is_remote =
+        |id: &str| <&UserId>::try_from(id).is_ok_and(|user| user.server_name() != app.server_name);
+    let users: BTreeSet<String> =
+        keys.iter().map(|key| key.user_id.clone()).filter(|id| is_remote(id)).collect();
+    // No device is asked for: there is none without a name.
+    let wanted = |user_id| WantedKeys { user_id, device_ids: vec![String::new()] };
+    let users = users.into_iter().map(wanted).collect();
+    for told in remote::query(app, users, 0, &mut Failures::new()).await {
+        for key in keys.iter_mut().filter(|key| key.user_id == told.user_id) {
+            key.told_key = told.master_key.clone();
+        }
+    }
 }

@@ -1,6 +1,8 @@
 //! `PUT /_matrix/client/*/sendToDevice/{eventType}/{txnId}`
 //! [Spec](https://spec.matrix.org/v1.19/client-server-api/#put_matrixclientv3sendtodeviceeventtypetxnid)
 
+mod remote;
+
 use std::collections::BTreeMap;
 
 use axum::extract::State;
@@ -47,23 +49,29 @@ pub(crate) async fn handler(
 ) -> Result<JsonObject, MatrixError> {
     check_name("event type", &event_type)?;
     check_name("transaction ID", &txn_id)?;
-    let recipients = check(body, &app)?;
-    let parts: Vec<(Bytes, OwnedUserId, SendToDevice)> = recipients
+    let (ours, others) = check(body)?.into_iter().partition(|(id, _)| id.server_name() == app.server_name);
+    let ours: Vec<(OwnedUserId, Messages)> = ours;
+    let mut parts: Vec<(Bytes, OwnedUserId, Command)> = ours
         .into_iter()
         .flat_map(|(recipient, messages)| {
             let parts = split(&user.id, &event_type, messages);
-            let name = |part: usize| input_id(&user, &event_type, &txn_id, &recipient, part);
+            let name = |part: usize| input_id(&user, &event_type, &txn_id, recipient.as_str(), part);
             let named = parts.into_iter().enumerate().map(|(part, command)| (name(part), command));
-            named.map(|(id, command)| (id, recipient.clone(), command)).collect::<Vec<_>>()
+            named
+                .map(|(id, command)| (id, recipient.clone(), Command::SendToDevice(command)))
+                .collect::<Vec<_>>()
         })
         .collect();
+    if app.outbound.is_some() {
+        parts.extend(remote::queue(&user, &event_type, &txn_id, others));
+    }
     let more = parts.len().saturating_sub(1) / RECIPIENTS_OF_A_REQUEST;
     app.limits.check_to_device(&user.id, u32::try_from(more).unwrap_or(u32::MAX))?;
     // What was written before a failure stays: a repeat of the request makes the same inputs.
     futures::stream::iter(parts)
         .map(|(id, recipient, command)| {
             let app = &app;
-            async move { app.input.submit_user_as(id, &recipient, Command::SendToDevice(command)).await }
+            async move { app.input.submit_user_as(id, &recipient, command).await }
         })
         .buffer_unordered(CONCURRENCY)
         .try_for_each(|_accepted| async { Ok(()) })
@@ -74,8 +82,8 @@ pub(crate) async fn handler(
 /// Messages by device.
 type Messages = BTreeMap<String, Bytes>;
 
-/// Checks all there is before any of it is sent. Users of other servers cannot be reached yet.
-fn check(body: Body, app: &App) -> Result<Vec<(OwnedUserId, Messages)>, MatrixError> {
+/// Checks all there is before any of it is sent.
+fn check(body: Body) -> Result<Vec<(OwnedUserId, Messages)>, MatrixError> {
     if body.messages.len() > MAX_RECIPIENTS {
         return Err(MatrixError::too_large(format!("A request may send to {MAX_RECIPIENTS} users at most")));
     }
@@ -84,7 +92,7 @@ fn check(body: Body, app: &App) -> Result<Vec<(OwnedUserId, Messages)>, MatrixEr
         let recipient = UserId::parse(&user_id)
             .map_err(|_| MatrixError::invalid_param("`messages` names somebody who is no user ID"))?;
         let messages = check_messages(messages)?;
-        if recipient.server_name() == app.server_name && !messages.is_empty() {
+        if !messages.is_empty() {
             recipients.push((recipient, messages));
         }
     }
@@ -140,11 +148,11 @@ fn split(sender: &UserId, event_type: &str, mut messages: Messages) -> Vec<SendT
 
 /// Names an input by what it is, so that a repeat of the request makes the same one: the transaction is one of the device
 /// and the path.
-fn input_id(user: &AuthedUser, event_type: &str, txn_id: &str, recipient: &UserId, part: usize) -> Bytes {
+fn input_id(user: &AuthedUser, event_type: &str, txn_id: &str, recipient: &str, part: usize) -> Bytes {
     let mut hash = Sha256::new();
     let part = part.to_string();
     let (user_id, device_id) = (user.id.as_str(), user.device_id.as_str());
-    for text in ["sendToDevice", user_id, device_id, event_type, txn_id, recipient.as_str(), &part] {
+    for text in ["sendToDevice", user_id, device_id, event_type, txn_id, recipient, &part] {
         hash.update(u64::try_from(text.len()).unwrap_or(u64::MAX).to_be_bytes());
         hash.update(text);
     }

@@ -17,6 +17,9 @@ const FAILURES: RateLimit = RateLimit { per_second: 5.0, burst: 100 };
 /// Invites of one user of ours, whoever sends them.
 const INVITES: RateLimit = RateLimit { per_second: 0.05, burst: 50 };
 
+/// One-time keys of one user of ours that one server claims.
+const CLAIMS: RateLimit = RateLimit { per_second: 2.0, burst: 500 };
+
 /// A kind of request.
 pub(crate) trait CostClass: Send + Sync + 'static {
     /// Requests of the rate of a server that one takes.
@@ -99,6 +102,8 @@ pub(crate) struct Quotas {
     live: Arc<Semaphore>,
     /// Invites, by who is invited.
     pub(crate) invites: Buckets,
+    /// One-time keys that are claimed, by server and owner.
+    pub(crate) claims: Buckets,
     graph: Arc<Semaphore>,
     query: Arc<Semaphore>,
     keys: Arc<Semaphore>,
@@ -120,6 +125,7 @@ impl Quotas {
             failures: Buckets::new(FAILURES),
             live: turns(Live::AT_ONCE),
             invites: Buckets::new(INVITES),
+            claims: Buckets::new(CLAIMS),
             graph: turns(Graph::AT_ONCE),
             query: turns(Query::AT_ONCE),
             keys: turns(Keys::AT_ONCE),

@@ -7,6 +7,7 @@
 
 mod answer;
 mod body;
+mod devices;
 mod edus;
 mod pdus;
 mod rooms;
@@ -77,6 +78,9 @@ async fn receive(
             tracing::debug!(%origin, "EDUs took too long, the rest is dropped");
         }
     };
-    let (answers, ()) = tokio::join!(pending.verdicts(federation, BUDGET), edus);
+    // What must not be lost is committed before the answer, or the transaction comes again.
+    let devices = devices::take(federation, origin, &transaction.edus);
+    let (answers, (), kept) = tokio::join!(pending.verdicts(federation, BUDGET), edus, devices);
+    kept?;
     Ok(answers.to_json().into())
 }

@@ -7,12 +7,13 @@ use plexus_s2s::{Call, Class, Peers, now_ms};
 use ruma::{EventId, OwnedServerName};
 use serde::Deserialize;
 use tonic::Status;
-use tracing::debug;
+use tracing::{debug, error};
 
 use super::{
     Pdu,
     destination::{Backlog, Gathered, Plan},
     metrics,
+    outbox::{self, Waiting},
     outcome::Outcome,
     transaction::{MAX_PDUS, Transaction, compose},
     upstream::Upstream,
@@ -28,6 +29,8 @@ pub(super) struct Courier {
     pub(super) own: OwnedServerName,
     pub(super) peers: Peers,
     pub(super) upstream: Upstream,
+    /// Whether other servers are told the names of devices.
+    pub(super) tells_names: bool,
 }
 
 /// An attempt that has ended.
@@ -35,6 +38,8 @@ pub(super) struct Attempt {
     pub(super) server: OwnedServerName,
     pub(super) plan: Plan,
     pub(super) gathered: Vec<Gathered>,
+    /// Whether more waits that is not of rooms.
+    pub(super) has_more: bool,
     pub(super) outcome: Outcome,
 }
 
@@ -55,19 +60,35 @@ impl Courier {
     pub(super) async fn run(self, server: OwnedServerName, plan: Plan) -> Attempt {
         let began = Instant::now();
         let mut pdus = plan.pdus.clone();
-        let (gathered, failure) = self.gather(&server, &plan.rooms, &mut pdus).await;
-        let outcome = if pdus.is_empty() && plan.edus.is_empty() {
+        let (gathered, mut failure) = self.gather(&server, &plan.rooms, &mut pdus).await;
+        let waiting = self.read_outbox(&server, &plan).await.unwrap_or_else(|status| {
+            failure = Some(status);
+            Waiting::default()
+        });
+        let Waiting { mut edus, acknowledges, more } = waiting;
+        edus.extend(plan.edus.iter().cloned());
+        let outcome = if pdus.is_empty() && edus.is_empty() {
             failure.map_or(Outcome::Nothing, |status| Outcome::Ours(status.to_string()))
         } else {
-            let transaction = compose(&self.own, &server, &pdus, &plan.edus, now_ms());
+            let transaction = compose(&self.own, &server, &pdus, &edus, now_ms());
             let (prepared, bytes) = (began.elapsed(), transaction.body.len());
             let began = Instant::now();
             let outcome = self.send(&server, transaction).await;
             metrics::took(prepared, began.elapsed(), bytes);
             outcome
         };
-        metrics::attempted(outcome.name(), pdus.len(), plan.edus.len());
-        Attempt { server, plan, gathered, outcome }
+        metrics::attempted(outcome.name(), pdus.len(), edus.len());
+        let is_taken = !acknowledges.to_device.is_empty() || !acknowledges.keys.is_empty();
+        let mut has_more = more;
+        if is_taken
+            && matches!(outcome, Outcome::Delivered | Outcome::Nothing)
+            && let Err(status) = self.upstream.acknowledge(acknowledges).await
+        {
+            // It is sent once more; servers know messages that they have.
+            debug!(%server, %status, "what a server has taken could not be noted");
+            has_more = true;
+        }
+        Attempt { server, plan, gathered, has_more, outcome }
     }
 
     /// Reads backlogs until there is enough for one transaction.
@@ -110,6 +131,18 @@ impl Courier {
             pdus.extend(read);
         }
         (gathered, None)
+    }
+
+    /// Reads what waits that is not of rooms. What is given up is not sent, and counts as taken.
+    async fn read_outbox(&self, server: &OwnedServerName, plan: &Plan) -> Result<Waiting, Status> {
+        let Some(take) = plan.outbox else { return Ok(Waiting::default()) };
+        let waiting = self.upstream.outgoing_edus(server, take.limit).await?;
+        let mut waiting = outbox::compose(server, waiting, self.tells_names);
+        if take.is_discarded {
+            error!(%server, "another server cannot take an EDU, which it is not sent any more");
+            waiting.edus.clear();
+        }
+        Ok(waiting)
     }
 
     async fn send(&self, server: &OwnedServerName, transaction: Transaction) -> Outcome {

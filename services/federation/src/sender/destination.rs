@@ -12,6 +12,7 @@
 
 mod finish;
 mod kept;
+mod outbox;
 
 use std::{
     collections::{HashMap, HashSet, VecDeque},
@@ -24,10 +25,12 @@ use serde_json::Value;
 use super::{
     Pdu, Vector,
     edus::Edus,
-    transaction::{MAX_EDUS, MAX_PDUS},
+    transaction::{MAX_EDUS, MAX_PDUS, OUTBOX_EDUS},
 };
 
 pub(super) use kept::{Change, Row};
+use outbox::Outbox;
+pub(super) use outbox::Take;
 
 /// Events that wait in memory for a server, at most, and bytes of events in a transaction.
 const MAX_QUEUE: usize = 2_000;
@@ -79,13 +82,15 @@ pub(super) struct Plan {
     pub(super) pdus: Vec<Arc<Pdu>>,
     /// Rooms whose backlog is read, as far as there is place.
     pub(super) rooms: Vec<Backlog>,
+    /// What is read of what waits that is not of rooms.
+    pub(super) outbox: Option<Take>,
     /// Ephemeral data.
     pub(super) edus: Vec<Value>,
 }
 
 impl Plan {
     fn is_empty(&self) -> bool {
-        self.pdus.is_empty() && self.rooms.is_empty() && self.edus.is_empty()
+        self.pdus.is_empty() && self.rooms.is_empty() && self.outbox.is_none() && self.edus.is_empty()
     }
 }
 
@@ -128,6 +133,8 @@ pub(super) struct Destination {
     /// Rooms in which it is behind, in the order of their turns. One that caught up may still be there.
     order: VecDeque<OwnedRoomId>,
     edus: Edus,
+    /// What waits that is not of rooms.
+    outbox: Outbox,
     /// From the queue, under way.
     in_flight: Vec<Arc<Pdu>>,
     is_under_way: bool,
@@ -191,7 +198,7 @@ impl Destination {
         let queue = (!self.queue.is_empty()).then_some(0);
         let edus = if self.failures == 0 { self.edus.due() } else { None };
         let rooms = self.behind.values().map(|behind| behind.not_before).min();
-        let due = [queue, edus, rooms].into_iter().flatten().min()?;
+        let due = [queue, edus, rooms, self.outbox.due()].into_iter().flatten().min()?;
         Some(due.max(self.retry_ts))
     }
 
@@ -221,8 +228,10 @@ impl Destination {
                     plan.rooms.extend(self.backlog(room_id));
                 }
             }
+            _ if self.outbox.goes_alone() => plan.outbox = self.outbox.take(now),
             _ => {
                 self.alone_next = true;
+                plan.outbox = self.outbox.take(now);
                 plan.pdus = take_queue(&mut self.queue);
                 if plan.pdus.len() < MAX_PDUS {
                     let due: Vec<OwnedRoomId> =
@@ -232,7 +241,8 @@ impl Destination {
                     plan.rooms.extend(due.iter().cloned().filter_map(|room_id| self.backlog(room_id)));
                 }
                 if self.failures == 0 {
-                    plan.edus = self.edus.take(MAX_EDUS);
+                    let taken = if plan.outbox.is_some() { OUTBOX_EDUS } else { 0 };
+                    plan.edus = self.edus.take(MAX_EDUS.saturating_sub(taken));
                 }
             }
         }
@@ -272,6 +282,11 @@ impl Destination {
         true
     }
 
+    /// Something waits for it that is not of rooms.
+    pub(super) fn has_outbox(&mut self) {
+        self.outbox.wait();
+    }
+
     /// It is tried now.
     pub(super) fn hurry(&mut self) {
         self.retry_ts = 0;
@@ -287,6 +302,7 @@ impl Destination {
         self.behind.clear();
         self.order.clear();
         self.edus.clear();
+        self.outbox = Outbox::default();
         (self.failures, self.retry_ts, self.is_changed) = (0, 0, true);
     }
 

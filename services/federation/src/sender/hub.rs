@@ -97,7 +97,7 @@ impl Hub {
         let (own, peers) = (federation.name.clone(), federation.peers.clone());
         let health = peers.health().clone();
         Self {
-            courier: Courier { own, peers, upstream },
+            courier: Courier { own, peers, upstream, tells_names: federation.config.federation.device_names },
             contacts: federation.contacts.clone(),
             health,
             log,
@@ -211,6 +211,12 @@ impl Hub {
             Item::Behind { server, room_id, after } => {
                 if self.is_ours(&server) {
                     self.destination(&server).fall_behind(&room_id, after, after);
+                    self.schedule(&server);
+                }
+            }
+            Item::Outbox(server) => {
+                if self.is_ours(&server) {
+                    self.destination(&server).has_outbox();
                     self.schedule(&server);
                 }
             }

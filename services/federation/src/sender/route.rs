@@ -30,6 +30,8 @@ pub(super) enum Item {
     },
     /// A server lacks events of a room.
     Behind { server: OwnedServerName, room_id: OwnedRoomId, after: u64 },
+    /// Something waits for a server that is not of rooms.
+    Outbox(OwnedServerName),
     /// Somebody types, or no longer.
     Typing { room_id: OwnedRoomId, user_id: OwnedUserId, is_typing: bool, servers: Servers },
     /// Somebody has read.

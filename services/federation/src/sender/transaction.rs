@@ -12,6 +12,8 @@ use super::Pdu;
 /// Bounds of the specification.
 pub(super) const MAX_PDUS: usize = 50;
 pub(super) const MAX_EDUS: usize = 100;
+/// EDUs of a transaction that are not of rooms and must not be lost.
+pub(super) const OUTBOX_EDUS: usize = 50;
 
 /// A transaction.
 #[derive(Debug, Clone, PartialEq, Eq)]

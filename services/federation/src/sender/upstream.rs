@@ -5,9 +5,11 @@ use plexus_proto::{
     common::v1::ErrorReason,
     log::v1::OutputRoomEvent,
     room::v1::{
-        ClaimShardsRequest, ClaimShardsResponse, GetHeadsRequest, ListOutgoingRequest, ListOutgoingResponse,
-        ListServersBeforeRequest, RoomServers, SaveProgressRequest, SaveProgressResponse, StreamRangeRequest,
-        StreamRoomServersRequest, destination_service_client::DestinationServiceClient,
+        AckOutgoingEdusRequest, ClaimShardsRequest, ClaimShardsResponse, GetHeadsRequest,
+        ListOutgoingEdusRequest, ListOutgoingEdusResponse, ListOutgoingRequest, ListOutgoingResponse,
+        ListServersBeforeRequest, ListWaitingServersRequest, ListWaitingServersResponse, RoomServers,
+        SaveProgressRequest, SaveProgressResponse, StreamRangeRequest, StreamRoomServersRequest,
+        destination_service_client::DestinationServiceClient,
         room_stream_service_client::RoomStreamServiceClient,
     },
 };
@@ -112,6 +114,28 @@ impl Upstream {
         let request = ClaimShardsRequest { sender: sender.to_vec().into(), shards };
         let chunks = self.destinations.clone().claim_shards(patient(request)).await?.into_inner();
         chunks.try_collect().await
+    }
+
+    /// Servers for which something waits that is not of rooms, after a name.
+    pub(super) async fn waiting(&self, after: String) -> Result<ListWaitingServersResponse, Status> {
+        let request = ListWaitingServersRequest { after };
+        Ok(self.destinations.clone().list_waiting_servers(timed(request)).await?.into_inner())
+    }
+
+    /// What waits for a server that is not of rooms.
+    pub(super) async fn outgoing_edus(
+        &self,
+        server: &ServerName,
+        limit: usize,
+    ) -> Result<ListOutgoingEdusResponse, Status> {
+        let limit = u32::try_from(limit).unwrap_or(1);
+        let request = ListOutgoingEdusRequest { server: server.to_string(), limit };
+        Ok(self.destinations.clone().list_outgoing_edus(timed(request)).await?.into_inner())
+    }
+
+    /// Notes what a server has taken of that.
+    pub(super) async fn acknowledge(&self, request: AckOutgoingEdusRequest) -> Result<(), Status> {
+        self.destinations.clone().ack_outgoing_edus(timed(request)).await.map(drop)
     }
 
     /// Keeps how far we are.

@@ -1,14 +1,17 @@
 //! `DestinationService`: positions and backlogs of the sender, and the events that each destination is sent.
 
+mod edus;
 mod list_outgoing;
 mod servers;
 
 use futures::{StreamExt as _, stream, stream::BoxStream};
 use plexus_log::PARTITIONS;
 use plexus_proto::room::v1::{
-    BehindRoom, ClaimShardsRequest, ClaimShardsResponse, Destination, DestinationOrder, ListOutgoingRequest,
-    ListOutgoingResponse, ListServersBeforeRequest, ListServersBeforeResponse, SaveProgressRequest,
-    SaveProgressResponse, ShardPositions, StreamRoomServersRequest, StreamRoomServersResponse,
+    AckOutgoingEdusRequest, AckOutgoingEdusResponse, BehindRoom, ClaimShardsRequest, ClaimShardsResponse,
+    Destination, DestinationOrder, ListOutgoingEdusRequest, ListOutgoingEdusResponse, ListOutgoingRequest,
+    ListOutgoingResponse, ListServersBeforeRequest, ListServersBeforeResponse, ListWaitingServersRequest,
+    ListWaitingServersResponse, SaveProgressRequest, SaveProgressResponse, ShardPositions,
+    StreamRoomServersRequest, StreamRoomServersResponse,
     destination_order::Kind,
     destination_service_server::{DestinationService, DestinationServiceServer},
 };
@@ -106,6 +109,30 @@ impl DestinationService for Service {
         request: Request<ListServersBeforeRequest>,
     ) -> Result<Response<ListServersBeforeResponse>, Status> {
         servers::before(&self.app, request).await
+    }
+
+    #[instrument(name = "rpc.destination.list_waiting_servers", skip_all)]
+    async fn list_waiting_servers(
+        &self,
+        request: Request<ListWaitingServersRequest>,
+    ) -> Result<Response<ListWaitingServersResponse>, Status> {
+        edus::waiting(&self.app, request.into_inner()).await.map(Response::new)
+    }
+
+    #[instrument(name = "rpc.destination.list_outgoing_edus", skip_all)]
+    async fn list_outgoing_edus(
+        &self,
+        request: Request<ListOutgoingEdusRequest>,
+    ) -> Result<Response<ListOutgoingEdusResponse>, Status> {
+        edus::list(&self.app, request.into_inner()).await.map(Response::new)
+    }
+
+    #[instrument(name = "rpc.destination.ack_outgoing_edus", skip_all)]
+    async fn ack_outgoing_edus(
+        &self,
+        request: Request<AckOutgoingEdusRequest>,
+    ) -> Result<Response<AckOutgoingEdusResponse>, Status> {
+        edus::acknowledge(&self.app, request.into_inner()).await.map(Response::new)
     }
 
     type StreamRoomServersStream = BoxStream<'static, Result<StreamRoomServersResponse, Status>>;

@@ -8,7 +8,8 @@ use plexus_proto::{
     log::v1::KeyCounts,
     user::v1::{
         DeviceKeys, GetKeyCountsRequest, GetKeyCountsResponse, KeySignature, ListDeviceListChangesRequest,
-        ListDeviceListChangesResponse, QueryKeysRequest, QueryKeysResponse, UserKeys, WantedKeys,
+        ListDeviceListChangesResponse, ListRoomMatesRequest, ListRoomMatesResponse, QueryKeysRequest,
+        QueryKeysResponse, UserKeys, WantedKeys,
         key_query_service_server::{KeyQueryService, KeyQueryServiceServer},
     },
 };
@@ -25,6 +26,8 @@ use crate::{
 /// Most users, and devices of one, whose keys are asked for at once.
 const USERS: usize = 250;
 const DEVICES: usize = 1000;
+/// Most users who are looked for among room mates.
+const MATES: usize = 1000;
 
 struct Service {
     app: App,
@@ -43,7 +46,9 @@ impl KeyQueryService for Service {
         request: Request<QueryKeysRequest>,
     ) -> Result<Response<QueryKeysResponse>, Status> {
         let QueryKeysRequest { viewer, users } = request.into_inner();
-        super::users::user(&viewer)?;
+        if !viewer.is_empty() {
+            super::users::user(&viewer)?;
+        }
         check::at_most("users", users.len(), USERS)?;
         for WantedKeys { user_id, device_ids } in &users {
             super::users::user(user_id)?;
@@ -52,6 +57,22 @@ impl KeyQueryService for Service {
         }
         let users = query(&self.app, &viewer, &users).await.map_err(|error| failed(&error))?;
         Ok(Response::new(QueryKeysResponse { users }))
+    }
+
+    #[instrument(name = "rpc.keys.list_room_mates", skip_all)]
+    async fn list_room_mates(
+        &self,
+        request: Request<ListRoomMatesRequest>,
+    ) -> Result<Response<ListRoomMatesResponse>, Status> {
+        let ListRoomMatesRequest { user_ids } = request.into_inner();
+        check::at_most("user_ids", user_ids.len(), MATES)?;
+        user_ids.iter().try_for_each(|user_id| super::users::user(user_id))?;
+        let found = async {
+            let conn = pool::get(&self.app.pool).await?;
+            reads::outgoing_edus::list_room_mates(&conn, &user_ids, &self.app.config.server.name).await
+        };
+        let found = found.await.map_err(|error| failed(&error))?;
+        Ok(Response::new(ListRoomMatesResponse { user_ids: found.into_iter().map(|row| row.0).collect() }))
     }
 
     #[instrument(name = "rpc.keys.get_key_counts", skip_all, fields(user.id = %request.get_ref().user_id))]
@@ -89,7 +110,11 @@ impl KeyQueryService for Service {
     }
 }
 
-async fn query(app: &App, viewer: &str, wanted: &[WantedKeys]) -> Result<Vec<UserKeys>, StoreError> {
+pub(super) async fn query(
+    app: &App,
+    viewer: &str,
+    wanted: &[WantedKeys],
+) -> Result<Vec<UserKeys>, StoreError> {
     let ids: Vec<String> = wanted.iter().map(|user| user.user_id.clone()).collect();
     let whole = wanted.iter().filter(|user| user.device_ids.is_empty());
     let whole: Vec<String> = whole.map(|user| user.user_id.clone()).collect();
@@ -98,10 +123,11 @@ async fn query(app: &App, viewer: &str, wanted: &[WantedKeys]) -> Result<Vec<Use
         .flat_map(|user| user.device_ids.iter().map(|device| (user.user_id.clone(), device.clone())))
         .unzip();
     let conn = pool::get(&app.pool).await?;
-    let (devices, cross_signing, signatures) = futures::try_join!(
+    let (devices, cross_signing, signatures, versions) = futures::try_join!(
         reads::keys::list_device_keys(&conn, &whole, &device_users, &device_ids),
         reads::keys::list_cross_signing_keys(&conn, &ids),
         reads::keys::list_signatures(&conn, viewer, &ids),
+        reads::outgoing_edus::list_versions(&conn, &ids),
     )?;
     drop(conn);
     let mut users: HashMap<String, UserKeys> = HashMap::new();
@@ -125,15 +151,18 @@ async fn query(app: &App, viewer: &str, wanted: &[WantedKeys]) -> Result<Vec<Use
         }
     }
     for row in signatures {
-        // A signature without its key is of no use.
-        if let Some(keys) = users.get_mut(&row.target_user_id) {
-            keys.signatures.push(KeySignature {
-                key: row.target_key,
-                signer_user_id: row.signer_user_id,
-                signer_key_id: row.signer_key_id,
-                signature: row.signature,
-            });
-        }
+        // The key may be one that another server has to tell.
+        let target = row.target_user_id;
+        let keys = users.entry(target.clone()).or_insert_with(|| user(target));
+        keys.signatures.push(KeySignature {
+            key: row.target_key,
+            signer_user_id: row.signer_user_id,
+            signer_key_id: row.signer_key_id,
+            signature: row.signature,
+        });
+    }
+    for (user_id, version) in versions {
+        users.entry(user_id.clone()).or_insert_with(|| user(user_id)).stream_id = check::unsigned(version);
     }
     Ok(users.into_values().collect())
 }

@@ -11,6 +11,7 @@ mod inboxes;
 mod keys;
 mod member_jobs;
 mod out_of_band;
+mod outgoing;
 mod receipts;
 mod relations;
 mod reports;

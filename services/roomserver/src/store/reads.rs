@@ -14,6 +14,7 @@ pub(crate) mod keys;
 pub(crate) mod members;
 pub(crate) mod out_of_band;
 pub(crate) mod outgoing;
+pub(crate) mod outgoing_edus;
 pub(crate) mod parked;
 pub(super) mod query;
 pub(crate) mod relations;

@@ -154,6 +154,14 @@ diesel::table! {
 }
 
 diesel::table! {
+    device_list_changes (user_id, device_id) {
+        user_id -> Text,
+        device_id -> Text,
+        stream_id -> Int8,
+    }
+}
+
+diesel::table! {
     devices (user_id, device_id) {
         user_id -> Text,
         device_id -> Text,
@@ -334,6 +342,26 @@ diesel::table! {
         room_version -> Text,
         stripped_state -> Bytea,
         seq -> Int8,
+    }
+}
+
+diesel::table! {
+    outgoing_device_lists (server, user_id) {
+        server -> Text,
+        user_id -> Text,
+        stream_id -> Int8,
+        sent_stream_id -> Int8,
+        keys_seq -> Int8,
+        sent_keys_seq -> Int8,
+    }
+}
+
+diesel::table! {
+    outgoing_to_device (server, number) {
+        server -> Text,
+        number -> Int8,
+        content -> Bytea,
+        created_ts -> Int8,
     }
 }
 
@@ -678,6 +706,7 @@ diesel::allow_tables_to_appear_in_same_query!(
     destination_rooms,
     destinations,
     device_keys,
+    device_list_changes,
     devices,
     event_json,
     event_relations,
@@ -692,6 +721,8 @@ diesel::allow_tables_to_appear_in_same_query!(
     membership_sagas,
     one_time_keys,
     out_of_band_memberships,
+    outgoing_device_lists,
+    outgoing_to_device,
     output_floors,
     output_log,
     parked,

@@ -111,10 +111,11 @@ impl Work<'_> {
     fn run(&mut self, server_name: &ServerName) -> Result<(), Stop> {
         let user_id = UserId::parse(self.record.user_id.as_str())
             .map_err(|error| Stop::Poison(format!("user_id is not a user ID: {error}")))?;
-        if user_id.server_name() != server_name {
+        let record = self.record;
+        let is_ours = user_id.server_name() == server_name;
+        if !is_ours && !matches!(record.command, Some(Command::NoteRemoteKeys(_))) {
             return Err(Stop::Poison(format!("{user_id} is not a user of this server")));
         }
-        let record = self.record;
         let Some(command) = &record.command else {
             return Err(Stop::Poison("the record has no command that this version knows".to_owned()));
         };
@@ -147,6 +148,14 @@ impl Work<'_> {
             Command::UploadKeys(command) => keys::upload(self, command),
             Command::ClaimKeys(command) => keys::claim(self, command),
             Command::UploadCrossSigningKeys(command) => keys::upload_cross_signing(self, command),
+            Command::NoteRemoteKeys(_) if is_ours => {
+                Err(Stop::Poison(format!("{user_id} is no user of another server")))
+            }
+            Command::NoteRemoteKeys(_) => {
+                keys::note_remote(self);
+                Ok(())
+            }
+            Command::QueueToDevice(command) => to_device::queue(self, command, server_name),
             Command::UploadSignatures(command) => keys::upload_signatures(self, command),
             Command::SetOutOfBandMembership(command) => out_of_band::set(self, command),
         }

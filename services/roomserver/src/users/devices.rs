@@ -49,6 +49,7 @@ pub(super) fn update(work: &mut Work<'_>, command: &UpdateDevice) -> Result<(), 
     let changed = vec![command.device_id.clone()];
     let seq = work.put_out(Fact::DevicesChanged(DevicesChanged { changed, ..DevicesChanged::default() }));
     work.note_keys_changed(seq);
+    work.note_devices_changed(seq, [&command.device_id]);
     Ok(())
 }
 
@@ -81,8 +82,9 @@ pub(super) fn remove(work: &mut Work<'_>, device_ids: Vec<String>) {
     }
     let seq = work.put_out(Fact::DevicesChanged(DevicesChanged {
         changed: Vec::new(),
-        removed: device_ids,
+        removed: device_ids.clone(),
         logged_out: work.user.devices.is_empty(),
     }));
     work.note_keys_changed(seq);
+    work.note_devices_changed(seq, &device_ids);
 }

@@ -24,6 +24,9 @@ pub(crate) const MASTER: &str = "master";
 pub(crate) const SELF_SIGNING: &str = "self_signing";
 pub(crate) const USER_SIGNING: &str = "user_signing";
 
+/// Numbers of changes of devices that one record makes; if it makes more, the last ones have the same number.
+const CHANGES_OF_A_RECORD: i64 = 256;
+
 /// Keys of a user, as far as the commands of a batch look at them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Keys {
@@ -108,6 +111,10 @@ pub(crate) enum KeyChange {
     Unsigned(String),
     /// Signatures by a key of the user are void.
     SignerGone(String),
+    /// A device was changed, by the change with this number within the generation of the database.
+    DeviceList(String, i64),
+    /// Cross-signing keys, or signatures on them, were changed by the record `seq`.
+    SigningKeys(i64),
     /// Whoever shares a room with the user has to look again since the record `seq` of a partition.
     Changed(u32, i64),
 }
@@ -150,9 +157,22 @@ impl Work<'_> {
     }
 
     /// Tells those who share rooms with the user that its keys changed.
-    fn tell_keys_changed(&mut self) {
+    fn tell_keys_changed(&mut self) -> i64 {
         let seq = self.put_out(Fact::KeysChanged(KeysChanged { own: false }));
         self.note_keys_changed(seq);
+        seq
+    }
+
+    /// Notes which devices a record that was put out has changed, for other servers.
+    pub(super) fn note_devices_changed<'d>(
+        &mut self,
+        seq: i64,
+        devices: impl IntoIterator<Item = &'d String>,
+    ) {
+        for (index, device) in (0..).zip(devices) {
+            let index = CHANGES_OF_A_RECORD.min(index + 1) - 1;
+            self.change_key(KeyChange::DeviceList(device.clone(), seq * CHANGES_OF_A_RECORD + index));
+        }
     }
 
     /// Tells the device what is left of its keys.
@@ -160,6 +180,11 @@ impl Work<'_> {
         let device_id = device_id.to_owned();
         self.put_out(Fact::KeyCountsChanged(KeyCountsChanged { device_id, counts: Some(counts) }));
     }
+}
+
+/// Notes that keys of a user of another server changed.
+pub(super) fn note_remote(work: &mut Work<'_>) {
+    work.tell_keys_changed();
 }
 
 /// Deletes all keys of a device that is gone.

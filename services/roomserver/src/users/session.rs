@@ -68,6 +68,7 @@ pub(super) fn start(work: &mut Work<'_>, session: &NewSession) -> Result<(), Sto
     }));
     if is_new {
         work.note_keys_changed(seq);
+        work.note_devices_changed(seq, [device_id]);
     }
     Ok(())
 }

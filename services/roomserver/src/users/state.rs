@@ -166,6 +166,8 @@ pub(crate) enum Change {
     Report(Report),
     /// A new message to a device.
     ToDevice(InboxMessage),
+    /// Messages to devices of another server: content of an EDU.
+    Outgoing { server: String, content: Bytes, created_ts: i64 },
     /// The messages to a device up to this `seq` are gone.
     TrimInbox(String, i64),
     /// A new version of the backup, with its algorithm and what belongs to it.

@@ -5,9 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 use plexus_proto::{
     common::v1::ErrorReason,
-    log::v1::{AckToDevice, SendToDevice, ToDevicePending, output_user_event::Fact},
+    log::v1::{
+        AckToDevice, OutgoingPending, QueueToDevice, SendToDevice, ToDevicePending, output_user_event::Fact,
+    },
 };
-use ruma::UserId;
+use ruma::{ServerName, UserId};
 use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
 
@@ -19,6 +21,8 @@ use super::{
 
 /// Most bytes of the content of one message: with what is around it, it fits into an EDU.
 const MAX_TO_DEVICE_BYTES: usize = 64 * 1024;
+/// Most bytes of the content of an EDU with messages: one of the greatest size, and what is around it.
+const MAX_QUEUED_BYTES: usize = 72 * 1024;
 /// Requests for room keys, and what takes them back.
 const ROOM_KEY_REQUEST: &str = "m.room_key_request";
 
@@ -64,6 +68,23 @@ pub(super) fn send(work: &mut Work<'_>, command: &SendToDevice) -> Result<(), St
     let messages: Vec<Change> = messages.collect();
     work.changes.extend(messages);
     work.put_out(Fact::ToDevicePending(pending));
+    Ok(())
+}
+
+/// Puts messages aside for another server.
+pub(super) fn queue(work: &mut Work<'_>, command: &QueueToDevice, own: &ServerName) -> Result<(), Stop> {
+    work.active_account()?;
+    if <&ServerName>::try_from(command.server.as_str()).is_err() || command.server == own.as_str() {
+        return refuse(ErrorReason::InvalidParam, "server is not the name of another server");
+    }
+    check_name("server", &command.server, MAX_NAME_BYTES)?;
+    check_object("the content", &command.content, MAX_QUEUED_BYTES)?;
+    work.changes.push(Change::Outgoing {
+        server: command.server.clone(),
+        content: command.content.clone(),
+        created_ts: work.record.produced_ts,
+    });
+    work.put_out(Fact::OutgoingPending(OutgoingPending {}));
     Ok(())
 }
 

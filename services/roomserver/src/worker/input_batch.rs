@@ -20,9 +20,10 @@ use plexus_log::Offset;
 use plexus_proto::{
     common::v1::ErrorReason,
     input::v1::{InputLog, Rejected, Verdict, verdict::Outcome as Decision},
+    log::v1::input_user_event::Command,
 };
 use prost::Message as _;
-use ruma::{OwnedRoomId, RoomId};
+use ruma::{OwnedRoomId, RoomId, ServerName, UserId};
 use tracing::Instrument as _;
 
 pub(super) use self::done::Done;
@@ -316,7 +317,7 @@ impl<'a> InputBatch<'a> {
             key,
             partition: partition_column(input.partition),
             verdict: Bytes::from(verdict.encode_to_vec()),
-            created_ts: input.produced_ts,
+            created_ts: input.produced_ts.saturating_add(extra_retention(input, &self.env.server_name)),
         });
     }
 }
@@ -358,4 +359,14 @@ fn set_body(rows: &mut [OutputRow], partition: u32, seq: i64, body: Bytes) {
     if let Some(row) = rows.iter_mut().rev().find(|row| row.partition == partition && row.seq == seq) {
         row.body = body;
     }
+}
+
+/// For how long the verdict on an input is kept beyond what is usual, in milliseconds. Other servers repeat messages to
+/// devices when they have not heard that these arrived.
+fn extra_retention(input: &Input, own: &ServerName) -> i64 {
+    const REPEATED_FOR: i64 = 30 * 24 * 60 * 60 * 1_000;
+    let Body::User(record) = &input.body else { return 0 };
+    let Some(Command::SendToDevice(command)) = &record.command else { return 0 };
+    let sender = <&UserId>::try_from(command.sender.as_str());
+    if sender.is_ok_and(|sender| sender.server_name() != own) { REPEATED_FOR } else { 0 }
 }

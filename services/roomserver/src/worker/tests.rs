@@ -15,6 +15,7 @@ mod keys;
 mod live;
 mod member_jobs;
 mod operators;
+mod outgoing;
 mod ownership;
 mod receipts;
 mod received;

@@ -1,7 +1,7 @@
 //! [Keys of devices](https://spec.matrix.org/v1.19/client-server-api/#key-management-api)
 
 pub(super) mod changes;
-pub(super) mod crypto;
+pub(crate) mod crypto;
 pub(super) mod signing;
 
 use std::collections::BTreeSet;
@@ -38,13 +38,13 @@ tests![
 
 impl User {
     /// Publishes identity keys of the device.
-    pub(super) async fn publishes_keys(&self, key: &Key) -> Value {
+    pub(crate) async fn publishes_keys(&self, key: &Key) -> Value {
         let keys = crypto::device_keys(self, key);
         self.post("/keys/upload", json!({ "device_keys": keys })).await.ok();
         keys
     }
 
-    pub(super) async fn uploads(&self, field: &str, keys: Value) -> Answer {
+    pub(crate) async fn uploads(&self, field: &str, keys: Value) -> Answer {
         let mut body = json!({});
         body[field] = keys;
         self.post("/keys/upload", body).await
@@ -68,7 +68,7 @@ impl User {
 }
 
 /// One-time keys with these IDs, by `<algorithm>:<ID>`.
-pub(super) fn one_time_keys(user: &User, key: &Key, ids: &[String]) -> Value {
+pub(crate) fn one_time_keys(user: &User, key: &Key, ids: &[String]) -> Value {
     let keys = ids.iter().map(|id| {
         let mut one = json!({ "key": Key::new().public() });
         key.sign(&mut one, &user.id, &user.device);

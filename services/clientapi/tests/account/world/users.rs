@@ -177,6 +177,8 @@ impl Account {
             | Command::ClaimKeys(_)
             | Command::UploadCrossSigningKeys(_)
             | Command::UploadSignatures(_)
+            | Command::NoteRemoteKeys(_)
+            | Command::QueueToDevice(_)
             | Command::SetOutOfBandMembership(_) => {}
         }
         Ok(())

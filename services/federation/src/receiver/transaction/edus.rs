@@ -68,9 +68,9 @@ pub(super) async fn take(
         let outcome = match edu.edu_type.as_str() {
             "m.typing" => typing(federation, rooms, origin, edu.content).await,
             "m.receipt" => take_receipts(federation, rooms, origin, edu.content, &mut receipts).await,
-            // Messages to devices (`m.direct_to_device`) and changes of device lists (`m.device_list_update`,
-            // `m.signing_key_update`) belong here: they are written to the logs of their users, and the transaction is
-            // answered when they are committed. Presence is not kept.
+            // These must not be lost.
+            _ if super::devices::is_kept(&edu.edu_type) => continue,
+            // Presence is not kept.
             _ => "ignored",
         };
         metrics::edu(outcome);

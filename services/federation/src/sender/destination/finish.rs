@@ -17,11 +17,11 @@ const MAX_AFTER_CRASH: i64 = 60_000;
 const OURS: i64 = 2_000;
 
 impl Destination {
-    /// Notes how a transaction ended; returns what was set aside. `jitter` is between 0.8 and 1.4.
+    /// Notes how a transaction ended, and whether more waits that is not of rooms; returns what was set aside. `jitter` is between 0.8 and 1.4.
     pub(in crate::sender) fn finish(
         &mut self,
         plan: Plan,
-        gathered: &[Gathered],
+        (gathered, has_more): (&[Gathered], bool),
         outcome: &Outcome,
         now: i64,
         jitter: f64,
@@ -37,8 +37,10 @@ impl Destination {
                 (self.failures, self.first_failure_ts, self.retry_ts) = (0, 0, 0);
                 (self.last_success_ts, self.error) = (now, String::new());
                 self.advance(gathered);
+                self.outbox.delivered(has_more);
             }
             Outcome::Nothing => {
+                self.outbox.delivered(has_more);
                 self.advance(gathered);
                 // There is nothing to find out by.
                 if self.behind.is_empty() && self.queue.is_empty() {
@@ -54,10 +56,12 @@ impl Destination {
                 self.retry_ts = now + OURS;
             }
             Outcome::Refused(error) => {
+                self.refuse_outbox(&plan, gathered, now);
                 self.spill_all(&plan);
                 set_aside.extend(self.split(&plan, gathered, error, None, now));
             }
             Outcome::Crashed(error) => {
+                self.refuse_outbox(&plan, gathered, now);
                 self.spill_all(&plan);
                 self.fail(error, now);
                 // Most such servers break at one room: the others do not wait for it. One that breaks at all of them is broken.
@@ -73,8 +77,16 @@ impl Destination {
                 self.retry_ts = now + backoff::pause(self.failures, failing_for, is_unwilling, jitter);
             }
         }
+        // Whatever was not delivered waits again.
+        self.outbox.put_back();
         self.give_turns_back(&plan, gathered);
         set_aside
+    }
+
+    /// A transaction was refused: what is not of rooms may be why.
+    fn refuse_outbox(&mut self, plan: &Plan, gathered: &[Gathered], now: i64) {
+        let was_alone = plan.pdus.is_empty() && gathered.iter().all(|read| read.pdus == 0);
+        self.outbox.refused(was_alone, now);
     }
 
     /// The server has what was read of backlogs.

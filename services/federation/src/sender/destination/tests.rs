@@ -74,7 +74,7 @@ impl Peer {
         if outcome == Outcome::Delivered {
             self.has.extend(sent);
         }
-        self.destination.finish(plan, &gathered, &outcome, self.now, 1.0);
+        self.destination.finish(plan, (&gathered, false), &outcome, self.now, 1.0);
         Some(outcome)
     }
 
@@ -113,10 +113,10 @@ fn events_go_out_in_order_one_transaction_at_a_time() {
     let mut positions = [100; 64];
     destination.hold_back(&mut positions);
     assert_eq!((positions[0], positions[1]), (0, 100));
-    destination.finish(first, &[], &Outcome::Delivered, 5, 1.0);
+    destination.finish(first, (&[], false), &Outcome::Delivered, 5, 1.0);
     let second = destination.next(0).unwrap();
     assert_eq!(seqs(&second), (51..=70).collect::<Vec<_>>());
-    destination.finish(second, &[], &Outcome::Delivered, 6, 1.0);
+    destination.finish(second, (&[], false), &Outcome::Delivered, 6, 1.0);
     assert!(destination.is_idle());
     assert_eq!(destination.take_change(), None);
 }
@@ -235,7 +235,7 @@ fn more_than_fits_into_memory_is_read_again_also_while_something_is_under_way() 
     }
     assert_eq!(destination.rooms_behind(), 1);
     // What was under way fails: the server has nothing of the room.
-    destination.finish(under_way, &[], &down(&[]), 0, 1.0);
+    destination.finish(under_way, (&[], false), &down(&[]), 0, 1.0);
     let plan = destination.next(1_000_000).unwrap();
     assert_eq!((plan.pdus.len(), plan.rooms[0].after, plan.rooms[0].trim), (0, 0, true));
 }
@@ -285,7 +285,7 @@ fn ephemeral_data_are_for_those_who_have_everything() {
     destination.add(pdu(A, 1));
     let plan = destination.next(0).unwrap();
     assert_eq!((plan.pdus.len(), plan.edus.len()), (1, 1));
-    destination.finish(plan, &[], &down(&[]), 0, 1.0);
+    destination.finish(plan, (&[], false), &down(&[]), 0, 1.0);
     assert!(typing(&mut destination).is_none());
     assert!(destination.next(1_000_000).unwrap().edus.is_empty());
 }

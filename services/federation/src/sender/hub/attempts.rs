@@ -71,13 +71,13 @@ impl Hub {
     }
 
     pub(super) fn finish(&mut self, attempt: Attempt) {
-        let Attempt { server, plan, gathered, outcome } = attempt;
+        let Attempt { server, plan, gathered, has_more, outcome } = attempt;
         self.probes.remove(&server);
         // A shard may have gone meanwhile.
         let Some(destination) = self.destinations.get_mut(&server) else { return };
         let failed_before = destination.failures() > 0;
         let jitter = rand::random_range(0.8..1.4);
-        let set_aside = destination.finish(plan, &gathered, &outcome, now_ms(), jitter);
+        let set_aside = destination.finish(plan, (&gathered, has_more), &outcome, now_ms(), jitter);
         let fails = destination.failures() > 0;
         for given_up in set_aside {
             metrics::set_aside();

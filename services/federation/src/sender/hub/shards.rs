@@ -3,7 +3,9 @@
 use std::{collections::HashMap, time::Duration};
 
 use plexus_log::OwnershipEvent;
-use plexus_proto::room::v1::{self as room, DestinationOrder, destination_order::Kind};
+use plexus_proto::room::v1::{
+    self as room, AckOutgoingEdusRequest, DestinationOrder, destination_order::Kind,
+};
 use plexus_s2s::now_ms;
 use ruma::{OwnedServerName, RoomId, ServerName};
 use tokio::time::timeout;
@@ -225,6 +227,13 @@ impl Hub {
             Kind::Retry => destination.hurry(),
             Kind::Forget => {
                 destination.forget();
+                let (upstream, name) = (self.courier.upstream.clone(), server.to_string());
+                self.shutdown.spawn(async move {
+                    let all = AckOutgoingEdusRequest { server: name, all: true, ..Default::default() };
+                    if let Err(status) = upstream.acknowledge(all).await {
+                        warn!(error = %status, "what waits for a server could not be given up");
+                    }
+                });
                 self.contacts.set_failing(&server, false);
             }
             Kind::Unspecified => return,

@@ -54,6 +54,7 @@ impl Directory {
             | Change::OutOfBand(..)
             | Change::ToDevice(_)
             | Change::TrimInbox(..)
+            | Change::Outgoing { .. }
             | Change::BackupCreated(..)
             | Change::BackupUpdated(..)
             | Change::BackupContents(..)

@@ -76,6 +76,8 @@ impl KeyRows {
                 self.drop_signatures(|key| key.2 == user_id && key.3 == signer);
                 self.signers_gone.insert((user(), signer));
             }
+            // These are for other servers.
+            KeyChange::DeviceList(..) | KeyChange::SigningKeys(_) => {}
             KeyChange::Changed(partition, seq) => {
                 self.changes.insert(user(), (partition, seq));
             }

@@ -8,11 +8,11 @@ use indexmap::IndexMap;
 
 use super::{
     Pipeline, backups::Backups, directory::Directory, inboxes::Inboxes, keys::KeyRows,
-    member_jobs::MemberJobs, out_of_band::OutOfBandRows, reports::Reports,
+    member_jobs::MemberJobs, out_of_band::OutOfBandRows, outgoing::Outgoing, reports::Reports,
 };
 use crate::{
     store::statement::statement,
-    users::{AccessToken, Account, AccountData, Change, Device, RefreshToken, TokenHash},
+    users::{AccessToken, Account, AccountData, Change, Device, KeyChange, RefreshToken, TokenHash},
 };
 
 /// Rows of users, merged over the commands of a batch. `None`: the row is to go.
@@ -32,6 +32,7 @@ pub(crate) struct UserRows {
     backups: Backups,
     keys: KeyRows,
     out_of_band: OutOfBandRows,
+    outgoing: Outgoing,
 }
 
 impl UserRows {
@@ -81,6 +82,13 @@ impl UserRows {
                 }
                 Change::BackupDeleted(version) => self.backups.delete((user(), version)),
                 Change::BackupsDropped => self.backups.drop_all(user_id),
+                Change::Outgoing { server, content, created_ts } => {
+                    self.outgoing.add(server, content, created_ts);
+                }
+                Change::Key(KeyChange::DeviceList(device_id, number)) => {
+                    self.outgoing.change_device(user_id, device_id, number);
+                }
+                Change::Key(KeyChange::SigningKeys(seq)) => self.outgoing.change_keys(user_id, seq),
                 Change::Key(change) => self.keys.merge(user_id, change),
                 Change::OutOfBand(room_id, row) => self.out_of_band.merge(user_id, room_id, row),
                 Change::Report(report) => self.reports.merge(user_id, report),
@@ -112,6 +120,7 @@ impl UserRows {
         self.backups.write(pipeline);
         self.keys.write(pipeline);
         self.out_of_band.write(pipeline);
+        self.outgoing.write(pipeline);
     }
 
     fn write_accounts(&self, pipeline: &mut Pipeline<'_>) {

@@ -64,7 +64,8 @@ pub(in crate::users) fn upload(work: &mut Work<'_>, command: &UploadKeys) -> Res
         device.keys = Some(command.device_keys.clone());
         let seq = work.next_seq();
         work.change_key(KeyChange::Device(device_id.to_owned(), command.device_keys.clone(), seq));
-        work.tell_keys_changed();
+        let seq = work.tell_keys_changed();
+        work.note_devices_changed(seq, [&command.device_id]);
     }
     work.answer(Bytes::from(device.counts().encode_to_vec()));
     work.user.keys.devices.insert(device_id.to_owned(), device);

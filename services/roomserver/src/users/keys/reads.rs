@@ -86,6 +86,8 @@ pub(crate) fn key_reads<'a>(record: &'a InputUserEvent, reads: &mut KeyReads<'a>
             | Command::Report(_)
             | Command::SendToDevice(_)
             | Command::AckToDevice(_)
+            | Command::QueueToDevice(_)
+            | Command::NoteRemoteKeys(_)
             | Command::CreateBackup(_)
             | Command::UpdateBackup(_)
             | Command::DeleteBackup(_)

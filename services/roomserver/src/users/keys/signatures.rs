@@ -5,12 +5,15 @@ use std::collections::BTreeSet;
 use bytes::Bytes;
 use plexus_events::{
     Object, canonical,
-    keys::{device_signing_key, find_signature, is_signed, signatures_by, signed_part},
+    keys::{
+        check_cross_signing_key, device_signing_key, find_signature, is_signed, signatures_by, signed_part,
+    },
 };
 use plexus_proto::log::v1::{
     KeyFailure, KeyFailures, KeysChanged, SignedKey, UploadSignatures, output_user_event::Fact,
 };
 use prost::Message as _;
+use ruma::UserId;
 
 use super::{KeyChange, MASTER, SELF_SIGNING, SignatureRow, USER_SIGNING};
 use crate::users::apply::{Stop, Work};
@@ -56,12 +59,17 @@ pub(in crate::users) fn upload_signatures(
     }
     let seq = work.next_seq();
     let mut concerned: BTreeSet<bool> = BTreeSet::new();
+    let mut own_keys: BTreeSet<String> = BTreeSet::new();
     for (signed, signer_key_id, signature) in new {
         let name = (signed.user_id.clone(), signed.key.clone(), signer_key_id.clone());
         if work.user.keys.signatures.get(&name) == Some(&signature) {
             continue;
         }
-        concerned.insert(signed.user_id == work.record.user_id);
+        let is_own = signed.user_id == work.record.user_id;
+        concerned.insert(is_own);
+        if is_own {
+            own_keys.insert(signed.key.clone());
+        }
         work.user.keys.signatures.insert(name, signature.clone());
         work.change_key(KeyChange::Signature(SignatureRow {
             target_user_id: signed.user_id.clone(),
@@ -72,7 +80,12 @@ pub(in crate::users) fn upload_signatures(
         }));
     }
     if concerned.contains(&true) {
-        work.tell_keys_changed();
+        let seq = work.tell_keys_changed();
+        let master = work.user.keys.cross_signing.get(MASTER).map(|key| key.public_key.clone());
+        if master.is_some_and(|master| own_keys.remove(&master)) {
+            work.change_key(KeyChange::SigningKeys(seq));
+        }
+        work.note_devices_changed(seq, &own_keys);
     } else if concerned.contains(&false) {
         // Nobody but the user may see them.
         work.put_out(Fact::KeysChanged(KeysChanged { own: true }));
@@ -119,14 +132,18 @@ fn check(work: &Work<'_>, signed: &SignedKey) -> Result<Vec<(String, String)>, F
 }
 
 /// The key that is signed, and who may sign it.
-fn find<'a>(work: &'a Work<'_>, signed: &SignedKey) -> Result<(&'a Bytes, Signers), Fault> {
+fn find<'a>(work: &'a Work<'_>, signed: &'a SignedKey) -> Result<(&'a Bytes, Signers), Fault> {
     let keys = &work.user.keys;
     let own = |usage: &str| keys.cross_signing.get(usage).map(|key| key.public_key.clone());
     if signed.user_id != work.record.user_id {
+        let signer = || own(USER_SIGNING).ok_or(Fault::Wrong("there is no user-signing key"));
+        let unknown = Fault::Unknown("the user has no such master key");
+        if is_told(signed) {
+            return Ok((&signed.told_key, Signers::Key(signer()?)));
+        }
         let master = keys.masters.get(&signed.user_id).filter(|master| master.public_key == signed.key);
-        let master = master.ok_or(Fault::Unknown("the user has no such master key"))?;
-        let signer = own(USER_SIGNING).ok_or(Fault::Wrong("there is no user-signing key"))?;
-        return Ok((&master.key, Signers::Key(signer)));
+        let master = master.ok_or(unknown)?;
+        return Ok((&master.key, Signers::Key(signer()?)));
     }
     if let Some(master) = keys.cross_signing.get(MASTER).filter(|master| master.public_key == signed.key) {
         return Ok((&master.key, Signers::Devices));
@@ -135,6 +152,13 @@ fn find<'a>(work: &'a Work<'_>, signed: &SignedKey) -> Result<(&'a Bytes, Signer
     let device = device.ok_or(Fault::Unknown("there is no such device or master key"))?;
     let signer = own(SELF_SIGNING).ok_or(Fault::Wrong("there is no self-signing key"))?;
     Ok((device, Signers::Key(signer)))
+}
+
+/// Whether a key is a master key that another server has told of its user.
+fn is_told(signed: &SignedKey) -> bool {
+    let Ok(user) = <&UserId>::try_from(signed.user_id.as_str()) else { return false };
+    let Ok(object) = canonical::parse_object(&signed.told_key) else { return false };
+    check_cross_signing_key(&object, user, MASTER).is_ok_and(|public_key| public_key == signed.key)
 }
 
 /// The public key of a device of the user.

@@ -75,7 +75,8 @@ pub(in crate::users) fn upload_cross_signing(
             replace(work, usage, new);
         }
     }
-    work.tell_keys_changed();
+    let seq = work.tell_keys_changed();
+    work.change_key(KeyChange::SigningKeys(seq));
     Ok(())
 }
 

@@ -443,6 +443,13 @@ impl RoomStreamService for World {
 
 #[tonic::async_trait]
 impl KeyQueryService for World {
+    async fn list_room_mates(
+        &self,
+        _: Request<user::ListRoomMatesRequest>,
+    ) -> Answer<user::ListRoomMatesResponse> {
+        unasked()
+    }
+
     async fn query_keys(&self, _: Request<user::QueryKeysRequest>) -> Answer<user::QueryKeysResponse> {
         unasked()
     }

@@ -9,11 +9,11 @@ use serde_json::{Value, json};
 use crate::actor::User;
 
 /// A key that signs.
-pub(in crate::client_server) struct Key(SigningKey);
+pub(crate) struct Key(SigningKey);
 
 impl Key {
     /// Makes one that nobody else has.
-    pub(in crate::client_server) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         static MADE: AtomicU64 = AtomicU64::new(1);
         let mut seed = [7; 32];
         let time = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
@@ -23,12 +23,12 @@ impl Key {
     }
 
     /// The public key.
-    pub(in crate::client_server) fn public(&self) -> String {
+    pub(crate) fn public(&self) -> String {
         STANDARD_NO_PAD.encode(self.0.verifying_key().to_bytes())
     }
 
     /// Signs an object as the key `ed25519:<id>` of a user.
-    pub(in crate::client_server) fn sign(&self, object: &mut Value, user: &str, id: &str) {
+    pub(crate) fn sign(&self, object: &mut Value, user: &str, id: &str) {
         let mut part = object.clone();
         if let Some(part) = part.as_object_mut() {
             part.remove("signatures");
@@ -40,14 +40,14 @@ impl Key {
     }
 
     /// A cross-signing key of this public key.
-    pub(in crate::client_server) fn cross_signing(&self, user: &User, usage: &str) -> Value {
+    pub(crate) fn cross_signing(&self, user: &User, usage: &str) -> Value {
         let public = self.public();
         json!({ "user_id": user.id, "usage": [usage], "keys": { (format!("ed25519:{public}")): public } })
     }
 }
 
 /// Identity keys of a device, signed by itself.
-pub(in crate::client_server) fn device_keys(user: &User, key: &Key) -> Value {
+pub(crate) fn device_keys(user: &User, key: &Key) -> Value {
     let mut keys = json!({
         "user_id": user.id,
         "device_id": user.device,

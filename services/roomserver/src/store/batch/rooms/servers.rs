@@ -6,7 +6,7 @@ use std::marker::PhantomData;
 
 use diesel::sql_types::{Array, Binary, Int8, Text};
 
-use super::super::Pipeline;
+use super::super::{Pipeline, outgoing};
 use crate::store::statement::statement;
 
 /// Counts memberships of rooms that are about to be set, one for each member.
@@ -16,8 +16,13 @@ pub(super) fn count(
     user_id: Vec<&str>,
     membership: Vec<&str>,
 ) {
+    let (rooms, users) = (room_nid.clone(), user_id.clone());
+    let joins: Vec<usize> =
+        membership.iter().enumerate().filter(|(_, it)| **it == "join").map(|(index, _)| index).collect();
     let statement = CountMembers { room_nid, user_id, membership, lifetime: PhantomData };
     pipeline.add(CountMembers::NAME, statement);
+    let joined = |index: &usize| Some((*rooms.get(*index)?, *users.get(*index)?));
+    outgoing::mark_joined(pipeline, joins.iter().filter_map(joined));
 }
 
 /// Counts memberships that snapshots tell and that are about to be set, one for each member.
