@@ -83,10 +83,10 @@ fn user_id(text: &str) -> Result<&UserId, MatrixError> {
 
 /// What is told of servers that could not be asked, with why.
 fn failures(servers: &BTreeMap<String, String>) -> BTreeMap<&str, serde_json::Value> {
-    let failure = |(server, why): &(&String, &String)| {
-        (server.as_str(), json!({ "errcode": "M_UNREACHABLE", "error": why }))
-    };
-    servers.iter().map(|server| failure(&server)).collect()
+    servers
+        .iter()
+        .map(|(server, why)| (server.as_str(), json!({ "errcode": "M_UNREACHABLE", "error": why })))
+        .collect()
 }
 
 /// How long other servers are to be waited for, in milliseconds; 0 if the client does not say.

@@ -113,7 +113,8 @@ fn device_ids(devices: &Value) -> Result<Vec<String>, MatrixError> {
 
 impl Answer {
     fn add(&mut self, keys: UserKeys) -> Result<(), MatrixError> {
-        let UserKeys { user_id, devices, master_key, self_signing_key, user_signing_key, signatures } = keys;
+        let UserKeys { user_id, devices, master_key, self_signing_key, user_signing_key, signatures, .. } =
+            keys;
         let mut by_key: HashMap<String, Vec<KeySignature>> = HashMap::new();
         for signature in signatures {
             by_key.entry(signature.key.clone()).or_default().push(signature);

@@ -165,7 +165,7 @@ impl Feed for Users {
                     self.woken.user(user);
                 }
             }
-            Some(Fact::Registered(_) | Fact::ProfileChanged(_)) | None => {}
+            Some(Fact::Registered(_) | Fact::ProfileChanged(_) | Fact::OutgoingPending(_)) | None => {}
         }
     }
 

@@ -10,10 +10,7 @@ use super::{
 };
 use crate::{
     actor::User,
-    client_server::keys::{
-        crypto::{self, Key},
-        one_time_keys,
-    },
+    client_server::keys::{crypto::Key, one_time_keys},
     server::Server,
     wait::eventually,
     wire::{Answer, Json as _, encoded},
@@ -92,10 +89,9 @@ async fn others_are_told_keys(server: Server) {
     let answer = posts(&server, &peer, "/_matrix/federation/v1/user/keys/query", body).await.ok();
     let devices = answer["device_keys"].get(&alice.id).and_then(Value::as_object);
     assert!(devices.is_none_or(serde_json::Map::is_empty), "{answer}");
-    for body in [json!({}), json!({ "device_keys": [] })] {
-        let answer = posts(&server, &peer, "/_matrix/federation/v1/user/keys/query", body).await;
-        assert_eq!(answer.status, 400, "{answer}");
-    }
+    let body = json!({ "device_keys": [] });
+    let answer = posts(&server, &peer, "/_matrix/federation/v1/user/keys/query", body).await;
+    assert_eq!(answer.status, 400, "{answer}");
 }
 
 async fn others_claim_each_key_once(server: Server) {
@@ -332,5 +328,7 @@ async fn others_are_told_that_cross_signing_keys_change(server: Server) {
     let body = json!({ "device_keys": { &alice.id: [] } });
     let answer = posts(&server, &peer, "/_matrix/federation/v1/user/keys/query", body).await.ok();
     assert_eq!(answer["master_keys"][&alice.id]["keys"], master["keys"], "{answer}");
-    assert_eq!(answer.get("user_signing_keys"), None, "{answer}");
+    // These are for the user alone.
+    let private = answer.get("user_signing_keys").and_then(Value::as_object);
+    assert!(private.is_none_or(serde_json::Map::is_empty), "{answer}");
 }

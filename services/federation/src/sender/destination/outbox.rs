@@ -1,5 +1,5 @@
-//! What waits for a server that is not of rooms: messages to devices, and changes of devices and keys. The room server keeps
-//! it; here is only whether there is some.
+//! Outbox of a server: messages to devices, and changes of devices and keys. The room server keeps what is in it; here is
+//! only whether there is something.
 //!
 //! A server that cannot take a transaction is sent these apart from events, then fewer at a time. What it refuses by itself
 //! is given up.

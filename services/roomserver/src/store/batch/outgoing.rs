@@ -1,4 +1,4 @@
-//! What other servers are to be told of users here: messages to their devices, and changes of our devices and keys.
+//! Outboxes of other servers: messages to their devices, and changes of our devices and keys.
 
 use std::marker::PhantomData;
 

@@ -1,4 +1,4 @@
-//! What waits for other servers that is not of rooms, and with whom this server shares rooms.
+//! Outboxes of other servers, and users with whom this server shares rooms.
 
 use diesel::{
     Queryable,

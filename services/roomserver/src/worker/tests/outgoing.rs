@@ -1,11 +1,11 @@
-//! What other servers are told of users here, and what they tell of theirs.
+//! Outboxes of other servers, and changes that these tell of their users.
 
 use bytes::Bytes;
 use plexus_log::partition_of;
 use plexus_proto::{
     log::v1::{
-        NoteRemoteKeys, QueueToDevice, SendToDevice, ToDeviceMessage, UpdateDevice, UploadKeys,
-        input_user_event::Command, output_user_event::Fact,
+        InputUserEvent, NoteRemoteKeys, QueueToDevice, SendToDevice, ToDeviceMessage, UpdateDevice,
+        UploadKeys, input_user_event::Command, output_user_event::Fact,
     },
     room::v1::{
         AckOutgoingEdusRequest, ListOutgoingEdusRequest, ListOutgoingEdusResponse, ListWaitingServersRequest,
@@ -22,8 +22,10 @@ use super::{
     fixture::{ALICE, BOB, Server, World, public_room, user_record},
     users::register,
 };
+use crate::worker::engine::now_ms;
 
 const DEVICE: &str = "PHONE";
+const DAY: i64 = 24 * 60 * 60 * 1_000;
 const REMOTE: &str = "@bob:b.example";
 /// Somebody of another server is in Alice's room, and somebody of a third one was.
 const MEMBERS: &str = "INSERT INTO room_servers (room_nid, snapshot, server, joined) \
@@ -76,7 +78,7 @@ async fn stage() -> (World, Server) {
 async fn messages_wait_in_order_until_they_are_taken() {
     let (world, server) = stage().await;
     for (name, text) in [("b.example", "1"), ("c.example", "2"), ("b.example", "3")] {
-        let record = user_record(ALICE, queue(name, text));
+        let record = InputUserEvent { produced_ts: now_ms(), ..user_record(ALICE, queue(name, text)) };
         // A repeat is one.
         for _ in 0..2 {
             server.accepted(&world.write_user(&record).await).await;
@@ -92,6 +94,11 @@ async fn messages_wait_in_order_until_they_are_taken() {
         assert_eq!(list(&server, "b.example").await, ListOutgoingEdusResponse::default());
     }
     assert_eq!(waiting(&server).await, ["c.example"]);
+    // One that has waited for more than 30 days is dropped.
+    let old =
+        InputUserEvent { produced_ts: now_ms() - 31 * DAY, ..user_record(ALICE, queue("b.example", "old")) };
+    server.accepted(&world.write_user(&old).await).await;
+    assert_eq!(list(&server, "b.example").await, ListOutgoingEdusResponse::default());
     let request = AckOutgoingEdusRequest { server: "c.example".to_owned(), all: true, ..Default::default() };
     destinations(&server).ack_outgoing_edus(request).await.expect("it is given up");
     assert_eq!(waiting(&server).await, Vec::<String>::new());
@@ -168,8 +175,9 @@ async fn messages_from_elsewhere_are_recognized_for_thirty_days() {
         })
     };
     for sender in [BOB, REMOTE] {
-        server.accepted(&world.write_user(&user_record(ALICE, message(sender))).await).await;
+        let record = InputUserEvent { produced_ts: now_ms(), ..user_record(ALICE, message(sender)) };
+        server.accepted(&world.write_user(&record).await).await;
     }
-    let late = "SELECT count(*) FROM verdicts WHERE created_ts > (extract(epoch FROM now()) * 1000)::bigint + 2505600000";
-    assert_eq!(world.number(late).await, 1);
+    let kept = format!("SELECT count(*) FROM verdicts WHERE created_ts > {}", now_ms() + 29 * DAY);
+    assert_eq!(world.number(&kept).await, 1);
 }
