@@ -80,7 +80,7 @@ mod tests {
         ];
         let parts = split(&recipients);
         let devices: usize = parts.iter().flat_map(BTreeMap::values).map(BTreeMap::len).sum();
-        assert_eq!((parts.len(), devices), (7, 14));
+        assert_eq!((parts.len(), devices), (5, 14));
         assert!(parts.iter().all(|part| json!(part).to_string().len() < 64 * 1024));
         assert!(split(&[]).is_empty());
     }
