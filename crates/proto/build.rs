@@ -4,7 +4,7 @@ use std::{env, fs, path::PathBuf};
 
 use prost::Message as _;
 
-const FILES: [&str; 23] = [
+const FILES: [&str; 24] = [
     "plexus/common/v1/common.proto",
     "plexus/log/v1/input_room.proto",
     "plexus/log/v1/output_room.proto",
@@ -16,6 +16,7 @@ const FILES: [&str; 23] = [
     "plexus/federation/v1/query.proto",
     "plexus/input/v1/input.proto",
     "plexus/reader/v1/cursor.proto",
+    "plexus/room/v1/block.proto",
     "plexus/room/v1/destination.proto",
     "plexus/room/v1/graph.proto",
     "plexus/room/v1/history.proto",
@@ -29,10 +30,11 @@ const FILES: [&str; 23] = [
     "plexus/user/v1/user.proto",
     "plexus/user/v1/keys.proto",
 ];
-const OPERATOR: [&str; 7] = [
+const OPERATOR: [&str; 8] = [
     "plexus/operator/v1/database.proto",
     "plexus/operator/v1/destination.proto",
     "plexus/operator/v1/explain.proto",
+    "plexus/operator/v1/federation.proto",
     "plexus/operator/v1/inspection.proto",
     "plexus/operator/v1/operator.proto",
     "plexus/operator/v1/room_admin.proto",

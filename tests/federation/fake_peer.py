@@ -241,6 +241,31 @@ def refused(world):
     assert "poison" not in world.peer.heard()
 
 
+def blocked(world):
+    """A server that an operator blocks is answered nothing and sent nothing, until the block is lifted."""
+    path = f"/_matrix/federation/v1/query/profile?user_id={quote(world.alice.id)}"
+
+    def status():
+        try:
+            world.peer.ask(world.plexus, "GET", path)
+            return 200
+        except urllib.error.HTTPError as error:
+            return error.code
+
+    assert status() == 200
+    is_content, told = admin(world.plexus, "federation", "block", world.peer.name, "--reason", "spam")
+    assert is_content, told
+    wait_for("the server is refused", lambda: status() == 403)
+    said = say(world, "not for you") and "not for you"
+    assert world.peer.name in admin(world.plexus, "federation", "blocks")[1]
+    time.sleep(2)
+    assert said not in world.peer.heard()
+    is_content, told = admin(world.plexus, "federation", "unblock", world.peer.name)
+    assert is_content, told
+    wait_for("the server is answered", lambda: status() == 200)
+    world.peer.hears(said)
+
+
 def nothing_else(world):
     """The peer was asked for nothing but its keys."""
     assert world.peer.unexpected == [], world.peer.unexpected
@@ -252,4 +277,4 @@ def say(world, text):
 
 
 world = World(Path(sys.argv[1]).resolve())
-sys.exit(run([join, ephemeral, away, killed, devices, refused, nothing_else], world, [world.plexus]))
+sys.exit(run([join, ephemeral, away, killed, devices, refused, blocked, nothing_else], world, [world.plexus]))

@@ -22,7 +22,7 @@ use plexus_s2s::{
 use plexus_service::{Config, RpcChannel, outln, telemetry::VERSION};
 use ruma::ServerName;
 
-use crate::{destinations, moment};
+use crate::{blocks, destinations, moment};
 
 #[derive(Subcommand)]
 pub(crate) enum FederationCommand {
@@ -48,6 +48,23 @@ pub(crate) enum FederationCommand {
         /// Server name.
         name: String,
     },
+    /// Lists joins and leaves that are on their way to other servers.
+    Sagas,
+    /// Has nothing to do any more with a server, a user of one (`@user:server`), or a room (`!room`).
+    Block {
+        /// Server name, user ID or room ID.
+        name: String,
+        /// Why, for operators.
+        #[arg(long, default_value = "")]
+        reason: String,
+    },
+    /// Lifts a block.
+    Unblock {
+        /// Server name, user ID or room ID.
+        name: String,
+    },
+    /// Lists what is blocked.
+    Blocks,
 }
 
 /// Runs a command.
@@ -62,6 +79,10 @@ pub(crate) async fn run(
         FederationCommand::Destination { name } => destinations::show(operator()?, name).await,
         FederationCommand::Retry { name } => destinations::retry(operator()?, name).await,
         FederationCommand::Forget { name } => destinations::forget(operator()?, name).await,
+        FederationCommand::Sagas => blocks::sagas(operator()?).await,
+        FederationCommand::Block { name, reason } => blocks::block(operator()?, name, reason).await,
+        FederationCommand::Unblock { name } => blocks::unblock(operator()?, name).await,
+        FederationCommand::Blocks => blocks::list(operator()?).await,
     }
 }
 

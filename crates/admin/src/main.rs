@@ -4,6 +4,7 @@
 //! and the rest is asked of the room server's operator listener, with the token that the configuration leads to.
 
 mod accounts;
+mod blocks;
 mod database;
 mod destinations;
 mod federation;

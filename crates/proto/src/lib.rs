@@ -83,6 +83,7 @@ pub const ROOM_SERVER_SERVICES: &[&str] = &[
     reader::v1::reader_cursor_service_server::SERVICE_NAME,
     room::v1::destination_service_server::SERVICE_NAME,
     room::v1::key_store_service_server::SERVICE_NAME,
+    room::v1::block_service_server::SERVICE_NAME,
     room::v1::membership_saga_service_server::SERVICE_NAME,
     room::v1::room_directory_service_server::SERVICE_NAME,
     room::v1::room_graph_service_server::SERVICE_NAME,
@@ -110,6 +111,7 @@ pub const FEDERATION_SERVICES: &[&str] = &[
 pub const OPERATOR_SERVICES: &[&str] = &[
     operator::v1::database_service_server::SERVICE_NAME,
     operator::v1::destination_admin_service_server::SERVICE_NAME,
+    operator::v1::federation_admin_service_server::SERVICE_NAME,
     operator::v1::explain_service_server::SERVICE_NAME,
     operator::v1::inspection_service_server::SERVICE_NAME,
     operator::v1::partition_service_server::SERVICE_NAME,

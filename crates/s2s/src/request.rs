@@ -3,7 +3,7 @@
 mod connector;
 mod error;
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, StatusCode, Uri, header};
@@ -13,6 +13,7 @@ use hyper_util::{
     rt::{TokioExecutor, TokioTimer},
 };
 use moka::sync::Cache;
+use parking_lot::RwLock;
 use plexus_events::SigningKey;
 use plexus_outbound::Dialer;
 use ruma::{OwnedServerName, ServerName};
@@ -28,6 +29,8 @@ use connector::PeerConnector;
 const IDLE: Duration = Duration::from_secs(25);
 /// Idle connections of HTTP/1 to one host.
 const IDLE_PER_HOST: usize = 4;
+/// When to ask a server again that is blocked.
+const DENIED: Duration = Duration::from_secs(60 * 60);
 /// Most bytes of an error that are read.
 const MAX_ERROR: usize = 64 * 1024;
 /// Requests to one server at a time, and servers of which that is counted.
@@ -127,6 +130,7 @@ struct Inner {
     health: Health,
     slots: Slots,
     turns: Cache<OwnedServerName, Arc<Semaphore>>,
+    denied: RwLock<HashSet<OwnedServerName>>,
 }
 
 impl Peers {
@@ -147,7 +151,7 @@ impl Peers {
             .pool_max_idle_per_host(IDLE_PER_HOST)
             .build(connector);
         let turns = Cache::builder().max_capacity(COUNTED).time_to_idle(Duration::from_secs(600)).build();
-        Self(Arc::new(Inner { identity, client, discovery, health, slots, turns }))
+        Self(Arc::new(Inner { identity, client, discovery, health, slots, turns, denied: RwLock::default() }))
     }
 
     /// How servers have answered.
@@ -168,10 +172,22 @@ impl Peers {
         &self.0.discovery
     }
 
+    /// Says which servers are asked for nothing but keys from here on.
+    pub fn deny(&self, servers: HashSet<OwnedServerName>) {
+        *self.0.denied.write() = servers;
+    }
+
     /// Makes a request and reads the answer. Redirects are not followed.
     pub async fn call(&self, call: Call<'_>) -> Result<Answer, CallError> {
         let inner = &self.0;
         let server = call.destination;
+        // What they have signed before may come through others.
+        if call.class.name != Class::KEYS.name && inner.denied.read().contains(server) {
+            return Err(CallError::BackOff {
+                pause: DENIED,
+                why: "an operator has blocked the server".into(),
+            });
+        }
         if !call.class.ignores_health
             && let Some((pause, why)) = inner.health.pause(server)
         {

@@ -21,6 +21,7 @@ use plexus_service::{Config, RpcChannel, Shutdown, http, telemetry::VERSION};
 use ruma::{OwnedServerName, ServerName};
 
 use crate::{
+    blocks::{self, Blocks},
     fetcher::{self, Backfills, Fetches},
     joins::{self, Joins},
     key_store::RpcKeyStore,
@@ -66,6 +67,7 @@ pub struct Federation {
     pub(crate) contacts: Contacts,
     pub(crate) joins: Joins,
     pub(crate) answers: Answers,
+    pub(crate) blocks: Blocks,
 }
 
 impl Federation {
@@ -117,6 +119,7 @@ impl Federation {
             contacts: Contacts::new(),
             joins: Joins::default(),
             answers: Answers::new(),
+            blocks: Blocks::default(),
             key,
         })
     }
@@ -152,6 +155,8 @@ impl Federation {
     /// Serves the API where other servers connect, fetches what events lack that they send, sends them ours, and goes on
     /// with what was left half done.
     pub async fn serve(&self, shutdown: &Shutdown) -> Result<std::net::SocketAddr, http::ServeError> {
+        blocks::load(self).await;
+        shutdown.spawn(blocks::run(self.clone(), shutdown.clone()));
         shutdown.spawn(fetcher::run(self.clone(), shutdown.clone()));
         sender::start(self, self.log.clone(), shutdown);
         shutdown.spawn(joins::resume::run(self.clone(), shutdown.clone()));

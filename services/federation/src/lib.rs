@@ -5,6 +5,7 @@
 //! decides what they may read, too.
 
 mod app;
+mod blocks;
 mod checked;
 mod fetcher;
 mod front;

@@ -75,6 +75,7 @@ impl OutboundService for Service {
     ) -> Result<Response<JoinRoomResponse>, Status> {
         let JoinRoomRequest { room_id, user_id, via, content } = request.into_inner();
         let (room_id, user_id) = (room(&room_id)?, self.user("user_id", &user_id)?);
+        self.federation.blocks.check_room(&room_id)?;
         let joined = join::join(&self.federation, join::Request { room_id, user_id, via, content });
         match tokio::time::timeout(JOIN_PATIENCE, joined).await {
             Ok(joined) => Ok(Response::new(JoinRoomResponse { event_id: joined? })),
@@ -104,6 +105,7 @@ impl OutboundService for Service {
     ) -> Result<Response<KnockRoomResponse>, Status> {
         let KnockRoomRequest { room_id, user_id, via, reason } = request.into_inner();
         let (room_id, user_id) = (room(&room_id)?, self.user("user_id", &user_id)?);
+        self.federation.blocks.check_room(&room_id)?;
         let _turn = self.federation.joins.turn(&user_id).await?;
         let event_id = knock::knock(&self.federation, &room_id, &user_id, &via, &reason).await?;
         Ok(Response::new(KnockRoomResponse { event_id }))
@@ -116,6 +118,7 @@ impl OutboundService for Service {
         let InviteUserRequest { room_id, sender, user_id, content } = request.into_inner();
         let (room_id, sender) = (room(&room_id)?, self.user("sender", &sender)?);
         let user_id = any_user("user_id", &user_id)?;
+        self.federation.blocks.check_room(&room_id)?;
         if self.is_ours(&user_id) {
             return Err(invalid("user_id", "is a user of this server"));
         }

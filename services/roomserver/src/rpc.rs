@@ -9,6 +9,7 @@ mod destination_admin;
 mod destinations;
 mod directory;
 mod explain;
+mod federation_admin;
 mod graph;
 mod history;
 mod inbox;
@@ -56,6 +57,7 @@ pub(crate) fn routes(app: &App) -> Routes {
     routes.add_service(key_store::service(app));
     routes.add_service(destinations::service(app));
     routes.add_service(membership_saga::service(app));
+    routes.add_service(federation_admin::blocks(app));
     routes.routes()
 }
 
@@ -64,6 +66,7 @@ pub(crate) fn operator_routes(app: &App) -> Routes {
     let mut routes = Routes::builder();
     routes.add_service(database::service(app));
     routes.add_service(destination_admin::service(app));
+    routes.add_service(federation_admin::service(app));
     routes.add_service(explain::service(app));
     routes.add_service(operator::service(app));
     routes.add_service(room_admin::service(app));

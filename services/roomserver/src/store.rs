@@ -7,6 +7,7 @@ pub(crate) mod bounds;
 mod connect;
 pub(crate) mod deferred;
 pub(crate) mod destinations;
+pub(crate) mod federation_blocks;
 pub(crate) mod generation;
 pub(crate) mod inbox_bounds;
 pub(crate) mod keys;

@@ -90,6 +90,10 @@ async fn authenticate<C: CostClass>(
             error
         }
     })?;
+    if federation.blocks.has_server(origin.as_str()) {
+        metrics::refused("blocked");
+        return Err(MatrixError::forbidden("An operator of this server has blocked the server"));
+    }
     quotas.origins.take(origin.as_str(), C::COST).map_err(|after| {
         metrics::refused("rate");
         MatrixError::limit_exceeded(after)

@@ -19,6 +19,8 @@ const INVITES: RateLimit = RateLimit { per_second: 0.05, burst: 50 };
 
 /// One-time keys of one user of ours that one server claims.
 const CLAIMS: RateLimit = RateLimit { per_second: 2.0, burst: 500 };
+/// Invites of one server, whoever is invited.
+const INVITES_OF_SERVER: RateLimit = RateLimit { per_second: 1.0, burst: 300 };
 
 /// A kind of request.
 pub(crate) trait CostClass: Send + Sync + 'static {
@@ -104,6 +106,8 @@ pub(crate) struct Quotas {
     pub(crate) invites: Buckets,
     /// One-time keys that are claimed, by server and owner.
     pub(crate) claims: Buckets,
+    /// Invites, by the server that sends them.
+    pub(crate) invites_of: Buckets,
     graph: Arc<Semaphore>,
     query: Arc<Semaphore>,
     keys: Arc<Semaphore>,
@@ -126,6 +130,7 @@ impl Quotas {
             live: turns(Live::AT_ONCE),
             invites: Buckets::new(INVITES),
             claims: Buckets::new(CLAIMS),
+            invites_of: Buckets::new(INVITES_OF_SERVER),
             graph: turns(Graph::AT_ONCE),
             query: turns(Query::AT_ONCE),
             keys: turns(Keys::AT_ONCE),

@@ -152,7 +152,7 @@ fn row(saga: MembershipSaga, room: &str, user: &str) -> Result<Saga, Status> {
     })
 }
 
-fn message(saga: Saga) -> MembershipSaga {
+pub(super) fn message(saga: Saga) -> MembershipSaga {
     let kind = if saga.kind == 1 { Kind::Join } else { Kind::Leave };
     MembershipSaga {
         room_id: saga.room_id,

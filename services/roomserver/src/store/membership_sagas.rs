@@ -49,6 +49,16 @@ pub(crate) struct Hold<'a> {
     pub(crate) lease_ms: i64,
 }
 
+/// Lists sagas, oldest first, without their events.
+pub(crate) async fn list(conn: &mut AsyncPgConnection, limit: i64) -> Result<Vec<Saga>, StoreError> {
+    let query = diesel::sql_query(
+        "SELECT room_id, user_id, kind, room_version, servers, ''::bytea AS event, attempts, created_ts, error \
+         FROM membership_sagas ORDER BY created_ts, room_id, user_id LIMIT $1",
+    );
+    let sagas = query.bind::<BigInt, _>(limit).load(conn).await;
+    sagas.map_err(StoreError::query("membership_sagas.list"))
+}
+
 /// What came of a claim.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Claimed {

@@ -236,6 +236,15 @@ diesel::table! {
 }
 
 diesel::table! {
+    federation_blocks (kind, name) {
+        kind -> Int2,
+        name -> Text,
+        reason -> Text,
+        created_ts -> Int8,
+    }
+}
+
+diesel::table! {
     filters (user_id, filter_id) {
         user_id -> Text,
         filter_id -> Text,
@@ -712,6 +721,7 @@ diesel::allow_tables_to_appear_in_same_query!(
     event_relations,
     events,
     fallback_keys,
+    federation_blocks,
     filters,
     key_backup_keys,
     key_backup_versions,

@@ -61,6 +61,25 @@ async fn a_gap_is_limited_and_its_state_is_told() {
 }
 
 #[tokio::test]
+async fn nothing_from_before_missing_events_is_told_with_what_follows_them() {
+    let world = World::new();
+    world.create(ROOM, ALICE).await;
+    let replica = world.replica().await;
+    let since = token(&replica.sync(&world, ALICE, &[]).await);
+    world.say(ROOM, ALICE, "before").await;
+    let after = world.say_after_gap(ROOM, ALICE, "after").await;
+    let last = world.say(ROOM, ALICE, "last").await;
+    replica.settle(&world).await;
+    // A replica that has only just started must tell the same.
+    for replica in [&replica, &world.replica().await] {
+        let answer = replica.sync(&world, ALICE, &[("since", &since)]).await;
+        let room = &answer["rooms"]["join"][ROOM];
+        assert_eq!(ids(&room["timeline"]), [after.as_str(), last.as_str()]);
+        assert_eq!(room["timeline"]["limited"], true);
+    }
+}
+
+#[tokio::test]
 async fn a_token_older_than_memory_gets_the_exact_state() {
     let world = World::new();
     world.create(ROOM, ALICE).await;

@@ -295,6 +295,23 @@ impl World {
         self.send(Send { room, sender, kind: "m.room.message", state_key: None, content, txn: None }).await
     }
 
+    /// Says something that follows on events which could not be had.
+    pub(super) async fn say_after_gap(&self, room: &str, sender: &str, body: &str) -> String {
+        let content = json!({"msgtype": "m.text", "body": body});
+        let mut record =
+            self.commit(Send { room, sender, kind: "m.room.message", state_key: None, content, txn: None });
+        let Some(Fact::NewEvent(new)) = &mut record.body else { unreachable!("an event was sent") };
+        new.gap_before = true;
+        let event_id = new.event_id.clone();
+        {
+            let mut facts = self.facts.lock();
+            facts.events.last_mut().unwrap().event.gap_before = true;
+            *facts.room_records.last_mut().unwrap() = record.clone();
+        }
+        self.log.append::<OutputRoom>(&record).await.unwrap();
+        event_id
+    }
+
     pub(super) async fn set(
         &self,
         room: &str,

@@ -88,6 +88,9 @@ pub(super) async fn check_event(
     rules: &'static RoomRules,
 ) -> Result<CheckedPdu, MatrixError> {
     let voucher = check_fields(expected, json)?;
+    if expected.membership != "leave" {
+        check_blocks(federation, expected, json)?;
+    }
     let mut json = Bytes::copy_from_slice(json);
     if let Some(voucher) = voucher
         && rules.rules.signatures.check_join_authorised_via_users_server
@@ -95,6 +98,15 @@ pub(super) async fn check_event(
         json = vouch(federation, expected, &json, rules, &voucher).await?;
     }
     verify(federation, expected.room_id, expected.event_id, &json, rules).await
+}
+
+/// Refuses rooms and users that are blocked. The sender was looked at before.
+fn check_blocks(federation: &Federation, expected: &Expected<'_>, json: &[u8]) -> Result<(), MatrixError> {
+    let event: Value =
+        serde_json::from_slice(json).map_err(|error| MatrixError::not_json(error.to_string()))?;
+    let sender = event.get("sender").and_then(Value::as_str).unwrap_or_default();
+    let sender = <&UserId>::try_from(sender).map_err(|error| invalid(error.to_string()))?;
+    federation.blocks.check(expected.room_id, sender)
 }
 
 /// Checks that an event is the one of the path, its hash and its signatures.

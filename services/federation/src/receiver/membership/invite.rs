@@ -56,6 +56,7 @@ pub(crate) async fn handler(
     let rules = RoomRules::of(&body.room_version)
         .map_err(|_| MatrixError::incompatible_room_version(&body.room_version))?;
     let invite = check_fields(&federation, &signed, &room_id, body.event.get())?;
+    federation.blocks.check(&room_id, &invite.sender)?;
     // Who may not be invited is found out before anything is signed.
     let state = body.invite_room_state.unwrap_or_default();
     let state = stripped::read(state.iter().map(|event| &**event).collect(), &room_id, rules)?;
@@ -64,7 +65,9 @@ pub(crate) async fn handler(
     if is_resident && !Front::read(&federation.rooms, &room_id, &[], &[]).await?.allows(&signed.origin) {
         return Err(MatrixError::forbidden("The server is denied by the ACL of the room"));
     }
-    federation.quotas.invites.take(invite.user.as_str(), 1).map_err(MatrixError::limit_exceeded)?;
+    let quotas = &federation.quotas;
+    quotas.invites.take(invite.user.as_str(), 1).map_err(MatrixError::limit_exceeded)?;
+    quotas.invites_of.take(signed.origin.as_str(), 1).map_err(MatrixError::limit_exceeded)?;
 
     let mut event = canonical::parse_object(body.event.get().as_bytes())
         .map_err(|error| MatrixError::bad_json(error.detail()))?;

@@ -70,6 +70,9 @@ async fn template(
     if user_id.server_name() != origin {
         return Err(MatrixError::forbidden("The user is not one of the server"));
     }
+    if membership != "leave" {
+        federation.blocks.check(room_id, user_id)?;
+    }
     check_resident(federation, room_id).await?;
     let mut front = Front::read(&federation.rooms, room_id, &[user_id], &[]).await?;
     if !front.allows(origin) {

@@ -14,6 +14,7 @@ use tonic::Status;
 
 use crate::{
     Federation,
+    blocks::Blocks,
     upstream::{self, timed},
 };
 
@@ -34,6 +35,7 @@ pub(super) struct RoomContext {
 /// The rooms of a transaction.
 pub(super) struct Rooms {
     channel: RpcChannel,
+    blocks: Blocks,
     own_name: OwnedServerName,
     origin: OwnedServerName,
     known: Mutex<HashMap<OwnedRoomId, Option<RoomContext>>>,
@@ -44,6 +46,7 @@ impl Rooms {
     pub(super) fn new(federation: &Federation, origin: &ServerName) -> Self {
         Self {
             channel: federation.rooms.clone(),
+            blocks: federation.blocks.clone(),
             own_name: federation.name.clone(),
             origin: origin.to_owned(),
             known: Mutex::default(),
@@ -85,6 +88,8 @@ impl Rooms {
         let is_denied = front.state.iter().any(|event| !acl(&event.json).allows(&self.origin));
         let refusal = if !is_resident {
             Some("this server is not in the room")
+        } else if self.blocks.has_room(room_id) {
+            Some("an operator of this server has blocked the room")
         } else if is_denied {
             Some("the ACL of the room denies the server that sent the event")
         } else {
