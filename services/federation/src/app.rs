@@ -155,7 +155,6 @@ impl Federation {
     /// Serves the API where other servers connect, fetches what events lack that they send, sends them ours, and goes on
     /// with what was left half done.
     pub async fn serve(&self, shutdown: &Shutdown) -> Result<std::net::SocketAddr, http::ServeError> {
-        blocks::load(self).await;
         shutdown.spawn(blocks::run(self.clone(), shutdown.clone()));
         shutdown.spawn(fetcher::run(self.clone(), shutdown.clone()));
         sender::start(self, self.log.clone(), shutdown);

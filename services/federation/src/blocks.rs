@@ -20,8 +20,8 @@ use crate::{Federation, upstream::timed};
 const EVERY: Duration = Duration::from_secs(3);
 /// Most pages of them.
 const MAX_PAGES: usize = 1_000;
-/// How long it is waited for them before anybody is let in.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// How long it takes until they are asked for again at the beginning.
+const FIRST_PAUSE: Duration = Duration::from_millis(500);
 
 /// What is blocked. Cheap to clone.
 #[derive(Clone, Default)]
@@ -81,21 +81,20 @@ impl Blocks {
     }
 }
 
-/// Reads what is blocked before anybody is let in, as far as the room server answers.
-pub(crate) async fn load(federation: &Federation) {
-    let loading = async {
-        while let Err(error) = read(federation).await {
-            warn!(error = error.message(), "it cannot be read what is blocked, trying again");
-            tokio::time::sleep(Duration::from_millis(500)).await;
-        }
-    };
-    if tokio::time::timeout(PATIENCE, loading).await.is_err() {
-        warn!("it is not known what is blocked, and nothing is");
+/// Reads what is blocked as soon as the room server answers.
+async fn load(federation: &Federation) {
+    while let Err(error) = read(federation).await {
+        warn!(error = error.message(), "it is not known what is blocked, and nothing is; trying again");
+        tokio::time::sleep(FIRST_PAUSE).await;
     }
 }
 
 /// Reads it anew until shutdown.
 pub(crate) async fn run(federation: Federation, shutdown: Shutdown) {
+    tokio::select! {
+        () = load(&federation) => {}
+        () = shutdown.requested() => return,
+    }
     loop {
         tokio::select! {
             () = tokio::time::sleep(EVERY) => {}
