@@ -40,7 +40,7 @@ pub(crate) struct Deactivate {
 }
 
 /// The user ID of somebody on this server, who may be given by name alone.
-fn user_id(config: &Config, user: String) -> String {
+pub(crate) fn user_id(config: &Config, user: String) -> String {
     if user.starts_with('@') { user } else { format!("@{user}:{}", config.server.name) }
 }
 

@@ -10,6 +10,7 @@ mod destinations;
 mod federation;
 mod find;
 mod inspect;
+mod media;
 mod partitions;
 mod rooms;
 mod user;
@@ -50,6 +51,9 @@ enum Command {
     /// Rooms.
     #[command(subcommand)]
     Room(RoomCommand),
+    /// What users have uploaded, and what is cached of other servers.
+    #[command(subcommand)]
+    Media(media::MediaCommand),
     /// Other servers.
     #[command(subcommand)]
     Federation(federation::FederationCommand),
@@ -171,6 +175,7 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
             accounts::deactivate(operator()?, &config, deactivate).await
         }
         Command::Federation(command) => federation::run(&config, operator, command).await,
+        Command::Media(command) => media::run(&config, operator()?, command).await,
         Command::Partitions => partitions::list(operator()?).await,
         Command::DeadLetters(DeadLetterCommand::List { limit }) => {
             partitions::list_dead_letters(operator()?, limit).await

@@ -8,9 +8,11 @@
 //! one call never applies anything twice.
 
 mod error;
+mod media_key;
 mod owners;
 mod writer;
 
 pub use error::SubmitError;
+pub use media_key::MediaKey;
 pub use plexus_proto::input::v1::{Accepted, verdict::Outcome};
 pub use writer::{Connect, InputWriter, Lane, VERDICT_DEADLINE, Written};

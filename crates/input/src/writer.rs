@@ -24,7 +24,7 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 use tonic::Status;
 use uuid::Uuid;
 
-use crate::{SubmitError, owners::Owners};
+use crate::{MediaKey, SubmitError, owners::Owners};
 
 /// How long a caller waits for a verdict, appending included.
 pub const VERDICT_DEADLINE: Duration = Duration::from_secs(30);
@@ -171,10 +171,29 @@ impl InputWriter {
         user_id: &UserId,
         command: input_user_event::Command,
     ) -> Result<Accepted, SubmitError> {
+        self.submit_command(input_id, user_id.to_string(), command).await
+    }
+
+    /// Asks something of media, by an `input_id` that is derived from what it is.
+    pub async fn submit_media_as(
+        &self,
+        input_id: Bytes,
+        key: &MediaKey<'_>,
+        command: input_user_event::Command,
+    ) -> Result<Accepted, SubmitError> {
+        self.submit_command(input_id, key.to_string(), command).await
+    }
+
+    async fn submit_command(
+        &self,
+        input_id: Bytes,
+        key: String,
+        command: input_user_event::Command,
+    ) -> Result<Accepted, SubmitError> {
         let record = InputUserEvent {
             version: 1,
             input_id,
-            user_id: user_id.to_string(),
+            user_id: key,
             produced_ts: now_ms(),
             traceparent: TraceContext::next_step().to_string(),
             command: Some(command),

@@ -8,13 +8,15 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri, header};
+use futures::{Stream, StreamExt as _, stream};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, header};
 use http_body_util::{BodyExt as _, Empty, LengthLimitError, Limited};
+use hyper::body::Incoming;
 use hyper_util::{
     client::legacy::Client,
     rt::{TokioExecutor, TokioIo, TokioTimer},
 };
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 use url::Url;
 
 use crate::{ConnectError, Dialer, wire::Wire};
@@ -46,6 +48,18 @@ pub struct Fetched {
     pub headers: HeaderMap,
     /// Body.
     pub body: Bytes,
+}
+
+/// An answer whose body has not been read.
+pub struct OpenedUrl {
+    /// Where it was in the end.
+    pub url: Url,
+    /// Status.
+    pub status: StatusCode,
+    /// Headers.
+    pub headers: HeaderMap,
+    /// Body.
+    pub pieces: Pin<Box<dyn Stream<Item = Result<Bytes, FetchError>> + Send>>,
 }
 
 /// Why nothing was fetched.
@@ -110,22 +124,51 @@ impl Fetcher {
         fetched.unwrap_or(Err(FetchError::TimedOut))
     }
 
-    async fn follow(&self, mut url: Url, limits: Limits) -> Result<Fetched, FetchError> {
+    /// Gets a URL, following redirects, and leaves the body to be read, piece by piece: it ends with an error if it breaks
+    /// off, is too long, or is not there in time.
+    pub async fn open(&self, url: Url, limits: Limits) -> Result<OpenedUrl, FetchError> {
+        let deadline = Instant::now() + limits.deadline;
+        let opened = timeout_at(deadline, self.follow_redirects(url, limits)).await;
+        let (url, response) = opened.unwrap_or(Err(FetchError::TimedOut))?;
+        let (parts, body) = response.into_parts();
+        let pieces = stream::try_unfold((body, limits.max_body), move |(mut body, left)| async move {
+            loop {
+                let frame = timeout_at(deadline, body.frame()).await.map_err(|_| FetchError::TimedOut)?;
+                let Some(frame) = frame else { return Ok(None) };
+                let frame = frame.map_err(|error| FetchError::Body(error.to_string()))?;
+                if let Ok(piece) = frame.into_data() {
+                    let left = left.checked_sub(piece.len()).ok_or(FetchError::TooLarge)?;
+                    return Ok(Some((piece, (body, left))));
+                }
+            }
+        });
+        Ok(OpenedUrl { url, status: parts.status, headers: parts.headers, pieces: pieces.boxed() })
+    }
+
+    async fn follow(&self, url: Url, limits: Limits) -> Result<Fetched, FetchError> {
+        let (url, response) = self.follow_redirects(url, limits).await?;
+        let (parts, body) = response.into_parts();
+        let body = Limited::new(body, limits.max_body).collect().await.map_err(|error| {
+            if error.is::<LengthLimitError>() {
+                FetchError::TooLarge
+            } else {
+                FetchError::Body(error.to_string())
+            }
+        })?;
+        Ok(Fetched { url, status: parts.status, headers: parts.headers, body: body.to_bytes() })
+    }
+
+    async fn follow_redirects(
+        &self,
+        mut url: Url,
+        limits: Limits,
+    ) -> Result<(Url, Response<Incoming>), FetchError> {
         for _ in 0..=limits.max_redirects {
             let response = self.client.request(self.request(&url, limits)?).await?;
-            let (parts, body) = response.into_parts();
-            if let Some(next) = redirect(&url, parts.status, &parts.headers)? {
-                url = next;
-                continue;
+            match redirect(&url, response.status(), response.headers())? {
+                Some(next) => url = next,
+                None => return Ok((url, response)),
             }
-            let body = Limited::new(body, limits.max_body).collect().await.map_err(|error| {
-                if error.is::<LengthLimitError>() {
-                    FetchError::TooLarge
-                } else {
-                    FetchError::Body(error.to_string())
-                }
-            })?;
-            return Ok(Fetched { url, status: parts.status, headers: parts.headers, body: body.to_bytes() });
         }
         Err(FetchError::Redirects)
     }

@@ -16,7 +16,7 @@ pub mod wire;
 
 pub use address::{AddressPolicy, DEFAULT_DENIED, RangeError};
 pub use dial::{ConnectError, Dialer};
-pub use fetch::{FetchError, Fetched, Fetcher, Limits};
+pub use fetch::{FetchError, Fetched, Fetcher, Limits, OpenedUrl};
 pub use resolve::{Dns, DnsConfigError, Resolve, ResolveError, Service};
 pub use tls::TrustError;
 

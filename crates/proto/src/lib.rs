@@ -66,6 +66,14 @@ pub mod user {
     }
 }
 
+/// Reading media.
+pub mod media {
+    /// Version 1.
+    pub mod v1 {
+        tonic::include_proto!("plexus.media.v1");
+    }
+}
+
 /// What operators ask.
 pub mod operator {
     /// Version 1.
@@ -80,6 +88,7 @@ pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "
 /// Full names of the services that a room server serves to other services.
 pub const ROOM_SERVER_SERVICES: &[&str] = &[
     input::v1::input_service_server::SERVICE_NAME,
+    media::v1::media_query_service_server::SERVICE_NAME,
     reader::v1::reader_cursor_service_server::SERVICE_NAME,
     room::v1::destination_service_server::SERVICE_NAME,
     room::v1::key_store_service_server::SERVICE_NAME,
@@ -107,6 +116,9 @@ pub const FEDERATION_SERVICES: &[&str] = &[
     federation::v1::outbound_query_service_server::SERVICE_NAME,
 ];
 
+/// Full names of the services that the media service serves to other services.
+pub const MEDIA_SERVICES: &[&str] = &[media::v1::media_file_service_server::SERVICE_NAME];
+
 /// Full names of the services that a room server serves to operators.
 pub const OPERATOR_SERVICES: &[&str] = &[
     operator::v1::database_service_server::SERVICE_NAME,
@@ -114,6 +126,7 @@ pub const OPERATOR_SERVICES: &[&str] = &[
     operator::v1::federation_admin_service_server::SERVICE_NAME,
     operator::v1::explain_service_server::SERVICE_NAME,
     operator::v1::inspection_service_server::SERVICE_NAME,
+    operator::v1::media_admin_service_server::SERVICE_NAME,
     operator::v1::partition_service_server::SERVICE_NAME,
     operator::v1::room_admin_service_server::SERVICE_NAME,
     operator::v1::user_admin_service_server::SERVICE_NAME,

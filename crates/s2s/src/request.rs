@@ -2,6 +2,7 @@
 
 mod connector;
 mod error;
+mod stream;
 
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
@@ -21,6 +22,7 @@ use tokio::{sync::Semaphore, time::timeout};
 use tracing::{info, warn};
 
 pub use error::{CallError, Fault, Refusal, chain};
+pub use stream::{Opened, Pieces};
 
 use crate::{Discovery, Health, authorization::Signed, pool::Slots};
 use connector::PeerConnector;
@@ -31,6 +33,8 @@ const IDLE: Duration = Duration::from_secs(25);
 const IDLE_PER_HOST: usize = 4;
 /// When to ask a server again that is blocked.
 const DENIED: Duration = Duration::from_secs(60 * 60);
+/// Time for the head of an answer.
+const HEAD: Duration = Duration::from_secs(10);
 /// Most bytes of an error that are read.
 const MAX_ERROR: usize = 64 * 1024;
 /// Requests to one server at a time, and servers of which that is counted.
@@ -44,6 +48,8 @@ pub struct Class {
     pub name: &'static str,
     /// Time for everything.
     pub deadline: Duration,
+    /// Time for the head of an answer that is read piece by piece.
+    pub head: Duration,
     /// Most bytes of the answer.
     pub max_body: usize,
     /// Whether servers that did not answer lately are asked all the same.
@@ -52,15 +58,26 @@ pub struct Class {
 
 impl Class {
     /// Keys of servers. Whoever asks for them has reasons to, and remembers failures by itself.
-    pub const KEYS: Self =
-        Self { name: "keys", deadline: Duration::from_secs(10), max_body: 4 << 20, ignores_health: true };
+    pub const KEYS: Self = Self {
+        name: "keys",
+        deadline: Duration::from_secs(10),
+        head: HEAD,
+        max_body: 4 << 20,
+        ignores_health: true,
+    };
     /// Small questions that somebody waits for.
-    pub const QUERY: Self =
-        Self { name: "query", deadline: Duration::from_secs(10), max_body: 4 << 20, ignores_health: false };
+    pub const QUERY: Self = Self {
+        name: "query",
+        deadline: Duration::from_secs(10),
+        head: HEAD,
+        max_body: 4 << 20,
+        ignores_health: false,
+    };
     /// Transactions, whose sender decides by itself when to try again.
     pub const TRANSACTION: Self = Self {
         name: "transaction",
         deadline: Duration::from_secs(60),
+        head: HEAD,
         max_body: 1 << 20,
         ignores_health: true,
     };
@@ -68,17 +85,32 @@ impl Class {
     pub const MEMBERSHIP: Self = Self {
         name: "membership",
         deadline: Duration::from_secs(120),
+        head: HEAD,
         max_body: 256 << 20,
         ignores_health: false,
     };
     /// Events that are missing.
-    pub const EVENTS: Self =
-        Self { name: "events", deadline: Duration::from_secs(60), max_body: 32 << 20, ignores_health: false };
+    pub const EVENTS: Self = Self {
+        name: "events",
+        deadline: Duration::from_secs(60),
+        head: HEAD,
+        max_body: 32 << 20,
+        ignores_health: false,
+    };
     /// States of rooms.
     pub const STATE: Self = Self {
         name: "state",
         deadline: Duration::from_secs(600),
+        head: HEAD,
         max_body: 256 << 20,
+        ignores_health: false,
+    };
+    /// Media. Who asks bounds its body, and the other server may wait for it to be uploaded.
+    pub const MEDIA: Self = Self {
+        name: "media",
+        deadline: Duration::from_secs(600),
+        head: Duration::from_secs(75),
+        max_body: usize::MAX,
         ignores_health: false,
     };
 }
@@ -179,24 +211,34 @@ impl Peers {
 
     /// Makes a request and reads the answer. Redirects are not followed.
     pub async fn call(&self, call: Call<'_>) -> Result<Answer, CallError> {
-        let inner = &self.0;
-        let server = call.destination;
+        self.check_health(&call)?;
+        let answered = timeout(call.class.deadline, self.attempt(&call)).await;
+        let answered = answered.unwrap_or(Err(CallError::TimedOut));
+        self.note(&call, answered.as_ref().err()).await;
+        answered
+    }
+
+    /// Leaves servers alone that are blocked, or did not answer lately.
+    fn check_health(&self, call: &Call<'_>) -> Result<(), CallError> {
         // What they have signed before may come through others.
-        if call.class.name != Class::KEYS.name && inner.denied.read().contains(server) {
+        if call.class.name != Class::KEYS.name && self.0.denied.read().contains(call.destination) {
             return Err(CallError::BackOff {
                 pause: DENIED,
                 why: "an operator has blocked the server".into(),
             });
         }
-        if !call.class.ignores_health
-            && let Some((pause, why)) = inner.health.pause(server)
-        {
-            return Err(CallError::BackOff { pause, why });
+        match self.0.health.pause(call.destination) {
+            Some((pause, why)) if !call.class.ignores_health => Err(CallError::BackOff { pause, why }),
+            Some(_) | None => Ok(()),
         }
-        let answered = timeout(call.class.deadline, self.attempt(&call)).await;
-        let answered = answered.unwrap_or(Err(CallError::TimedOut));
-        match answered.as_ref().err().filter(|error| error.counts_against_server()) {
-            Some(error) => {
+    }
+
+    /// Notes how a server has answered.
+    async fn note(&self, call: &Call<'_>, error: Option<&CallError>) {
+        let inner = &self.0;
+        let server = call.destination;
+        match error {
+            Some(error) if error.counts_against_server() => {
                 // Once for each time that a server goes, not for each request.
                 if inner.health.fail(server, error.to_string()) {
                     warn!(%server, error = error.chain(), "server does not answer");
@@ -206,14 +248,13 @@ impl Peers {
                     inner.discovery.forget(server).await;
                 }
             }
-            None if matches!(answered, Ok(_) | Err(CallError::Refused(_)))
-                && inner.health.succeed(server) =>
-            {
-                info!(%server, "server answers again");
+            None | Some(CallError::Refused(_)) => {
+                if inner.health.succeed(server) {
+                    info!(%server, "server answers again");
+                }
             }
-            None => {}
+            Some(_) => {}
         }
-        answered
     }
 
     async fn attempt(&self, call: &Call<'_>) -> Result<Answer, CallError> {

@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 
 pub use self::{
     federation::{DENIED, FederationConfig, OldSigningKey, OutboundConfig},
+    media::{MediaConfig, MediaS3Config},
     retention::RetentionConfig,
 };
 
@@ -56,6 +57,9 @@ pub struct Config {
     /// Other homeservers.
     #[serde(default)]
     pub federation: FederationConfig,
+    /// Media.
+    #[serde(default)]
+    pub media: MediaConfig,
     /// `standalone`: everything in one process.
     #[serde(default)]
     pub standalone: StandaloneConfig,
@@ -623,6 +627,7 @@ impl Config {
         }
         self.server.signing_key = folder.join(&self.server.signing_key);
         federation::resolve_paths(&mut self.outbound, &mut self.federation, folder);
+        media::resolve_paths(&mut self.media, folder);
         let log = &mut self.log;
         let files =
             [&mut log.tls_ca, &mut log.tls_certificate, &mut log.tls_key, &mut log.sasl_password_file];
@@ -639,7 +644,7 @@ impl Config {
         }
     }
 
-    fn listeners_mut(&mut self) -> [&mut Listener; 12] {
+    fn listeners_mut(&mut self) -> [&mut Listener; 15] {
         [
             &mut self.roomserver.listen,
             &mut self.roomserver.operator_listen,
@@ -651,6 +656,9 @@ impl Config {
             &mut self.federation.listen,
             &mut self.federation.rpc_listen,
             &mut self.federation.admin_http,
+            &mut self.media.listen,
+            &mut self.media.rpc_listen,
+            &mut self.media.admin_http,
             &mut self.standalone.listen,
             &mut self.standalone.admin_http,
         ]
@@ -661,6 +669,7 @@ mod check;
 mod federation;
 #[cfg(test)]
 mod limits_tests;
+mod media;
 mod retention;
 mod shown;
 #[cfg(test)]

@@ -45,6 +45,8 @@ pub struct Deps {
     pub connect: Connect,
     /// What stands before the handlers.
     pub edge: Edge,
+    /// The media service.
+    pub media: RpcChannel,
 }
 
 /// The service. Cheap to clone.
@@ -55,6 +57,7 @@ pub struct Federation {
     pub(crate) input: InputWriter,
     pub(crate) rooms: RpcChannel,
     pub(crate) edge: Edge,
+    pub(crate) media: RpcChannel,
     pub(crate) name: OwnedServerName,
     pub(crate) key: Arc<SigningKey>,
     pub(crate) own_keys: Arc<OwnKeys>,
@@ -74,7 +77,7 @@ impl Federation {
     /// Makes the service. It asks nobody anything until somebody asks it.
     pub fn new(deps: Deps) -> anyhow::Result<Self> {
         metrics::describe();
-        let Deps { config, log, rooms, connect, edge } = deps;
+        let Deps { config, log, rooms, connect, edge, media } = deps;
         let (outbound, federation) = (&config.outbound, &config.federation);
         let name = parse_server_name(&config.server.name).context("`name` in [server]")?;
         let key =
@@ -108,6 +111,7 @@ impl Federation {
             log,
             rooms,
             edge,
+            media,
             name,
             own_keys: Arc::new(own_keys),
             keys,

@@ -24,7 +24,10 @@ fn main() -> ExitCode {
         log.create_topics().await.context("cannot create the topics")?;
         let rooms = RoomServers::connect(config)?;
         context.serve_admin(&config.federation.admin_http).await?;
+        let media = rooms.dialer.connect_any(&config.media.endpoints);
+        let media = media.context("`endpoints` in [media] must hold URLs of the media service")?;
         let federation = Federation::new(Deps {
+            media,
             config: Arc::clone(config),
             log: log.clone(),
             rooms: rooms.any.clone(),

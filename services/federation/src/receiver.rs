@@ -3,6 +3,7 @@
 pub(crate) mod authenticate;
 pub(crate) mod graph;
 pub(crate) mod keys;
+pub(crate) mod media;
 pub(crate) mod membership;
 pub(crate) mod query;
 pub(crate) mod quota;
@@ -12,5 +13,5 @@ pub(crate) mod version;
 pub(crate) mod well_known;
 
 pub(crate) use authenticate::Signed;
-pub(crate) use quota::{Graph, Keys, Live, Membership, Query, Quotas};
+pub(crate) use quota::{Graph, Keys, Live, Media, Membership, Query, Quotas};
 pub(crate) use transaction::Transactions;

@@ -8,7 +8,7 @@ use plexus_matrix_http::{Policy, Routes, get, post, put};
 use crate::{
     Federation,
     receiver::{
-        graph, keys,
+        graph, keys, media,
         membership::{invite, make, send_join, send_knock, send_leave},
         query, transaction, user_keys, version, well_known,
     },
@@ -67,6 +67,9 @@ pub(crate) fn routes(federation: &Federation) -> Router {
         .route("/_matrix/federation/v1/user/devices/{user_id}", get(SMALL, user_keys::devices::handler))
         .route("/_matrix/federation/v1/user/keys/query", post(QUERY, user_keys::query::handler))
         .route("/_matrix/federation/v1/user/keys/claim", post(QUERY, user_keys::claim::handler))
+        // Media.
+        .route("/_matrix/federation/v1/media/download/{media_id}", get(SMALL, media::download_handler))
+        .route("/_matrix/federation/v1/media/thumbnail/{media_id}", get(SMALL, media::thumbnail_handler))
         // Questions.
         .route("/_matrix/federation/v1/hierarchy/{room_id}", get(SMALL, query::hierarchy::handler))
         .route(

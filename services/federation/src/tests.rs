@@ -95,9 +95,16 @@ impl Fixture {
         add(&mut routes);
         let rooms = RpcChannel::in_process(routes.routes());
         let edge = Edge::new(&config, Authenticator::new(rooms.clone()));
+        let media = rooms.clone();
         let log = memory::open(MemoryConfig::default());
-        let deps =
-            Deps { config: Arc::new(config), log: log.clone(), rooms, connect: Connect::InProcess, edge };
+        let deps = Deps {
+            config: Arc::new(config),
+            log: log.clone(),
+            rooms,
+            connect: Connect::InProcess,
+            edge,
+            media,
+        };
         let federation = Federation::new(deps).unwrap();
         Self { router: federation.router(), federation, log, store, _folder: folder }
     }

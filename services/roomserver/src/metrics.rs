@@ -40,6 +40,9 @@ pub(crate) const FAILED_QUERIES: &str = "plexus_roomserver_failed_queries_total"
 /// Messages to devices dropped because too many waited.
 pub(crate) const DROPPED_MESSAGES: &str = "plexus_roomserver_dropped_to_device_messages_total";
 
+/// Rows of media deleted because it had expired, or all of its uploader was.
+pub(crate) const COLLECTED_MEDIA: &str = "plexus_roomserver_collected_media_total";
+
 /// Describes the metrics once, for those who scrape them.
 pub(crate) fn describe() {
     describe_histogram!(BATCH_SIZE, Unit::Count, "Records in a batch");
@@ -65,5 +68,6 @@ pub(crate) fn describe() {
         "Queries that Postgres refused or whose rows make no sense"
     );
     describe_counter!(DROPPED_MESSAGES, Unit::Count, "Messages to devices dropped because too many waited");
+    describe_counter!(COLLECTED_MEDIA, Unit::Count, "Rows of media deleted because it had gone or expired");
     describe_counter!(ABORTED_BATCHES, Unit::Count, "Batches given up and started again");
 }

@@ -17,6 +17,8 @@ pub(crate) mod input;
 mod inspection;
 mod key_store;
 mod keys;
+mod media;
+mod media_admin;
 mod membership_saga;
 mod operator;
 mod output_range;
@@ -58,6 +60,7 @@ pub(crate) fn routes(app: &App) -> Routes {
     routes.add_service(destinations::service(app));
     routes.add_service(membership_saga::service(app));
     routes.add_service(federation_admin::blocks(app));
+    routes.add_service(media::service(app));
     routes.routes()
 }
 
@@ -71,6 +74,7 @@ pub(crate) fn operator_routes(app: &App) -> Routes {
     routes.add_service(operator::service(app));
     routes.add_service(room_admin::service(app));
     routes.add_service(inspection::service(app));
+    routes.add_service(media_admin::service(app));
     routes.add_service(user_admin::service(app));
     routes.routes()
 }

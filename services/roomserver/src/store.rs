@@ -12,6 +12,7 @@ pub(crate) mod generation;
 pub(crate) mod inbox_bounds;
 pub(crate) mod keys;
 pub(crate) mod loads;
+pub(crate) mod media;
 pub(crate) mod member_jobs;
 pub(crate) mod membership_sagas;
 pub(crate) mod migrate;

@@ -10,6 +10,7 @@ mod data;
 mod devices;
 mod json;
 mod keys;
+mod media;
 mod out_of_band;
 mod profile;
 mod push_rules;
@@ -31,6 +32,10 @@ pub(crate) use self::{
     keys::{
         CrossSigningKey, DeviceKeys, FallbackKey, KeyChange, KeyReads, Keys, MASTER, OneTimeKey,
         SELF_SIGNING, SignatureRow, USER_SIGNING, key_reads,
+    },
+    media::{
+        Blob, BlobHash, GRACE_MS as RESERVATION_GRACE_MS, Media, MediaChange, MediaId, MediaReads, MediaRow,
+        MediaUsage, Quarantine, ThumbnailKey, ThumbnailRow, is_media_id, media_reads,
     },
     state::{
         AccessToken, Account, AccountData, BackupKeyRow, Change, Device, InboxMessage, MemberJob, OutOfBand,
@@ -78,6 +83,15 @@ pub(crate) fn builds_on(record: &InputUserEvent) -> Option<(&str, &str, &str)> {
         | Command::UploadSignatures(_)
         | Command::NoteRemoteKeys(_)
         | Command::QueueToDevice(_)
-        | Command::SetOutOfBandMembership(_) => None,
+        | Command::SetOutOfBandMembership(_)
+        | Command::ReserveMedia(_)
+        | Command::CommitMedia(_)
+        | Command::CommitRemoteMedia(_)
+        | Command::AddThumbnail(_)
+        | Command::TouchMedia(_)
+        | Command::SetMediaQuarantine(_)
+        | Command::DeleteMedia(_)
+        | Command::EvictMedia(_)
+        | Command::PurgeUserMedia(_) => None,
     }
 }

@@ -40,6 +40,7 @@ use tokio::task::AbortHandle;
 
 use self::{engine::Engine, publisher::Publisher, shards::Shard};
 pub(crate) use self::{
+    engine::now_ms,
     inputs::{leave, room_input, user_input},
     verdict_board::{InputId, Lookup, VerdictBoard},
 };

@@ -16,6 +16,7 @@ use plexus_log::{
     memory::{self, MemoryConfig},
 };
 use plexus_matrix_http::{Authenticator, Edge};
+use plexus_media::Media;
 use plexus_roomserver::RoomServer;
 use plexus_service::{
     Config, Dialer, RpcChannel, Shutdown, config::LogConfig, grpc, http::serve_clients, run::Context, token,
@@ -46,6 +47,14 @@ pub async fn start(context: Context) -> anyhow::Result<impl Future<Output = ()>>
         context.readiness.part("sync"),
         context.shutdown.clone(),
     );
+    let media = Media::new(plexus_media::Deps {
+        config: Arc::clone(config),
+        log: log.clone(),
+        rooms: channel.clone(),
+        connect: connect(config)?,
+        edge: edge.clone(),
+    })?;
+    media.start(&context.shutdown);
     let federation = if config.federation.enabled {
         let deps = plexus_federation::Deps {
             config: Arc::clone(config),
@@ -53,6 +62,7 @@ pub async fn start(context: Context) -> anyhow::Result<impl Future<Output = ()>>
             rooms: channel.clone(),
             connect: connect(config)?,
             edge: edge.clone(),
+            media: RpcChannel::in_process(media.rpc_routes()),
         };
         Some(Federation::new(deps)?)
     } else {
@@ -67,7 +77,10 @@ pub async fn start(context: Context) -> anyhow::Result<impl Future<Output = ()>>
         federation: federation.as_ref().map(|federation| RpcChannel::in_process(federation.rpc_routes())),
         connect: connect(config)?,
     })?;
-    let routes = Router::new().merge(plexus_clientapi::routes(app)).merge(plexus_sync::router(sync));
+    let routes = Router::new()
+        .merge(plexus_clientapi::routes(app))
+        .merge(plexus_sync::router(sync))
+        .merge(plexus_media::router(media));
     // Versions and keys are told at the clients' listener, too: some reverse proxies send everything there.
     let routes = match &federation {
         Some(federation) => routes.merge(federation.open_routes()),

@@ -7,6 +7,7 @@ mod discovery;
 mod endpoints;
 mod key_backup;
 pub(crate) mod keys;
+pub(crate) mod media;
 mod operations;
 mod profiles;
 mod push;
@@ -43,6 +44,10 @@ pub(crate) fn tests() -> Vec<Test> {
         keys::tests(),
         keys::signing::tests(),
         keys::changes::tests(),
+        media::tests(),
+        media::asynchronous::tests(),
+        media::serving::tests(),
+        media::thumbnails::tests(),
     ]
     .concat()
 }

@@ -5,6 +5,7 @@ mod authentication;
 mod devices;
 mod event;
 mod keys;
+mod media;
 mod membership;
 mod peer;
 mod queries;
@@ -25,6 +26,7 @@ pub(crate) fn tests() -> Vec<Test> {
         membership::tests(),
         queries::tests(),
         devices::tests(),
+        media::tests(),
     ]
     .concat()
 }

@@ -61,6 +61,8 @@ pub(crate) async fn ask(server: &Server, endpoint: &Endpoint) -> Answer {
         "{roomId}" | "{roomIdOrAlias}" => path!("{}", server.nowhere()),
         "{roomAlias}" => path!("{}", server.alias()),
         "{eventId}" => path!("{}", format!("${}", "A".repeat(43))),
+        // Another one would be asked for it.
+        "{serverName}" => path!("{}", server.name()),
         "{receiptType}" => "m.read".to_owned(),
         "{kind}" => "override".to_owned(),
         part if part.starts_with('{') => "x".to_owned(),

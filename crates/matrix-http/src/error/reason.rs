@@ -43,6 +43,12 @@ pub fn reason_error(reason: ErrorReason, message: &str) -> MatrixError {
         Reason::UnableToAuthoriseJoin => (StatusCode::BAD_REQUEST, "M_UNABLE_TO_AUTHORISE_JOIN"),
         Reason::InviteBlocked => (StatusCode::FORBIDDEN, "M_INVITE_BLOCKED"),
         Reason::RemoteFailed => (StatusCode::BAD_GATEWAY, "M_UNKNOWN"),
+        Reason::CannotOverwriteMedia => (StatusCode::CONFLICT, "M_CANNOT_OVERWRITE_MEDIA"),
+        // `M_USER_LIMIT_EXCEEDED` has to name a page that explains the limit: whoever has one says so.
+        Reason::NotYetUploaded => (StatusCode::GATEWAY_TIMEOUT, "M_NOT_YET_UPLOADED"),
+        Reason::QuotaExceeded => (StatusCode::FORBIDDEN, "M_FORBIDDEN"),
+        // That operators have taken it away is not told.
+        Reason::Quarantined => return MatrixError::not_found("there is no such media"),
         Reason::DuplicateAnnotation => (StatusCode::BAD_REQUEST, "M_DUPLICATE_ANNOTATION"),
     };
     let message = if message.is_empty() { status.canonical_reason().unwrap_or("Refused") } else { message };

@@ -136,7 +136,11 @@ impl CallError {
     pub fn counts_against_server(&self) -> bool {
         match self {
             Self::Discover(_) | Self::Connect(_) | Self::Http(_) | Self::TimedOut => true,
-            Self::Refused(refusal) => matches!(refusal.status.as_u16(), 502..=504),
+            // Media that nobody has uploaded yet says nothing of the server.
+            Self::Refused(refusal) => {
+                matches!(refusal.status.as_u16(), 502..=504)
+                    && !matches!(refusal.errcode.as_deref(), Some("M_NOT_YET_UPLOADED" | "M_TOO_LARGE"))
+            }
             Self::BackOff { .. } | Self::TooLarge | Self::Busy | Self::Request(_) => false,
         }
     }

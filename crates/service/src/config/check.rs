@@ -30,6 +30,7 @@ pub(super) fn check(config: &Config) -> Result<(), String> {
     }
     config.retention.check()?;
     super::federation::check(&config.federation)?;
+    config.media.check()?;
     if config.clientapi.max_body_bytes < 128 * 1024 {
         return Err(
             "`max_body_bytes` in [clientapi] must be at least 131072, or legal events do not fit".to_owned()
@@ -151,7 +152,7 @@ fn server_name(name: &str) -> Result<(), String> {
     Ok(())
 }
 
-fn listeners(config: &Config) -> [(&'static str, &Listener); 11] {
+fn listeners(config: &Config) -> [(&'static str, &Listener); 14] {
     [
         ("roomserver.listen", &config.roomserver.listen),
         ("roomserver.operator_listen", &config.roomserver.operator_listen),
@@ -162,6 +163,9 @@ fn listeners(config: &Config) -> [(&'static str, &Listener); 11] {
         ("sync.admin_http", &config.sync.admin_http),
         ("federation.listen", &config.federation.listen),
         ("federation.admin_http", &config.federation.admin_http),
+        ("media.listen", &config.media.listen),
+        ("media.rpc_listen", &config.media.rpc_listen),
+        ("media.admin_http", &config.media.admin_http),
         ("standalone.listen", &config.standalone.listen),
         ("standalone.admin_http", &config.standalone.admin_http),
     ]

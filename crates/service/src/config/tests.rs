@@ -41,6 +41,7 @@ fn the_example_shows_every_key_with_its_default() {
         ("server", "signing_key", "signing.key"),
         ("rpc", "token_file", "rpc.token"),
         ("operator", "token_file", "operator.token"),
+        ("media", "folder", "media"),
     ] {
         defaults[table][key] = toml::Value::String(name.to_owned());
     }

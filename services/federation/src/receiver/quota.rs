@@ -42,6 +42,8 @@ pub(crate) struct Graph;
 pub(crate) struct Query;
 /// Keys of other servers, which have to be fetched.
 pub(crate) struct Keys;
+/// Media, which is handed out piece by piece.
+pub(crate) struct Media;
 /// Users who come and go: they are awaited in the room, and a join is answered with its state.
 pub(crate) struct Membership;
 
@@ -85,6 +87,16 @@ impl CostClass for Membership {
     }
 }
 
+impl CostClass for Media {
+    const COST: u32 = 2;
+    const AT_ONCE: usize = 100;
+    const PATIENCE: Duration = Duration::from_secs(20);
+
+    fn turns(quotas: &Quotas) -> &Arc<Semaphore> {
+        &quotas.media
+    }
+}
+
 impl CostClass for Keys {
     const COST: u32 = 1;
     const AT_ONCE: usize = 16;
@@ -112,6 +124,7 @@ pub(crate) struct Quotas {
     query: Arc<Semaphore>,
     keys: Arc<Semaphore>,
     membership: Arc<Semaphore>,
+    media: Arc<Semaphore>,
 }
 
 /// The right to be under way.
@@ -135,6 +148,7 @@ impl Quotas {
             query: turns(Query::AT_ONCE),
             keys: turns(Keys::AT_ONCE),
             membership: turns(Membership::AT_ONCE),
+            media: turns(Media::AT_ONCE),
         }
     }
 

@@ -48,7 +48,8 @@ impl World {
         let edge = Edge::new(&config, Authenticator::new(channel.clone()));
         let log = memory::open(MemoryConfig::default());
         let connect = Connect::InProcess;
-        let deps = Deps { config: Arc::new(config), log, rooms: channel, connect, edge };
+        let media = channel.clone();
+        let deps = Deps { config: Arc::new(config), log, rooms: channel, connect, edge, media };
         Self { federation: Federation::new(deps).unwrap(), rooms, resident, _folder: folder }
     }
 

@@ -38,6 +38,12 @@ pub(super) async fn submit_user(app: &App, user_id: &str, command: Command) -> R
     Ok(accepted)
 }
 
+/// Writes a command on media and waits for its verdict.
+pub(super) async fn submit_media(app: &App, key: &str, command: Command) -> Result<Accepted, Status> {
+    let record = user_input(key.to_owned(), command);
+    submit::<InputUser>(app, &record, &record.input_id).await
+}
+
 /// Writes an input and waits for its verdict, whoever owns its partition: verdicts are in the database.
 async fn submit<T: Topic>(app: &App, record: &T::Record, input_id: &Bytes) -> Result<Accepted, Status> {
     let written = app.log.append::<T>(record).await;

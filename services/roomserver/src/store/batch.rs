@@ -9,6 +9,7 @@ mod directory;
 mod facts;
 mod inboxes;
 mod keys;
+mod media;
 mod member_jobs;
 mod out_of_band;
 mod outgoing;

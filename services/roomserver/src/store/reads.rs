@@ -11,6 +11,7 @@ pub(crate) mod graph;
 pub(crate) mod heads;
 pub(crate) mod inboxes;
 pub(crate) mod keys;
+pub(crate) mod media;
 pub(crate) mod members;
 pub(crate) mod out_of_band;
 pub(crate) mod outgoing;

@@ -300,6 +300,55 @@ diesel::table! {
 }
 
 diesel::table! {
+    media (server_name, media_id) {
+        server_name -> Text,
+        media_id -> Text,
+        user_id -> Text,
+        no -> Int8,
+        remote -> Bool,
+        sha256 -> Nullable<Bytea>,
+        size -> Int8,
+        content_type -> Text,
+        file_name -> Text,
+        created_ts -> Int8,
+        ready_ts -> Int8,
+        expires_ts -> Int8,
+        accessed_ts -> Int8,
+        quarantined_ts -> Int8,
+        quarantined_by -> Text,
+        quarantine_reason -> Text,
+        thumbnail_bytes -> Int8,
+    }
+}
+
+diesel::table! {
+    media_thumbnails (server_name, media_id, width, height, method, animated) {
+        server_name -> Text,
+        media_id -> Text,
+        width -> Int8,
+        height -> Int8,
+        method -> Int2,
+        animated -> Bool,
+        content_type -> Text,
+        size -> Int8,
+        sha256 -> Bytea,
+    }
+}
+
+diesel::table! {
+    media_users (user_id) {
+        user_id -> Text,
+        last_no -> Int8,
+        cleared_no -> Int8,
+        files -> Int8,
+        bytes -> Int8,
+        day_ts -> Int8,
+        day_bytes -> Int8,
+        has_garbage -> Bool,
+    }
+}
+
+diesel::table! {
     member_jobs (user_id, kind) {
         user_id -> Text,
         kind -> Int2,
@@ -727,6 +776,9 @@ diesel::allow_tables_to_appear_in_same_query!(
     key_backup_versions,
     key_changes,
     key_signatures,
+    media,
+    media_thumbnails,
+    media_users,
     member_jobs,
     membership_sagas,
     one_time_keys,

@@ -44,10 +44,13 @@ pub(crate) async fn load_users(
     backups: &[BackupNeeds<'_>],
 ) -> Result<HashMap<String, User>, StoreError> {
     let mut users: HashMap<String, User> = HashMap::with_capacity(ids.len());
+    users.extend(ids.iter().map(|id| ((*id).to_owned(), User::default())));
+    // The key of a command on media may be its URI, which is no user's.
+    let ids: Vec<&str> = ids.iter().copied().filter(|id| id.starts_with('@')).collect();
+    let ids = ids.as_slice();
     if ids.is_empty() {
         return Ok(users);
     }
-    users.extend(ids.iter().map(|id| ((*id).to_owned(), User::default())));
     let (accounts, devices, access, refresh, profiles, data, filters, contents, backups, out_of_band) = futures::try_join!(
         load_accounts(conn, ids),
         load_devices(conn, ids),

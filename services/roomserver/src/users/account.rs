@@ -10,7 +10,7 @@ use plexus_proto::{
 
 use super::{
     apply::{Stop, Work, check_name, refuse},
-    devices, keys, profile, session,
+    devices, keys, media, profile, session,
     state::{Account, Change, MemberJob},
 };
 
@@ -93,6 +93,7 @@ pub(super) fn deactivate(work: &mut Work<'_>, command: &Deactivate) -> Result<()
         for field in std::mem::take(&mut work.user.profile).into_keys() {
             work.changes.push(Change::Profile(field, None));
         }
+        media::drop_all(work);
     }
     work.begin_job(MemberJob::Leave);
     for room_id in std::mem::take(&mut work.user.out_of_band).into_keys() {

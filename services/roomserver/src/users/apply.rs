@@ -4,12 +4,16 @@ use bytes::Bytes;
 use plexus_proto::{
     common::v1::ErrorReason,
     input::v1::{Accepted, Rejected, Verdict, verdict},
-    log::v1::{InputUserEvent, OutputUserEvent, input_user_event::Command, output_user_event::Fact},
+    log::v1::{
+        InputUserEvent, OutputUserEvent, PurgeUserMedia, input_user_event::Command, output_user_event::Fact,
+    },
 };
 use ruma::{ServerName, UserId};
 
 use super::{
-    account, backup, data, devices, keys, out_of_band, profile, push_rules, reports, session,
+    account, backup, data, devices, keys,
+    media::{self, Target},
+    out_of_band, profile, push_rules, reports, session,
     state::{Account, Change, MemberJob, User},
     tags, to_device,
 };
@@ -109,16 +113,19 @@ pub(crate) fn apply(user: User, record: &InputUserEvent, at: At, server_name: &S
 
 impl Work<'_> {
     fn run(&mut self, server_name: &ServerName) -> Result<(), Stop> {
-        let user_id = UserId::parse(self.record.user_id.as_str())
-            .map_err(|error| Stop::Poison(format!("user_id is not a user ID: {error}")))?;
         let record = self.record;
-        let is_ours = user_id.server_name() == server_name;
-        if !is_ours && !matches!(record.command, Some(Command::NoteRemoteKeys(_))) {
-            return Err(Stop::Poison(format!("{user_id} is not a user of this server")));
-        }
         let Some(command) = &record.command else {
             return Err(Stop::Poison("the record has no command that this version knows".to_owned()));
         };
+        if media::is_uri(&record.user_id) {
+            return media::run(self, server_name, command);
+        }
+        let user_id = UserId::parse(record.user_id.as_str())
+            .map_err(|error| Stop::Poison(format!("user_id is not a user ID: {error}")))?;
+        let is_ours = user_id.server_name() == server_name;
+        if !is_ours && !matches!(command, Command::NoteRemoteKeys(_)) {
+            return Err(Stop::Poison(format!("{user_id} is not a user of this server")));
+        }
         match command {
             Command::Register(command) => account::register(self, command),
             Command::Login(command) => session::log_in(self, command),
@@ -158,6 +165,29 @@ impl Work<'_> {
             Command::QueueToDevice(command) => to_device::queue(self, command, server_name),
             Command::UploadSignatures(command) => keys::upload_signatures(self, command),
             Command::SetOutOfBandMembership(command) => out_of_band::set(self, command),
+            Command::ReserveMedia(command) => {
+                media::reserve(self, Target::of_user(server_name, &command.media_id)?, command)
+            }
+            Command::CommitMedia(command) => {
+                media::commit(self, Target::of_user(server_name, &command.media_id)?, command)
+            }
+            Command::AddThumbnail(command) => {
+                media::add_thumbnail(self, Target::of_user(server_name, &command.media_id)?, command)
+            }
+            Command::TouchMedia(command) => media::touch(self, server_name, &command.media_id),
+            Command::SetMediaQuarantine(command) => {
+                media::quarantine(self, Target::of_user(server_name, &command.media_id)?, command)
+            }
+            Command::DeleteMedia(command) => {
+                media::remove(self, Target::of_user(server_name, &command.media_id)?, command)
+            }
+            Command::PurgeUserMedia(PurgeUserMedia {}) => {
+                media::purge(self);
+                Ok(())
+            }
+            Command::CommitRemoteMedia(_) | Command::EvictMedia(_) => {
+                Err(Stop::Poison("media of other servers is not a user's".to_owned()))
+            }
         }
     }
 

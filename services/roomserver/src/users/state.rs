@@ -7,6 +7,7 @@ use bytes::Bytes;
 use super::{
     backup::{Backup, Backups, Rank},
     keys::{KeyChange, Keys},
+    media::{Media, MediaChange},
 };
 
 /// SHA-256 of a token.
@@ -41,6 +42,8 @@ pub(crate) struct User {
     pub(crate) keys: Keys,
     /// What the user is in rooms that this server is not in, by room.
     pub(crate) out_of_band: BTreeMap<String, OutOfBand>,
+    /// Media, as far as commands of the batch look at it.
+    pub(crate) media: Media,
 }
 
 /// What a user is in a room that this server is not in, as far as commands look at it.
@@ -188,6 +191,8 @@ pub(crate) enum Change {
     Key(KeyChange),
     /// What the user is in a room that this server is not in; `None`: that is forgotten.
     OutOfBand(String, Option<Box<OutOfBandRow>>),
+    /// Media.
+    Media(MediaChange),
 }
 
 /// A room key of a backup.

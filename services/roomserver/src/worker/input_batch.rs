@@ -45,7 +45,7 @@ use crate::{
         batch::{Batch, DeadLetter, OutputRow, VerdictRow},
         keys::load_keys,
         loads::{self, Key},
-        purge,
+        media, purge,
         users::{Wanted, load_users},
     },
     users::{self, User},
@@ -130,6 +130,7 @@ impl<'a> InputBatch<'a> {
         let mut backups = Vec::new();
         let mut wanted_data: HashSet<Wanted<'_>> = HashSet::new();
         let mut key_reads = users::KeyReads::default();
+        let mut media_reads = users::MediaReads::default();
         for input in inputs {
             match &input.body {
                 Body::Room(room_input) => {
@@ -151,6 +152,7 @@ impl<'a> InputBatch<'a> {
                     wanted_data.extend(users::builds_on(record));
                     backups.extend(users::backup_needs(record));
                     users::key_reads(record, &mut key_reads);
+                    users::media_reads(record, &mut media_reads);
                 }
                 Body::Poison(_) => {}
             }
@@ -158,13 +160,19 @@ impl<'a> InputBatch<'a> {
         let user_ids: Vec<&str> = user_ids.into_iter().collect();
         let wanted_data: Vec<Wanted<'_>> = wanted_data.into_iter().collect();
         let unknown_ids: Vec<&str> = unknown_rooms.iter().map(|id| id.as_str()).collect();
-        let (verdicts, found, purging, mut users, keys) = futures::try_join!(
+        let (verdicts, found, purging, mut users, keys, media) = futures::try_join!(
             loads::find_verdicts(conn, &keys),
             loads::find_rooms(conn, &unknown_rooms),
             purge::find(conn, &unknown_ids),
             load_users(conn, &user_ids, &wanted_data, &backups),
             load_keys(conn, &key_reads),
+            media::load(conn, &media_reads),
         )?;
+        for (id, media) in media {
+            if let Some(user) = users.get_mut(&id) {
+                user.media = media;
+            }
+        }
         for (id, keys) in keys {
             if let Some(user) = users.get_mut(&id) {
                 user.keys = keys;

@@ -21,7 +21,7 @@ use crate::{
     store::{
         StoreError, backups, bounds, generation,
         inbox_bounds::{self, INBOXES, Place},
-        keys, pool,
+        keys, media, pool,
         purge::{self, Finished},
         reads, snapshots,
     },
@@ -66,6 +66,9 @@ pub(super) async fn run(app: App, shutdown: Shutdown) {
             }
             if let Err(failure) = collect_backups(&app, &shutdown).await {
                 debug!(reason = %chain(&failure), "deleted backups stay for now");
+            }
+            if let Err(failure) = collect_media(&app, &shutdown).await {
+                debug!(reason = %chain(&failure), "rows of deleted media stay for now");
             }
             match trim_inboxes(&app, &inbox).await {
                 Ok(next) => inbox = next,
@@ -123,6 +126,17 @@ async fn collect_backups(app: &App, shutdown: &Shutdown) -> Result<(), StoreErro
     let keys = backups::collect_garbage(&mut conn, backups::STEP, || shutdown.is_requested()).await?;
     if keys > 0 {
         info!(keys, "keys of deleted backups are gone");
+    }
+    Ok(())
+}
+
+/// Deletes rows of media that was deleted at once, or has expired.
+async fn collect_media(app: &App, shutdown: &Shutdown) -> Result<(), StoreError> {
+    let mut conn = connect(app).await?;
+    let rows = media::collect_garbage(&mut conn, now_ms(), media::STEP, || shutdown.is_requested()).await?;
+    if rows > 0 {
+        metrics::counter!(names::COLLECTED_MEDIA).increment(u64::try_from(rows).unwrap_or(0));
+        info!(rows, "rows of deleted and expired media are gone");
     }
     Ok(())
 }

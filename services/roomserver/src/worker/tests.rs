@@ -13,6 +13,8 @@ mod hostile;
 mod inboxes;
 mod keys;
 mod live;
+mod media;
+mod media_operators;
 mod member_jobs;
 mod operators;
 mod outgoing;

@@ -69,9 +69,23 @@ pub(super) struct Asked {
     pub(super) body: Value,
 }
 
+/// An answer that need not be JSON.
+#[derive(Debug, Clone)]
+pub(super) struct Raw {
+    /// Status.
+    pub(super) status: u16,
+    /// Content type.
+    pub(super) content_type: String,
+    /// Body.
+    pub(super) body: Vec<u8>,
+    /// Whether the connection breaks off in the middle of the body.
+    pub(super) is_cut: bool,
+}
+
 /// What a server answers, by the beginning of method and path, and what it was asked.
 #[derive(Default)]
 struct Answers {
+    raw: Mutex<BTreeMap<String, Raw>>,
     by_prefix: Mutex<BTreeMap<String, (u16, Value)>>,
     asked: Mutex<Vec<Asked>>,
     otherwise: OnceLock<Otherwise>,
@@ -79,7 +93,22 @@ struct Answers {
 
 impl Answers {
     /// The answer with the longest beginning counts.
-    fn find(&self, asked: Asked) -> (u16, Value) {
+    fn find(&self, asked: Asked) -> Raw {
+        let raws = self.raw.lock().unwrap_or_else(PoisonError::into_inner);
+        let raw = raws.iter().filter(|(prefix, _)| asked.what.starts_with(prefix.as_str()));
+        let raw = raw.max_by_key(|(prefix, _)| prefix.len()).map(|(_, raw)| raw.clone());
+        drop(raws);
+        let (status, body) = self.find_json(asked);
+        let json = || Raw {
+            status,
+            content_type: "application/json".to_owned(),
+            body: body.to_string().into_bytes(),
+            is_cut: false,
+        };
+        raw.unwrap_or_else(json)
+    }
+
+    fn find_json(&self, asked: Asked) -> (u16, Value) {
         let answers = self.by_prefix.lock().unwrap_or_else(PoisonError::into_inner);
         let fits = answers.iter().filter(|(prefix, _)| asked.what.starts_with(prefix.as_str()));
         let answer = fits.max_by_key(|(prefix, _)| prefix.len()).map(|(_, answer)| answer.clone());
@@ -113,6 +142,12 @@ impl Peer {
     pub(super) fn answers(&self, prefix: &str, status: u16, body: Value) {
         let mut answers = self.answers.by_prefix.lock().unwrap_or_else(PoisonError::into_inner);
         answers.insert(prefix.to_owned(), (status, body));
+    }
+
+    /// Answers requests from here on that begin so with what need not be JSON, whatever else was said of them.
+    pub(super) fn answers_raw(&self, prefix: &str, raw: Raw) {
+        let mut answers = self.answers.raw.lock().unwrap_or_else(PoisonError::into_inner);
+        answers.insert(prefix.to_owned(), raw);
     }
 
     /// Has requests answered that no beginning fits; once.
@@ -200,15 +235,15 @@ async fn answer(acceptor: TlsAcceptor, stream: TcpStream, answers: Arc<Answers>)
     let line = head.lines().next().unwrap_or_default();
     let what = line.rsplit_once(' ').map_or(line, |(what, _)| what).to_owned();
     let body = serde_json::from_slice(&body).unwrap_or_default();
-    let (status, body) = answers.find(Asked { what, body });
-    let (body, reason) = (body.to_string(), if status == 200 { "OK" } else { "No" });
-    let length = body.len();
-    let answer = format!(
-        "HTTP/1.1 {status} {reason}\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\
-         connection: close\r\n\r\n{body}"
+    let Raw { status, content_type, body, is_cut } = answers.find(Asked { what, body });
+    let (reason, length) = (if status == 200 { "OK" } else { "No" }, body.len());
+    let head = format!(
+        "HTTP/1.1 {status} {reason}\r\ncontent-type: {content_type}\r\ncontent-length: {length}\r\n\
+         connection: close\r\n\r\n"
     );
     // Whoever asked may have gone.
-    stream.write_all(answer.as_bytes()).await.ok();
+    stream.write_all(head.as_bytes()).await.ok();
+    stream.write_all(&body[..if is_cut { length / 2 } else { length }]).await.ok();
     stream.shutdown().await.ok();
 }
 

@@ -16,6 +16,8 @@ pub(crate) struct Answer {
     pub(crate) headers: Vec<(String, String)>,
     /// Body; null if it is not JSON.
     pub(crate) body: Value,
+    /// Body as it came.
+    pub(crate) bytes: Vec<u8>,
 }
 
 impl fmt::Display for Answer {

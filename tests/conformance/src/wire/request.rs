@@ -35,6 +35,7 @@ enum Body {
     None,
     Json(Value),
     Raw(String),
+    Bytes(Vec<u8>),
 }
 
 /// A request that is made when it is awaited.
@@ -118,7 +119,7 @@ impl Request {
     pub(crate) fn with(mut self, field: &str, value: Value) -> Self {
         let mut body = match self.body {
             Body::Json(body) => body,
-            Body::None | Body::Raw(_) => Value::Object(serde_json::Map::new()),
+            Body::None | Body::Raw(_) | Body::Bytes(_) => Value::Object(serde_json::Map::new()),
         };
         body[field] = value;
         self.body = Body::Json(body);
@@ -128,6 +129,12 @@ impl Request {
     /// Sets the body to what need not be JSON.
     pub(crate) fn raw(mut self, body: &str) -> Self {
         self.body = Body::Raw(body.to_owned());
+        self
+    }
+
+    /// Sets the body to bytes; their type is a header field.
+    pub(crate) fn bytes(mut self, body: impl Into<Vec<u8>>) -> Self {
+        self.body = Body::Bytes(body.into());
         self
     }
 
@@ -182,6 +189,10 @@ impl Request {
                 let text = value.to_string();
                 (request.header("content-type", "application/json").body(text.clone()), text)
             }
+            Body::Bytes(bytes) => {
+                let sent = format!("({} bytes)", bytes.len());
+                (request.body(bytes), sent)
+            }
             Body::Raw(text) => (request.header("content-type", "application/json").body(text.clone()), text),
         };
         let began = Instant::now();
@@ -212,6 +223,7 @@ impl Request {
                     status: status.as_u16(),
                     headers: headers.collect(),
                     body: serde_json::from_slice(&bytes).unwrap_or(Value::Null),
+                    bytes: bytes.to_vec(),
                 }
             }
             Err(error) => {

@@ -52,6 +52,7 @@ impl Directory {
             | Change::Filter(..)
             | Change::Report(_)
             | Change::OutOfBand(..)
+            | Change::Media(..)
             | Change::ToDevice(_)
             | Change::TrimInbox(..)
             | Change::Outgoing { .. }

@@ -7,7 +7,7 @@ use diesel::sql_types::{Array, Binary, Bool, Int8, Nullable, Text};
 use indexmap::IndexMap;
 
 use super::{
-    Pipeline, backups::Backups, directory::Directory, inboxes::Inboxes, keys::KeyRows,
+    Pipeline, backups::Backups, directory::Directory, inboxes::Inboxes, keys::KeyRows, media::MediaRows,
     member_jobs::MemberJobs, out_of_band::OutOfBandRows, outgoing::Outgoing, reports::Reports,
 };
 use crate::{
@@ -33,6 +33,7 @@ pub(crate) struct UserRows {
     keys: KeyRows,
     out_of_band: OutOfBandRows,
     outgoing: Outgoing,
+    media: MediaRows,
 }
 
 impl UserRows {
@@ -91,6 +92,7 @@ impl UserRows {
                 Change::Key(KeyChange::SigningKeys(seq)) => self.outgoing.change_keys(user_id, seq),
                 Change::Key(change) => self.keys.merge(user_id, change),
                 Change::OutOfBand(room_id, row) => self.out_of_band.merge(user_id, room_id, row),
+                Change::Media(change) => self.media.merge(user_id, change),
                 Change::Report(report) => self.reports.merge(user_id, report),
                 Change::MemberJob(job, version, created_ts) => {
                     self.member_jobs.merge(user_id, job, version, created_ts);
@@ -121,6 +123,7 @@ impl UserRows {
         self.keys.write(pipeline);
         self.out_of_band.write(pipeline);
         self.outgoing.write(pipeline);
+        self.media.write(pipeline);
     }
 
     fn write_accounts(&self, pipeline: &mut Pipeline<'_>) {

@@ -92,7 +92,16 @@ pub(crate) fn key_reads<'a>(record: &'a InputUserEvent, reads: &mut KeyReads<'a>
             | Command::UpdateBackup(_)
             | Command::DeleteBackup(_)
             | Command::PutBackupKeys(_)
-            | Command::DeleteBackupKeys(_),
+            | Command::DeleteBackupKeys(_)
+            | Command::ReserveMedia(_)
+            | Command::CommitMedia(_)
+            | Command::CommitRemoteMedia(_)
+            | Command::AddThumbnail(_)
+            | Command::TouchMedia(_)
+            | Command::SetMediaQuarantine(_)
+            | Command::DeleteMedia(_)
+            | Command::EvictMedia(_)
+            | Command::PurgeUserMedia(_),
         )
         | None => {}
     }

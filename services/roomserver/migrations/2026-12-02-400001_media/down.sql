@@ -1,0 +1,3 @@
+DROP TABLE media_thumbnails;
+DROP TABLE media;
+DROP TABLE media_users;
