@@ -127,7 +127,7 @@ mod tests {
             tries += 1;
             outbox.refused(true, now);
         }
-        assert_eq!((tries, outbox.limit), (9, Some(1)));
+        assert_eq!((tries, outbox.limit), (8, Some(1)));
         outbox.delivered(true);
         assert_eq!(outbox.take(now).unwrap(), Take { limit: 2, is_discarded: false });
     }
