@@ -4,7 +4,7 @@ use std::{env, fs, path::PathBuf};
 
 use prost::Message as _;
 
-const FILES: [&str; 24] = [
+const FILES: [&str; 27] = [
     "plexus/common/v1/common.proto",
     "plexus/log/v1/input_room.proto",
     "plexus/log/v1/output_room.proto",
@@ -33,7 +33,7 @@ const FILES: [&str; 24] = [
     "plexus/user/v1/user.proto",
     "plexus/user/v1/keys.proto",
 ];
-const OPERATOR: [&str; 8] = [
+const OPERATOR: [&str; 9] = [
     "plexus/operator/v1/database.proto",
     "plexus/operator/v1/destination.proto",
     "plexus/operator/v1/explain.proto",

@@ -32,7 +32,7 @@ tests![
 
 impl User {
     /// `POST /_matrix/media/v3/upload`
-    pub(crate) fn uploads(&self, content_type: &str, bytes: impl Into<Vec<u8>>) -> Request {
+    pub(crate) fn uploads_media(&self, content_type: &str, bytes: impl Into<Vec<u8>>) -> Request {
         self.request(reqwest::Method::POST, "/_matrix/media/v3/upload")
             .header("content-type", content_type)
             .bytes(bytes)
@@ -40,7 +40,7 @@ impl User {
 
     /// Uploads; returns server name and media ID as a part of a path.
     pub(crate) async fn stores(&self, content_type: &str, bytes: impl Into<Vec<u8>>) -> String {
-        let answer = self.uploads(content_type, bytes).await.ok();
+        let answer = self.uploads_media(content_type, bytes).await.ok();
         of_uri(&answer.text("/content_uri"))
     }
 
@@ -109,8 +109,8 @@ async fn an_upload_that_is_too_large_is_refused(server: Server) {
     let config = alice.get("/_matrix/client/v1/media/config").await.ok();
     let max = usize::try_from(config["m.upload.size"].as_u64().expect("there is a limit")).expect("it fits");
     assert!(max < 1 << 28, "{max}");
-    alice.uploads("text/plain", vec![b'a'; max + 1]).await.refused(413, "M_TOO_LARGE");
-    alice.uploads("text/plain", "small").await.ok();
+    alice.uploads_media("text/plain", vec![b'a'; max + 1]).await.refused(413, "M_TOO_LARGE");
+    alice.uploads_media("text/plain", "small").await.ok();
 }
 
 async fn unknown_media_is_not_found(server: Server) {
@@ -141,7 +141,7 @@ async fn names_are_kept(server: Server) {
         ("a b.txt", "inline; filename=\"a b.txt\""),
         ("\u{2615}.txt", "inline; filename*=utf-8''%e2%98%95.txt"),
     ] {
-        let uploaded = alice.uploads("text/plain", "a").query("filename", name).await.ok();
+        let uploaded = alice.uploads_media("text/plain", "a").query("filename", name).await.ok();
         let answer = alice.downloads(&of_uri(&uploaded.text("/content_uri"))).await;
         let disposition = answer.header("content-disposition").unwrap_or_default();
         assert_eq!(disposition.to_lowercase(), expected, "{name}");
@@ -150,7 +150,7 @@ async fn names_are_kept(server: Server) {
 
 async fn a_name_in_the_path_counts(server: Server) {
     let alice = server.user("alice").await;
-    let uploaded = alice.uploads("text/plain", "a").query("filename", "one.txt").await.ok();
+    let uploaded = alice.uploads_media("text/plain", "a").query("filename", "one.txt").await.ok();
     let media = of_uri(&uploaded.text("/content_uri"));
     let answer = alice.downloads(&format!("{media}/two.txt")).await;
     assert_eq!(answer.header("content-disposition"), Some("inline; filename=two.txt"), "{answer}");
