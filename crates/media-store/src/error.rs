@@ -1,4 +1,4 @@
-//! What can go wrong with blobs.
+//! Errors of reading and writing blobs.
 
 use std::{io, path::PathBuf};
 

@@ -16,9 +16,14 @@ use figment::{
 use serde::{Deserialize, Serialize};
 
 pub use self::{
+    accounts::{AuthConfig, RegistrationConfig},
     federation::{DENIED, FederationConfig, OldSigningKey, OutboundConfig},
+    http::HttpConfig,
     media::{MediaConfig, MediaS3Config},
+    rate_limits::{RateLimit, RateLimitsConfig},
     retention::RetentionConfig,
+    services::{ClientapiConfig, RoomserverConfig, StandaloneConfig, SyncConfig},
+    telemetry::{LogFormat, TelemetryConfig},
 };
 
 /// The whole configuration.
@@ -246,315 +251,6 @@ impl Listener {
     }
 }
 
-/// The room server.
-#[derive(Debug, Clone, Deserialize, Serialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct RoomserverConfig {
-    /// gRPC: queries and verdicts, for the other services. `standalone` opens it only if it has brokers.
-    pub listen: Listener,
-    /// gRPC for operators, and `/metrics`, `/health/live` and `/health/ready` over HTTP on the port of `admin_http`.
-    pub operator_listen: Listener,
-    /// Health and metrics.
-    pub admin_http: Listener,
-    /// Address under which the other services reach `listen`; empty: the address of `listen`. No two
-    /// room servers may have the same one.
-    pub advertise: String,
-    /// Room servers, `http://host:port`, for those who call them: `clientapi` and `sync`.
-    pub endpoints: Vec<String>,
-    /// Most members of a room without encryption who are told of each other's devices.
-    pub plain_room_device_lists: u32,
-    /// Workers among which the partitions of a process are shared, at most 8; 0: one for each processor.
-    pub shards: u32,
-}
-
-impl Default for RoomserverConfig {
-    fn default() -> Self {
-        Self {
-            listen: Listener::plain("127.0.0.1:8700"),
-            operator_listen: Listener::plain("127.0.0.1:8701"),
-            admin_http: Listener::plain("127.0.0.1:8702"),
-            advertise: String::new(),
-            endpoints: vec!["http://127.0.0.1:8700".to_owned()],
-            plain_room_device_lists: 1000,
-            shards: 0,
-        }
-    }
-}
-
-/// The client-server API.
-#[derive(Debug, Clone, Deserialize, Serialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct ClientapiConfig {
-    /// Where it listens when it is a process of its own.
-    pub listen: Listener,
-    /// Health and metrics.
-    pub admin_http: Listener,
-    /// Largest body of a request in bytes; where nobody is anybody yet (logins, registrations), it is 16 KiB.
-    pub max_body_bytes: usize,
-    /// Whether `access_token` in the query is taken. The specification demands it of servers, deprecates it, and tells
-    /// clients not to use it: it ends up in the logs of proxies.
-    pub query_access_token: bool,
-}
-
-impl Default for ClientapiConfig {
-    fn default() -> Self {
-        Self {
-            listen: Listener::plain("127.0.0.1:8710"),
-            admin_http: Listener::plain("127.0.0.1:8712"),
-            max_body_bytes: 512 * 1024,
-            query_access_token: true,
-        }
-    }
-}
-
-/// Client sync.
-#[derive(Debug, Clone, Deserialize, Serialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct SyncConfig {
-    /// Where it listens when it is a process of its own.
-    pub listen: Listener,
-    /// Health and metrics.
-    pub admin_http: Listener,
-    /// Rooms whose state and recent timeline are kept in memory.
-    pub max_cached_rooms: u64,
-    /// Bytes that these may take.
-    pub max_cached_bytes: u64,
-}
-
-impl Default for SyncConfig {
-    fn default() -> Self {
-        Self {
-            listen: Listener::plain("127.0.0.1:8720"),
-            admin_http: Listener::plain("127.0.0.1:8722"),
-            max_cached_rooms: 10_000,
-            max_cached_bytes: 1024 * 1024 * 1024,
-        }
-    }
-}
-
-/// `standalone`: everything in one process.
-#[derive(Debug, Clone, Deserialize, Serialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct StandaloneConfig {
-    /// Where clients connect.
-    pub listen: Listener,
-    /// Health and metrics.
-    pub admin_http: Listener,
-}
-
-impl Default for StandaloneConfig {
-    fn default() -> Self {
-        Self { listen: Listener::plain("127.0.0.1:8008"), admin_http: Listener::plain("127.0.0.1:8009") }
-    }
-}
-
-/// What clients may hold of a process, whoever they are. It bounds memory and time, and holds whether or not there are
-/// rate limits.
-///
-/// What counts by address does not count for loopback, nor for the connections of reverse proxies at listeners that
-/// trust them: there the address is the one that the proxy tells.
-#[derive(Debug, Clone, Deserialize, Serialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct HttpConfig {
-    /// Connections of one address at a time (for IPv6: of one /64). As many may be opened at once.
-    pub connections_per_address: usize,
-    /// New connections of one address a second, in the long run.
-    pub new_connections_per_second: u32,
-    /// Requests of one address under way.
-    pub requests_per_address: usize,
-    /// Whether loopback is an address like others.
-    pub limit_loopback: bool,
-    /// Requests at a time on one HTTP/2 connection.
-    pub streams_per_connection: u32,
-    /// Seconds until a new connection has said which protocol it speaks.
-    pub first_byte_timeout_s: u64,
-    /// Seconds that the head of a request may take.
-    pub head_timeout_s: u64,
-    /// Seconds that the body of a request may take, and one more for each 8 KiB that have come.
-    pub body_timeout_s: u64,
-    /// Seconds in which a client must take 16 KiB of its answer.
-    pub write_timeout_s: u64,
-    /// Seconds that a connection may be without requests. Longer than the minute for which reverse proxies keep theirs.
-    pub idle_timeout_s: u64,
-    /// Bytes of requests' bodies under way, in all.
-    pub body_bytes: usize,
-    /// Bytes of requests' bodies under way, by address.
-    pub body_bytes_per_address: usize,
-    /// Bytes of requests' bodies under way, by user.
-    pub body_bytes_per_user: usize,
-    /// Bytes of answers under way, in all. One alone may be larger.
-    pub answer_bytes: usize,
-    /// Bytes of answers under way, by user. One alone may be larger.
-    pub answer_bytes_per_user: usize,
-    /// Expensive reads of one user at a time.
-    pub expensive_reads_per_user: usize,
-    /// Expensive reads of one user that may wait for their turn.
-    pub waiting_reads_per_user: usize,
-}
-
-impl Default for HttpConfig {
-    fn default() -> Self {
-        Self {
-            connections_per_address: 100,
-            new_connections_per_second: 20,
-            requests_per_address: 2_000,
-            limit_loopback: false,
-            streams_per_connection: 100,
-            first_byte_timeout_s: 10,
-            head_timeout_s: 30,
-            body_timeout_s: 30,
-            write_timeout_s: 30,
-            idle_timeout_s: 90,
-            body_bytes: 256 * 1024 * 1024,
-            body_bytes_per_address: 32 * 1024 * 1024,
-            body_bytes_per_user: 8 * 1024 * 1024,
-            answer_bytes: 512 * 1024 * 1024,
-            answer_bytes_per_user: 128 * 1024 * 1024,
-            expensive_reads_per_user: 4,
-            waiting_reads_per_user: 100,
-        }
-    }
-}
-
-/// Who may register, and how.
-#[derive(Clone, Default, Deserialize, Serialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct RegistrationConfig {
-    /// Whether anybody may register (`m.login.dummy`).
-    pub open: bool,
-    /// Whether guests may register.
-    pub guests: bool,
-    /// Tokens with which one may register (`m.login.registration_token`).
-    pub tokens: Vec<String>,
-    /// Secret for `/_synapse/admin/v1/register` and `plexus-admin user create`; empty turns them off.
-    pub shared_secret: String,
-}
-
-/// Passwords, tokens and sessions.
-#[derive(Debug, Clone, Deserialize, Serialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct AuthConfig {
-    /// Memory that hashing a password takes, in KiB (argon2id).
-    pub argon2_memory_kib: u32,
-    /// Passes over that memory.
-    pub argon2_iterations: u32,
-    /// How long an access token lives if the client can refresh it, in seconds.
-    pub refreshable_token_lifetime_s: u64,
-}
-
-impl Default for AuthConfig {
-    fn default() -> Self {
-        Self { argon2_memory_kib: 19_456, argon2_iterations: 2, refreshable_token_lifetime_s: 300 }
-    }
-}
-
-/// One limit: a token bucket.
-#[derive(Debug, Clone, Copy, PartialEq, Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
-pub struct RateLimit {
-    /// Requests a second in the long run.
-    pub per_second: f64,
-    /// Requests at once.
-    pub burst: u32,
-}
-
-impl RateLimit {
-    const fn new(per_second: f64, burst: u32) -> Self {
-        Self { per_second, burst }
-    }
-}
-
-/// Limits on what one client may ask.
-#[derive(Debug, Clone, Deserialize, Serialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct RateLimitsConfig {
-    /// Whether there are limits at all.
-    pub enabled: bool,
-    /// Events sent, by user.
-    pub message: RateLimit,
-    /// Registrations, by address.
-    pub registration: RateLimit,
-    /// Logins, by address.
-    pub login: RateLimit,
-    /// Failed logins, by account and address, or by account and device where somebody is logged in.
-    pub failed_login: RateLimit,
-    /// Failed logins, by account. Addresses from which the account has logged in pass.
-    pub failed_login_account: RateLimit,
-    /// Joins and knocks, by user.
-    pub join: RateLimit,
-    /// Invites, by who sends them; each invitee counts.
-    pub invite: RateLimit,
-    /// Invites, by whom they are for.
-    pub invitee: RateLimit,
-    /// Rooms created, by user.
-    pub room_creation: RateLimit,
-    /// Requests that send messages to devices, by user; every 25 recipients beyond the first count as one more.
-    pub to_device: RateLimit,
-    /// One-time keys claimed, by who claims and whose they are.
-    pub claim: RateLimit,
-    /// All other requests that change something, by user.
-    pub other: RateLimit,
-    /// Kilobytes written, by user: the bodies of all requests that change something, and one more for each.
-    pub written: RateLimit,
-    /// Kilobytes of answers, by user, and by address where nobody is known: further reads wait until what was answered is
-    /// made up for.
-    pub served: RateLimit,
-    /// Reads, by user: each counts by its cost, from 1 for what is looked up to 10 for searches.
-    pub read: RateLimit,
-    /// Reads without a token, by address, likewise.
-    pub open_read: RateLimit,
-}
-
-impl Default for RateLimitsConfig {
-    fn default() -> Self {
-        Self {
-            enabled: true,
-            message: RateLimit::new(5.0, 50),
-            registration: RateLimit::new(0.2, 5),
-            login: RateLimit::new(0.5, 10),
-            failed_login: RateLimit::new(0.2, 5),
-            failed_login_account: RateLimit::new(1.0, 50),
-            join: RateLimit::new(0.5, 20),
-            invite: RateLimit::new(0.5, 100),
-            invitee: RateLimit::new(0.05, 50),
-            room_creation: RateLimit::new(0.2, 10),
-            to_device: RateLimit::new(20.0, 100),
-            claim: RateLimit::new(0.2, 200),
-            other: RateLimit::new(10.0, 100),
-            written: RateLimit::new(6.0, 32_768),
-            served: RateLimit::new(4_096.0, 262_144),
-            read: RateLimit::new(100.0, 3_000),
-            open_read: RateLimit::new(20.0, 500),
-        }
-    }
-}
-
-/// Logging and metrics.
-#[derive(Debug, Clone, Deserialize, Serialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct TelemetryConfig {
-    /// What to log: a level, or directives such as `info,plexus_roomserver=debug`.
-    pub level: String,
-    /// Format of log lines.
-    pub format: LogFormat,
-}
-
-impl Default for TelemetryConfig {
-    fn default() -> Self {
-        Self { level: "info".to_owned(), format: LogFormat::Text }
-    }
-}
-
-/// Format of log lines.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum LogFormat {
-    /// For people.
-    Text,
-    /// One JSON object a line.
-    Json,
-}
-
 mod defaults {
     use std::path::PathBuf;
 
@@ -665,12 +361,17 @@ impl Config {
     }
 }
 
+mod accounts;
 mod check;
 mod federation;
+mod http;
 #[cfg(test)]
 mod limits_tests;
 mod media;
+mod rate_limits;
 mod retention;
+mod services;
 mod shown;
+mod telemetry;
 #[cfg(test)]
 mod tests;

@@ -1,4 +1,4 @@
-//! How media is told to browsers: what may be shown, and under which name it is saved.
+//! Decides which media browsers may show, and under which name it is saved.
 //! [Spec](https://spec.matrix.org/v1.19/client-server-api/#serving-inline-content)
 
 use std::fmt::Write as _;

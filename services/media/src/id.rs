@@ -1,4 +1,4 @@
-//! What media is called.
+//! Media IDs.
 
 use std::fmt;
 

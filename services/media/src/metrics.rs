@@ -1,4 +1,4 @@
-//! What is counted.
+//! Names of the media service's metrics.
 
 const BYTES: &str = "plexus_media_bytes_total";
 const THUMBNAILS: &str = "plexus_media_thumbnails_total";

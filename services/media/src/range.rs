@@ -1,4 +1,4 @@
-//! Which part of media is asked for. [RFC 9110](https://www.rfc-editor.org/rfc/rfc9110#name-range-requests)
+//! Reads which part of media is asked for. [RFC 9110](https://www.rfc-editor.org/rfc/rfc9110#name-range-requests)
 
 use std::ops::Range;
 

@@ -1,4 +1,4 @@
-//! Which handler answers what. Read it like an index.
+//! Routes: handlers with their policies. Read it like an index.
 
 use axum::Router;
 use plexus_matrix_http::{Policy, Routes, UserLimit, delete, get, post, put};

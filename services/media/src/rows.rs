@@ -1,4 +1,4 @@
-//! What the room server knows of media, and the commands that change it.
+//! Reads rows of media from the room server, and writes the commands that change them.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 

@@ -1,4 +1,4 @@
-//! What users have uploaded, for themselves: `GET /_matrix/client/unstable/org.plexus.media` lists it, and `DELETE` of
+//! Media of a user, for themselves: `GET /_matrix/client/unstable/org.plexus.media` lists it, and `DELETE` of
 //! `…/{serverName}/{mediaId}` deletes it. The specification has neither.
 
 use axum::{Json, extract::State};

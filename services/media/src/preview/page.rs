@@ -1,4 +1,4 @@
-//! What a page says of itself: its `meta` elements and its title, read without building a tree.
+//! Reads the metadata of a page: its `meta` elements and its title, without building a tree.
 
 use std::collections::BTreeMap;
 

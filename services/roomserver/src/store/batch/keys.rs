@@ -1,5 +1,7 @@
 //! Keys of devices and users, and signatures on them.
 
+mod signatures;
+
 use std::marker::PhantomData;
 
 use bytes::Bytes;
@@ -242,23 +244,6 @@ impl KeyRows {
             pipeline.add(UpsertCrossSigningKeys::NAME, statement);
         }
     }
-
-    fn write_signatures(&self, pipeline: &mut Pipeline<'_>) {
-        if self.signatures.is_empty() {
-            return;
-        }
-        let (keys, rows) = (|| self.signatures.keys(), || self.signatures.values());
-        let statement = UpsertSignatures {
-            target_user_id: keys().map(|key| key.0.as_str()).collect(),
-            target_key: keys().map(|key| key.1.as_str()).collect(),
-            signer_user_id: keys().map(|key| key.2.as_str()).collect(),
-            signer_key_id: keys().map(|key| key.3.as_str()).collect(),
-            signature: rows().map(|row| row.signature.as_str()).collect(),
-            seq: rows().map(|row| row.seq).collect(),
-            lifetime: PhantomData,
-        };
-        pipeline.add(UpsertSignatures::NAME, statement);
-    }
 }
 
 /// Declares a statement that deletes what devices have.
@@ -398,22 +383,6 @@ statement! {
     }
     "INSERT INTO cross_signing_keys (user_id, usage, public_key, key) SELECT * FROM unnest(",
     ") ON CONFLICT (user_id, usage) DO UPDATE SET public_key = excluded.public_key, key = excluded.key"
-}
-
-statement! {
-    /// Sets signatures.
-    UpsertSignatures {
-        target_user_id: Array<Text> => Vec<&'a str>,
-        target_key: Array<Text> => Vec<&'a str>,
-        signer_user_id: Array<Text> => Vec<&'a str>,
-        signer_key_id: Array<Text> => Vec<&'a str>,
-        signature: Array<Text> => Vec<&'a str>,
-        seq: Array<Int8> => Vec<i64>,
-    }
-    "INSERT INTO key_signatures (target_user_id, target_key, signer_user_id, signer_key_id, signature, seq) \
-     SELECT * FROM unnest(",
-    ") ON CONFLICT (target_user_id, target_key, signer_user_id, signer_key_id) DO UPDATE SET \
-     signature = excluded.signature, seq = excluded.seq"
 }
 
 statement! {

@@ -1,4 +1,4 @@
-//! What commands need to know of media: it is read for the batch, and never with the user.
+//! Names the media that a command needs: it is read for the batch, and never with the user.
 
 use std::collections::BTreeSet;
 

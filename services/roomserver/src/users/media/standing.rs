@@ -1,4 +1,4 @@
-//! What becomes of media later: it is read, quarantined, deleted.
+//! Touches, quarantines and deletes media.
 
 use plexus_proto::{
     common::v1::ErrorReason,

@@ -1,4 +1,4 @@
-//! What operators ask of media.
+//! Tests what operators ask of media.
 
 use futures::TryStreamExt as _;
 use plexus_proto::{
