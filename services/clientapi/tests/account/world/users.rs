@@ -179,6 +179,15 @@ impl Account {
             | Command::UploadSignatures(_)
             | Command::NoteRemoteKeys(_)
             | Command::QueueToDevice(_)
+            | Command::ReserveMedia(_)
+            | Command::CommitMedia(_)
+            | Command::CommitRemoteMedia(_)
+            | Command::AddThumbnail(_)
+            | Command::TouchMedia(_)
+            | Command::SetMediaQuarantine(_)
+            | Command::DeleteMedia(_)
+            | Command::EvictMedia(_)
+            | Command::PurgeUserMedia(_)
             | Command::SetOutOfBandMembership(_) => {}
         }
         Ok(())
