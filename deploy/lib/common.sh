@@ -68,11 +68,11 @@ need_synapse() {
   local version=1.163.2
   SYNAPSE_PYTHON=${XDG_CACHE_HOME:-$HOME/.cache}/plexus/venv-synapse/bin/python
   export SYNAPSE_PYTHON
-  "$SYNAPSE_PYTHON" -c "import psycopg2, synapse; assert synapse.__version__ == '$version'" 2>/dev/null && return 0
+  "$SYNAPSE_PYTHON" -c "import bs4, lxml, psycopg2, synapse; assert synapse.__version__ == '$version'" 2>/dev/null && return 0
   need_packages build-essential libpq-dev python3 python3-dev python3-venv
   say "installing Synapse $version"
   python3 -m venv "${SYNAPSE_PYTHON%/bin/python}" \
-    && "$SYNAPSE_PYTHON" -m pip install -q --disable-pip-version-check "matrix-synapse[postgres]==$version"
+    && "$SYNAPSE_PYTHON" -m pip install -q --disable-pip-version-check "matrix-synapse[postgres,url-preview]==$version"
 }
 
 need_postgres() {
