@@ -18,7 +18,7 @@ const FAILURES: RateLimit = RateLimit { per_second: 5.0, burst: 100 };
 const INVITES: RateLimit = RateLimit { per_second: 0.05, burst: 50 };
 
 /// One-time keys of one user of ours that one server claims.
-const CLAIMS: RateLimit = RateLimit { per_second: 2.0, burst: 500 };
+const CLAIMS: (u32, u32) = (2, 500);
 /// Invites of one server, whoever is invited.
 const INVITES_OF_SERVER: RateLimit = RateLimit { per_second: 1.0, burst: 300 };
 
@@ -142,7 +142,7 @@ impl Quotas {
             failures: Buckets::new(FAILURES),
             live: turns(Live::AT_ONCE),
             invites: Buckets::new(INVITES),
-            claims: Buckets::new(CLAIMS),
+            claims: Buckets::new(RateLimit { per_second: f64::from(CLAIMS.0), burst: CLAIMS.1 }),
             invites_of: Buckets::new(INVITES_OF_SERVER),
             graph: turns(Graph::AT_ONCE),
             query: turns(Query::AT_ONCE),

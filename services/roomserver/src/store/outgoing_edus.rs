@@ -1,17 +1,21 @@
 //! Takes out what other servers have taken that is not of rooms.
 
-use diesel::sql_types::{Array, BigInt, Text};
+use diesel::sql_types::{Array, BigInt, Integer, Text};
 use diesel_async::{AsyncPgConnection, RunQueryDsl as _};
 
 use super::StoreError;
 
-/// Drops messages that have waited for a server for 30 days; returns how many.
+/// Days that a message waits for another server.
+const KEPT_DAYS: i32 = 30;
+
+/// Drops messages that have waited for a server for [`KEPT_DAYS`]; returns how many.
 pub(crate) async fn expire(conn: &mut AsyncPgConnection, server: &str) -> Result<usize, StoreError> {
     diesel::sql_query(
         "DELETE FROM outgoing_to_device WHERE server = $1 \
-         AND created_ts < (extract(epoch FROM now() - interval '30 days') * 1000)::bigint",
+         AND created_ts < (extract(epoch FROM now() - make_interval(days => $2)) * 1000)::bigint",
     )
     .bind::<Text, _>(server)
+    .bind::<Integer, _>(KEPT_DAYS)
     .execute(conn)
     .await
     .map_err(StoreError::query("outgoing_edus.expire"))
