@@ -5,7 +5,7 @@
 //! is written, and clients are answered after its verdict.
 //!
 //! Everything streams: no request holds more than some pieces of a blob. What strangers have sent is decoded only here, in
-//! [`thumbnail`], and only if its first bytes say that it is an image of four formats.
+//! `thumbnail`, and only if its first bytes say that it is an image of four formats.
 
 mod app;
 mod disposition;
