@@ -116,7 +116,8 @@ impl Attack {
         }
         head.extend_from_slice(b"\r\n");
         let sent = if unfinished { dice.roll(body.len()) } else { body.len() };
-        let leads_elsewhere = target.contains("elsewhere")
+        let leads_elsewhere = endpoint.path.contains("{serverName}")
+            || target.contains("elsewhere")
             || target.contains("server_name=")
             || target.contains("via=")
             || target.contains("server=");
@@ -245,6 +246,9 @@ fn named(name: &str, scene: &Scene, dice: &mut Dice) -> String {
             dice.pick(&["m.direct", "m.ignored_user_list", "m.push_rules", "m.tag", "org.x"]).to_owned()
         }
         "tag" => "u.tag".to_owned(),
+        "serverName" => {
+            dice.pick(&["plexus.test", "elsewhere.test", "127.0.0.1:8448", "null", "0"]).to_owned()
+        }
         _ => values::short_text(dice),
     }
 }
