@@ -15,7 +15,7 @@ use crate::moment;
 /// Sagas that are told.
 const SAGAS: u32 = 1_000;
 
-/// What a name is of, by how it begins.
+/// Kind of a name, by how it begins.
 fn kind_of(name: &str) -> BlockKind {
     match name.as_bytes().first() {
         Some(b'@') => BlockKind::User,

@@ -9,9 +9,9 @@ use anyhow::{Context as _, bail, ensure};
 use clap::Subcommand;
 use http::{HeaderValue, Method};
 use plexus_events::key_file;
-use plexus_outbound::{AddressPolicy, Dialer, Dns, Fetcher, tls};
+use plexus_outbound::Dialer;
 use plexus_s2s::{
-    Call, CallError, Class, Discovery, Health, Peers, Route,
+    Call, CallError, Class, Peers, Route,
     discover::Step,
     encoded,
     keys::{KeySource as _, response},
@@ -180,18 +180,19 @@ fn told(route: &Route) -> String {
 
 fn dialer(config: &Config) -> anyhow::Result<Dialer> {
     let outbound = &config.outbound;
-    let policy = AddressPolicy::new(&outbound.denied_ranges, &outbound.allowed_ranges)?;
-    let resolver = Arc::new(Dns::new(&outbound.dns_servers)?);
-    Ok(Dialer::new(policy, resolver, tls::client(&outbound.ca_files)?))
+    Ok(Dialer::configured(
+        &outbound.denied_ranges,
+        &outbound.allowed_ranges,
+        &outbound.dns_servers,
+        &outbound.ca_files,
+    )?)
 }
 
 fn peers(config: &Config, dialer: &Dialer) -> anyhow::Result<Peers> {
     let path = &config.server.signing_key;
     ensure!(path.exists(), "there is no signing key {}: has the server been started?", path.display());
     let agent = HeaderValue::try_from(format!("Plexus/{VERSION}"))?;
-    let fetcher = Fetcher::new(dialer.clone(), agent.clone());
-    let discovery = Discovery::new(Arc::clone(dialer.resolver()), Box::new(fetcher));
     let key = Arc::new(key_file::load_or_create(path)?);
     let identity = Identity { name: parse_server_name(&config.server.name)?, key, agent };
-    Ok(Peers::new(identity, dialer.clone(), discovery, Health::default(), 16))
+    Ok(Peers::dialing(identity, dialer.clone(), 16))
 }

@@ -51,7 +51,7 @@ enum Command {
     /// Rooms.
     #[command(subcommand)]
     Room(RoomCommand),
-    /// What users have uploaded, and what is cached of other servers.
+    /// Media: uploads of users, and what is cached of other servers.
     #[command(subcommand)]
     Media(media::MediaCommand),
     /// Other servers.

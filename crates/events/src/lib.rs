@@ -13,6 +13,7 @@ pub mod create;
 pub mod hash;
 pub mod key_file;
 pub mod keys;
+pub mod mxc;
 pub mod pdu;
 pub mod power;
 pub mod receive;

@@ -15,6 +15,7 @@ pub mod event;
 pub mod invites;
 mod layers;
 mod matrix;
+pub mod media;
 mod metrics;
 mod policy;
 mod rate_limit;

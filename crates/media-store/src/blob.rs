@@ -48,7 +48,7 @@ impl Blob {
         Self { size: found.size, source: Source::Object(found) }
     }
 
-    /// How many bytes it has.
+    /// Size, in bytes.
     #[must_use]
     pub fn size(&self) -> u64 {
         self.size

@@ -17,7 +17,7 @@ pub enum StoreError {
     /// Reading or writing failed.
     #[error("cannot {what}")]
     Io {
-        /// What was being done.
+        /// The step that failed.
         what: &'static str,
         /// Why it failed.
         #[source]
@@ -26,7 +26,7 @@ pub enum StoreError {
     /// The bucket failed.
     #[error("cannot {what} in the bucket")]
     Bucket {
-        /// What was being done.
+        /// The step that failed.
         what: &'static str,
         /// Why it failed.
         #[source]
@@ -48,11 +48,7 @@ impl StoreError {
         move |source| Self::Io { what, source }
     }
 
-    pub(crate) fn bucket_once(source: object_store::Error) -> Self {
-        Self::Bucket { what: "read a blob", source: Box::new(source) }
-    }
-
-    pub(crate) fn bucket(what: &'static str) -> impl FnOnce(object_store::Error) -> Self {
+    pub(crate) fn bucket(what: &'static str) -> impl Fn(object_store::Error) -> Self {
         move |source| Self::Bucket { what, source: Box::new(source) }
     }
 }

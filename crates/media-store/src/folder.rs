@@ -10,7 +10,7 @@ use std::{
 
 use tokio::task::spawn_blocking;
 
-use crate::{Hash, StoreError, sweep::Listed};
+use crate::{Hash, StoreError};
 
 /// A folder of blobs.
 #[derive(Debug)]
@@ -95,7 +95,7 @@ impl Folder {
     }
 
     /// Lists blobs of one of the 256 parts that nobody has stored for that long.
-    pub(crate) async fn list(&self, part: u8, older_than: Duration) -> Result<Vec<Listed>, StoreError> {
+    pub(crate) async fn list(&self, part: u8, older_than: Duration) -> Result<Vec<Hash>, StoreError> {
         let folder = self.root.join("blobs").join(hex::encode([part]));
         let list = move || {
             let mut listed = Vec::new();
@@ -110,7 +110,7 @@ impl Folder {
     }
 
     /// Lists blobs that were set aside that long ago.
-    pub(crate) async fn list_aside(&self, older_than: Duration) -> Result<Vec<Listed>, StoreError> {
+    pub(crate) async fn list_aside(&self, older_than: Duration) -> Result<Vec<Hash>, StoreError> {
         let folder = self.root.join("aside");
         let list = move || {
             let mut listed = Vec::new();
@@ -207,8 +207,8 @@ fn age(path: &Path) -> io::Result<Option<Duration>> {
     }
 }
 
-fn old_blob(path: &Path, older_than: Duration) -> io::Result<Option<Listed>> {
+fn old_blob(path: &Path, older_than: Duration) -> io::Result<Option<Hash>> {
     let hash = path.file_name().and_then(|name| Hash::from_hex(name.to_str()?));
     let age = age(path)?;
-    Ok(hash.zip(age).filter(|(_, age)| *age >= older_than).map(|(hash, _)| Listed { hash }))
+    Ok(hash.filter(|_| age.is_some_and(|age| age >= older_than)))
 }

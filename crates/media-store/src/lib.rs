@@ -21,9 +21,9 @@ pub use blob::{Blob, BlobStream, LocalBlob};
 pub use error::StoreError;
 pub use hash::{Hash, HashError};
 pub use s3::S3Config;
-pub use sweep::Listed;
 pub use upload::{Stored, Upload};
 
+use bytes::Bytes;
 use folder::Folder;
 use s3::Bucket;
 
@@ -56,6 +56,13 @@ impl Store {
             Place::Folder(folder) => Upload::to_folder(Arc::clone(folder)).await,
             Place::Bucket(bucket) => Upload::to_bucket(Arc::clone(bucket)).await,
         }
+    }
+
+    /// Stores a blob that is in memory.
+    pub async fn put(&self, bytes: Bytes) -> Result<Stored, StoreError> {
+        let mut upload = self.begin().await?;
+        upload.write(bytes).await?;
+        upload.finish().await
     }
 
     /// Finds a blob, even one that is set aside.

@@ -20,7 +20,7 @@ use object_store::{
 };
 use tokio::sync::Semaphore;
 
-use crate::{BlobStream, Hash, StoreError, folder::blocking, sweep::Listed};
+use crate::{BlobStream, Hash, StoreError, folder::blocking};
 pub(crate) use upload::BucketUpload;
 
 /// Bytes of a part of an upload.
@@ -102,18 +102,18 @@ impl Bucket {
         Ok(None)
     }
 
-    pub(crate) async fn list(&self, part: u8, older_than: Duration) -> Result<Vec<Listed>, StoreError> {
+    pub(crate) async fn list(&self, part: u8, older_than: Duration) -> Result<Vec<Hash>, StoreError> {
         self.list_below(&format!("blobs/{part:02x}"), older_than).await
     }
 
-    pub(crate) async fn list_aside(&self, older_than: Duration) -> Result<Vec<Listed>, StoreError> {
+    pub(crate) async fn list_aside(&self, older_than: Duration) -> Result<Vec<Hash>, StoreError> {
         self.list_below("aside", older_than).await
     }
 
-    async fn list_below(&self, prefix: &str, older_than: Duration) -> Result<Vec<Listed>, StoreError> {
+    async fn list_below(&self, prefix: &str, older_than: Duration) -> Result<Vec<Hash>, StoreError> {
         let found: Vec<ObjectMeta> = self.old(prefix, older_than).await?;
         let hash = |meta: &ObjectMeta| Hash::from_hex(meta.location.filename()?);
-        Ok(found.iter().filter_map(hash).map(|hash| Listed { hash }).collect())
+        Ok(found.iter().filter_map(hash).collect())
     }
 
     async fn old(&self, prefix: &str, older_than: Duration) -> Result<Vec<ObjectMeta>, StoreError> {
@@ -175,7 +175,7 @@ impl FoundObject {
             let options = GetOptions { range: Some(range.into()), ..GetOptions::default() };
             let got = self.bucket.store.get_opts(&self.path, options).await;
             let got = got.map_err(StoreError::bucket("read a blob"))?;
-            Ok(got.into_stream().map_err(StoreError::bucket_once))
+            Ok(got.into_stream().map_err(StoreError::bucket("read a blob")))
         };
         futures::stream::once(begin).try_flatten().boxed()
     }

@@ -4,16 +4,9 @@ use std::time::Duration;
 
 use crate::{Hash, Place, Store, StoreError};
 
-/// A blob that was listed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Listed {
-    /// Its hash.
-    pub hash: Hash,
-}
-
 impl Store {
     /// Lists blobs whose hash begins with this byte and that nobody has stored for that long.
-    pub async fn list(&self, part: u8, older_than: Duration) -> Result<Vec<Listed>, StoreError> {
+    pub async fn list(&self, part: u8, older_than: Duration) -> Result<Vec<Hash>, StoreError> {
         match &self.place {
             Place::Folder(folder) => folder.list(part, older_than).await,
             Place::Bucket(bucket) => bucket.list(part, older_than).await,
@@ -21,7 +14,7 @@ impl Store {
     }
 
     /// Lists blobs that were set aside that long ago.
-    pub async fn list_aside(&self, older_than: Duration) -> Result<Vec<Listed>, StoreError> {
+    pub async fn list_aside(&self, older_than: Duration) -> Result<Vec<Hash>, StoreError> {
         match &self.place {
             Place::Folder(folder) => folder.list_aside(older_than).await,
             Place::Bucket(bucket) => bucket.list_aside(older_than).await,

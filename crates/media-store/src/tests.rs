@@ -74,7 +74,7 @@ async fn what_is_set_aside_is_found_until_it_is_destroyed() {
     let stored = store(&blobs, b"blob", 9).await;
     let (hash, at_once) = (stored.hash, Duration::ZERO);
     assert!(blobs.list(hash.0[0], Duration::from_secs(3_600)).await.unwrap().is_empty());
-    assert_eq!(blobs.list(hash.0[0], at_once).await.unwrap()[0].hash, hash);
+    assert_eq!(blobs.list(hash.0[0], at_once).await.unwrap()[0], hash);
     blobs.set_aside(hash).await.unwrap();
     blobs.set_aside(hash).await.unwrap();
     assert!(blobs.list(hash.0[0], at_once).await.unwrap().is_empty());

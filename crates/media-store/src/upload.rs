@@ -24,7 +24,7 @@ const GATHERED: usize = 256 * 1024;
 pub struct Stored {
     /// Its hash.
     pub hash: Hash,
-    /// How many bytes it has.
+    /// Size, in bytes.
     pub size: u64,
 }
 

@@ -3,6 +3,7 @@
 use std::{
     io,
     net::{IpAddr, SocketAddr},
+    path::PathBuf,
     sync::Arc,
     time::Duration,
 };
@@ -13,7 +14,7 @@ use rustls::{ClientConfig, pki_types::ServerName};
 use tokio::{net::TcpStream, time::timeout};
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
-use crate::{AddressPolicy, Resolve, ResolveError};
+use crate::{AddressPolicy, Dns, DnsConfigError, RangeError, Resolve, ResolveError, TrustError, tls};
 
 /// How long the next address waits for the one before it.
 const HEAD_START: Duration = Duration::from_millis(250);
@@ -76,7 +77,34 @@ pub struct Dialer {
     distrusted: Cache<SocketAddr, ()>,
 }
 
+/// Why a dialer cannot be made of what operators have configured.
+#[derive(Debug, thiserror::Error)]
+pub enum SetupError {
+    /// A range cannot be read.
+    #[error("the ranges in [outbound]")]
+    Ranges(#[from] RangeError),
+    /// Names cannot be resolved.
+    #[error("`dns_servers` in [outbound]")]
+    Dns(#[from] DnsConfigError),
+    /// There is nobody to believe.
+    #[error("`ca_files` in [outbound]")]
+    Trust(#[from] TrustError),
+}
+
 impl Dialer {
+    /// Makes one as `[outbound]` says: ranges that are denied, and those that are allowed nevertheless, servers that
+    /// resolve names, and authorities beside those of the system.
+    pub fn configured(
+        denied: &[String],
+        allowed: &[String],
+        dns_servers: &[SocketAddr],
+        ca_files: &[PathBuf],
+    ) -> Result<Self, SetupError> {
+        let policy = AddressPolicy::new(denied, allowed)?;
+        let resolver = Arc::new(Dns::new(dns_servers)?);
+        Ok(Self::new(policy, resolver, tls::client(ca_files)?))
+    }
+
     /// Makes one of what it needs.
     #[must_use]
     pub fn new(policy: AddressPolicy, resolver: Arc<dyn Resolve>, tls: Arc<ClientConfig>) -> Self {

@@ -15,7 +15,7 @@ pub mod tls;
 pub mod wire;
 
 pub use address::{AddressPolicy, DEFAULT_DENIED, RangeError};
-pub use dial::{ConnectError, Dialer};
+pub use dial::{ConnectError, Dialer, SetupError};
 pub use fetch::{FetchError, Fetched, Fetcher, Limits, OpenedUrl};
 pub use resolve::{Dns, DnsConfigError, Resolve, ResolveError, Service};
 pub use tls::TrustError;

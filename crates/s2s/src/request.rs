@@ -16,7 +16,7 @@ use hyper_util::{
 use moka::sync::Cache;
 use parking_lot::RwLock;
 use plexus_events::SigningKey;
-use plexus_outbound::Dialer;
+use plexus_outbound::{Dialer, Fetcher};
 use ruma::{OwnedServerName, ServerName};
 use tokio::{sync::Semaphore, time::timeout};
 use tracing::{info, warn};
@@ -184,6 +184,14 @@ impl Peers {
             .build(connector);
         let turns = Cache::builder().max_capacity(COUNTED).time_to_idle(Duration::from_secs(600)).build();
         Self(Arc::new(Inner { identity, client, discovery, health, slots, turns, denied: RwLock::default() }))
+    }
+
+    /// Makes requests of this server, and finds others by itself.
+    #[must_use]
+    pub fn dialing(identity: Identity, dialer: Dialer, connections: usize) -> Self {
+        let fetcher = Fetcher::new(dialer.clone(), identity.agent.clone());
+        let discovery = Discovery::new(Arc::clone(dialer.resolver()), Box::new(fetcher));
+        Self::new(identity, dialer, discovery, Health::default(), connections)
     }
 
     /// How servers have answered.

@@ -9,9 +9,9 @@ use plexus_events::{SigningKey, key_file};
 use plexus_input::{Connect, InputWriter};
 use plexus_log::Log;
 use plexus_matrix_http::Edge;
-use plexus_outbound::{AddressPolicy, Dialer, Dns, Fetcher, tls};
+use plexus_outbound::Dialer;
 use plexus_s2s::{
-    Discovery, Health, KeyRing, Peers,
+    KeyRing, Peers,
     keys::{BannedKeys, KeyRingDeps},
     name::parse_server_name,
     now_ms,
@@ -84,16 +84,16 @@ impl Federation {
             key_file::load_or_create(&config.server.signing_key).context("`signing_key` in [server]")?;
         let own_keys = OwnKeys::new(name.clone(), key.clone(), federation)?;
 
-        let policy = AddressPolicy::new(&outbound.denied_ranges, &outbound.allowed_ranges)
-            .context("the ranges in [outbound]")?;
-        let resolver = Arc::new(Dns::new(&outbound.dns_servers).context("`dns_servers` in [outbound]")?);
-        let tls = tls::client(&outbound.ca_files).context("`ca_files` in [outbound]")?;
-        let dialer = Dialer::new(policy, Arc::clone(&resolver) as _, tls);
+        let dialer = Dialer::configured(
+            &outbound.denied_ranges,
+            &outbound.allowed_ranges,
+            &outbound.dns_servers,
+            &outbound.ca_files,
+        )?;
         let agent = HeaderValue::try_from(format!("Plexus/{VERSION}"))?;
-        let discovery = Discovery::new(resolver, Box::new(Fetcher::new(dialer.clone(), agent.clone())));
         let key = Arc::new(key);
         let identity = Identity { name: name.clone(), key: Arc::clone(&key), agent };
-        let peers = Peers::new(identity, dialer, discovery, Health::default(), federation.connections);
+        let peers = Peers::dialing(identity, dialer, federation.connections);
 
         let notaries = federation.notaries.iter().map(|notary| parse_server_name(notary));
         let keys = KeyRing::new(KeyRingDeps {

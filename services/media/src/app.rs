@@ -10,8 +10,8 @@ use plexus_input::{Connect, InputWriter};
 use plexus_log::Log;
 use plexus_matrix_http::{Buckets, Edge};
 use plexus_media_store::{S3Config, Store};
-use plexus_outbound::{AddressPolicy, Dialer, Dns, Fetcher, tls};
-use plexus_s2s::{Discovery, Health, Peers, name::parse_server_name, request::Identity};
+use plexus_outbound::{Dialer, Fetcher};
+use plexus_s2s::{Peers, name::parse_server_name, now_ms, request::Identity};
 use plexus_service::{Config, RpcChannel, Shutdown, config::MediaConfig, telemetry::VERSION};
 use ruma::{OwnedServerName, UserId};
 
@@ -21,7 +21,7 @@ use crate::{
     metrics,
     preview::Previews,
     remote::Remote,
-    rows::{self, Rows},
+    rows::{DAY_MS, Rows},
     sweep,
     thumbnail::Thumbnails,
     uploads::Uploads,
@@ -67,34 +67,28 @@ impl Media {
         let media = &config.media;
         let name = parse_server_name(&config.server.name).context("`name` in [server]")?;
         let store = open_store(media)?;
-        let fetcher = || -> anyhow::Result<(Dialer, Arc<Dns>, HeaderValue)> {
+        let (mut remote, mut previews) = (None, None);
+        if config.federation.enabled || media.url_previews {
             let outbound = &config.outbound;
-            let policy = AddressPolicy::new(&outbound.denied_ranges, &outbound.allowed_ranges)
-                .context("the ranges in [outbound]")?;
-            let dns = Arc::new(Dns::new(&outbound.dns_servers).context("`dns_servers` in [outbound]")?);
-            let tls = tls::client(&outbound.ca_files).context("`ca_files` in [outbound]")?;
+            let dialer = Dialer::configured(
+                &outbound.denied_ranges,
+                &outbound.allowed_ranges,
+                &outbound.dns_servers,
+                &outbound.ca_files,
+            )?;
             let agent = HeaderValue::try_from(format!("Plexus/{VERSION}"))?;
-            Ok((Dialer::new(policy, Arc::clone(&dns) as _, tls), dns, agent))
-        };
-        let remote = if config.federation.enabled {
-            let (dialer, dns, agent) = fetcher()?;
             let fetcher = Fetcher::new(dialer.clone(), agent.clone());
-            let key =
-                key_file::load_or_create(&config.server.signing_key).context("`signing_key` in [server]")?;
-            let discovery = Discovery::new(dns, Box::new(fetcher.clone()));
-            let identity = Identity { name: name.clone(), key: Arc::new(key), agent };
-            let peers =
-                Peers::new(identity, dialer, discovery, Health::default(), config.federation.connections);
-            Some(Remote::new(peers, fetcher))
-        } else {
-            None
-        };
-        let previews = if media.url_previews {
-            let (dialer, _, agent) = fetcher()?;
-            Some(Previews::new(Fetcher::new(dialer, agent), Buckets::new(media.preview_rate)))
-        } else {
-            None
-        };
+            if media.url_previews {
+                previews = Some(Previews::new(fetcher.clone(), Buckets::new(media.preview_rate)));
+            }
+            if config.federation.enabled {
+                let key = key_file::load_or_create(&config.server.signing_key)
+                    .context("`signing_key` in [server]")?;
+                let identity = Identity { name: name.clone(), key: Arc::new(key), agent };
+                let peers = Peers::dialing(identity, dialer, config.federation.connections);
+                remote = Some(Remote::new(peers, fetcher));
+            }
+        }
         Ok(Self {
             uploads: Uploads::new(media.uploads_per_user),
             thumbnails: Thumbnails::new(media),
@@ -131,8 +125,7 @@ impl Media {
 
     /// Notes that media was read: once a day, and without waiting.
     pub(crate) fn touch(&self, user_id: Option<&UserId>, uri: &MediaUri, accessed_ts: i64) {
-        const DAY: i64 = 86_400_000;
-        if accessed_ts / DAY >= rows::now_ms() / DAY || self.touched.contains_key(uri) {
+        if accessed_ts / DAY_MS >= now_ms() / DAY_MS || self.touched.contains_key(uri) {
             return;
         }
         self.touched.insert(uri.clone(), ());

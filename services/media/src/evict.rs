@@ -6,7 +6,7 @@ use plexus_matrix_http::MatrixError;
 use plexus_service::Shutdown;
 use tokio::time::sleep;
 
-use crate::{Media, id::MediaUri};
+use crate::{Media, id::MediaUri, rows::DAY_MS};
 
 /// From one look at the cache to the next.
 const PAUSE: Duration = Duration::from_secs(5 * 60);
@@ -14,8 +14,6 @@ const PAUSE: Duration = Duration::from_secs(5 * 60);
 const SERVERS: u32 = 100;
 /// Media that is evicted at a time.
 const PAGE: u32 = 200;
-/// A day, in milliseconds: reading is noted to the day.
-const DAY: i64 = 86_400_000;
 
 /// Evicts until shutdown.
 pub(crate) async fn run(media: Media, shutdown: Shutdown) {
@@ -63,7 +61,7 @@ async fn free(media: &Media, server_name: &str, bytes: u64) -> Result<u64, Matri
             }
             let Ok(uri) = MediaUri::parse(&old.server_name, old.media_id) else { continue };
             // Not if it was read since it was listed.
-            if media.rows.evict(&uri, old.accessed_ts.saturating_add(DAY)).await? > 0 {
+            if media.rows.evict(&uri, old.accessed_ts.saturating_add(DAY_MS)).await? > 0 {
                 freed = freed.saturating_add(old.bytes);
             }
         }

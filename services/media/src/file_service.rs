@@ -5,7 +5,8 @@ use std::{pin::Pin, time::Duration};
 use bytes::Bytes;
 use futures::{Stream, StreamExt as _, stream};
 use http::StatusCode;
-use plexus_matrix_http::MatrixError;
+use plexus_events::mxc::is_media_id;
+use plexus_matrix_http::{MatrixError, media::MAX_WAIT};
 use plexus_proto::{
     common::v1::ErrorReason,
     media::v1::{
@@ -19,8 +20,8 @@ use tonic::{Code, Request, Response, Status, service::Routes};
 use crate::{
     Media,
     disposition::content_disposition,
-    id::{MediaUri, is_media_id},
-    serve::{File, MAX_WAIT},
+    id::{MediaUri, not_found},
+    serve::{File, told_type},
     thumbnail::Size,
 };
 
@@ -45,8 +46,7 @@ impl MediaFileService for Service {
     ) -> Result<Response<Self::ReadFileStream>, Status> {
         let file = self.file(request.into_inner()).await.map_err(|error| status(&error))?;
         let size = file.blob.size();
-        let content_type =
-            if file.content_type.is_empty() { "application/octet-stream" } else { &file.content_type };
+        let content_type = told_type(&file.content_type);
         let head = FileHead {
             content_type: content_type.to_owned(),
             content_disposition: content_disposition(content_type, &file.file_name),
@@ -68,7 +68,7 @@ impl Service {
     async fn file(&self, request: ReadFileRequest) -> Result<File, MatrixError> {
         let media = &self.media;
         if !is_media_id(&request.media_id) {
-            return Err(crate::id::not_found());
+            return Err(not_found());
         }
         let uri = MediaUri { server_name: media.name.clone(), media_id: request.media_id };
         let size = request

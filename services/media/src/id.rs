@@ -2,11 +2,9 @@
 
 use std::fmt;
 
+use plexus_events::mxc::is_media_id;
 use plexus_matrix_http::MatrixError;
 use ruma::{OwnedServerName, ServerName};
-
-/// Longest media ID.
-const MAX_MEDIA_ID: usize = 255;
 
 /// `mxc://{server_name}/{media_id}`, whose parts have been checked.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -33,12 +31,6 @@ impl fmt::Display for MediaUri {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "mxc://{}/{}", self.server_name, self.media_id)
     }
-}
-
-/// Whether it is one by the [grammar](https://spec.matrix.org/v1.19/client-server-api/#security-considerations-5).
-pub(crate) fn is_media_id(text: &str) -> bool {
-    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
-    (1..=MAX_MEDIA_ID).contains(&text.len()) && text.bytes().all(is_plain)
 }
 
 /// A new one: 24 characters at random.

@@ -11,6 +11,7 @@ use moka::future::Cache;
 use plexus_matrix_http::{Buckets, MatrixError};
 use plexus_outbound::{ConnectError, FetchError, Fetched, Fetcher, Limits, OpenedUrl};
 use plexus_proto::log::v1::StoredBlob;
+use plexus_s2s::now_ms;
 use ruma::UserId;
 use serde_json::{Map, Value, json};
 use tokio::sync::Semaphore;
@@ -20,7 +21,7 @@ use crate::{
     Media,
     id::{MediaUri, new_media_id},
     receive::failed,
-    rows,
+    rows::{self, DAY_MS},
     thumbnail::dimensions,
 };
 
@@ -30,7 +31,7 @@ const PAGE: Limits =
 /// How much of a page is read: what it says of itself stands at its beginning.
 const MAX_HTML: usize = 512 * 1024;
 /// How long images of previews are kept.
-const LIFETIME_MS: i64 = 30 * 86_400_000;
+const LIFETIME_MS: i64 = 30 * DAY_MS;
 /// How long a preview is told again, and how many are remembered.
 const REMEMBER: Duration = Duration::from_secs(3_600);
 const REMEMBERED: u64 = 2_000;
@@ -128,12 +129,10 @@ async fn add_image(
     told: &mut BTreeMap<String, Value>,
 ) -> Result<(), MatrixError> {
     let Some((width, height, content_type)) = dimensions(&image.body) else { return Ok(()) };
-    let mut upload = media.store.begin().await.map_err(|error| failed(&error))?;
-    upload.write(image.body.clone()).await.map_err(|error| failed(&error))?;
-    let stored = upload.finish().await.map_err(|error| failed(&error))?;
+    let stored = media.store.put(image.body.clone()).await.map_err(|error| failed(&error))?;
     let uri = MediaUri { server_name: media.name.clone(), media_id: new_media_id() };
     let blob: StoredBlob = rows::blob(stored, content_type.to_owned(), String::new());
-    media.rows.commit_own(&uri, blob, rows::now_ms() + LIFETIME_MS).await?;
+    media.rows.commit_own(&uri, blob, now_ms() + LIFETIME_MS).await?;
     told.insert("og:image".to_owned(), json!(uri.to_string()));
     told.insert("og:image:type".to_owned(), json!(content_type));
     told.insert("og:image:width".to_owned(), json!(width));

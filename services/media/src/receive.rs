@@ -9,6 +9,8 @@ use plexus_matrix_http::MatrixError;
 use plexus_media_store::{Store, StoreError, Stored};
 use tokio::time::{Instant, timeout, timeout_at};
 
+use crate::serve::OCTET_STREAM;
+
 /// Bytes that earn a body one more second.
 const BYTES_PER_SECOND: u64 = 8 * 1024;
 /// How long the next bytes may take, whatever was earned.
@@ -17,8 +19,8 @@ const SILENCE: Duration = Duration::from_secs(60);
 const DRAIN: Duration = Duration::from_secs(10);
 const MAX_DRAINED: usize = 128 << 20;
 /// Longest content type and longest name that are kept.
-const MAX_CONTENT_TYPE: usize = 255;
-const MAX_FILE_NAME: usize = 1_024;
+pub(crate) const MAX_CONTENT_TYPE: usize = 255;
+pub(crate) const MAX_FILE_NAME: usize = 1_024;
 
 /// The length that a body is said to have, if it is allowed.
 pub(crate) fn check_length(headers: &HeaderMap, max: u64) -> Result<Option<u64>, MatrixError> {
@@ -80,7 +82,7 @@ pub(crate) async fn receive(
 pub(crate) fn content_type(headers: &HeaderMap) -> String {
     let value = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     if value.is_empty() || value.len() > MAX_CONTENT_TYPE {
-        "application/octet-stream".to_owned()
+        OCTET_STREAM.to_owned()
     } else {
         value.to_owned()
     }

@@ -18,7 +18,7 @@ use parking_lot::Mutex;
 use plexus_matrix_http::MatrixError;
 use plexus_outbound::Fetcher;
 use plexus_proto::media::v1::{Media as Row, MediaState};
-use plexus_s2s::Peers;
+use plexus_s2s::{Peers, now_ms};
 use tokio::{
     sync::{Semaphore, mpsc, oneshot, watch},
     time::timeout,
@@ -201,7 +201,7 @@ impl Media {
     fn may_fetch(&self, uri: &MediaUri, may_fetch: bool, audience: Audience) -> Result<&Remote, MatrixError> {
         // What comes now was not public before.
         let is_frozen =
-            audience == Audience::Anybody && rows::now_ms() >= self.media_config().unauthenticated_before_ts;
+            audience == Audience::Anybody && now_ms() >= self.media_config().unauthenticated_before_ts;
         let remote = self.remote.as_ref().filter(|_| may_fetch && !is_frozen).ok_or_else(not_found)?;
         remote.failures.get(uri).map_or(Ok(remote), Err)
     }
@@ -231,10 +231,11 @@ impl Media {
         metrics::remote(error.label());
         let uri = &landing.uri;
         tracing::debug!(%uri, error = plexus_s2s::chain(&error), "media of another server did not come");
+        let refusal = MatrixError::from(error.copy());
         if error.is_lasting() {
-            landing.remote.failures.insert(uri.clone(), MatrixError::from(error.copy()));
+            landing.remote.failures.insert(uri.clone(), refusal.clone());
         }
-        landing.outcome = Err(MatrixError::from(error.copy()));
+        landing.outcome = Err(refusal);
         if let Some(told) = client.told {
             told.send(Err(error)).ok();
         } else if let Some(pieces) = client.pieces {

@@ -1,9 +1,9 @@
 //! Reads rows of media from the room server, and writes the commands that change them.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use bytes::Bytes;
-use plexus_input::{InputWriter, MediaKey, SubmitError};
+use plexus_input::{InputWriter, MediaKey, SubmitError, derived_id};
 use plexus_matrix_http::MatrixError;
 use plexus_media_store::{Hash, Stored};
 use plexus_proto::{
@@ -18,14 +18,16 @@ use plexus_proto::{
         media_query_service_client::MediaQueryServiceClient,
     },
 };
+use plexus_s2s::now_ms;
 use plexus_service::RpcChannel;
 use prost::Message as _;
 use ruma::{OwnedUserId, ServerName, UserId};
-use sha2::{Digest as _, Sha256};
 use tonic::Request;
 
 use crate::id::MediaUri;
 
+/// A day, in milliseconds: reading is noted to the day.
+pub(crate) const DAY_MS: i64 = 86_400_000;
 /// How long a question may take.
 const DEADLINE: Duration = Duration::from_secs(10);
 /// Blobs that are asked about at once, as the contract allows.
@@ -112,13 +114,13 @@ impl Rows {
         max_pending: u32,
     ) -> Result<(), SubmitError> {
         let command = ReserveMedia { media_id: media_id.to_owned(), expires_ts, max_pending };
-        let id = input_id(&[b"ReserveMedia", media_id.as_bytes()]);
+        let id = derived_id(&[b"ReserveMedia", media_id.as_bytes()]);
         self.submit(id, &MediaKey::Uploader(user_id), Command::ReserveMedia(command)).await.map(drop)
     }
 
     /// Makes an upload of a user ready.
     pub(crate) async fn commit(&self, commit: Commit<'_>) -> Result<(), SubmitError> {
-        let id = input_id(&[b"CommitMedia", commit.media_id.as_bytes(), &commit.blob.sha256]);
+        let id = derived_id(&[b"CommitMedia", commit.media_id.as_bytes(), &commit.blob.sha256]);
         let command = CommitMedia {
             media_id: commit.media_id,
             reserved: commit.reserved,
@@ -139,7 +141,7 @@ impl Rows {
         blob: StoredBlob,
         expires_ts: i64,
     ) -> Result<(), SubmitError> {
-        let id = input_id(&[b"CommitMedia", uri.media_id.as_bytes(), &blob.sha256]);
+        let id = derived_id(&[b"CommitMedia", uri.media_id.as_bytes(), &blob.sha256]);
         let command = CommitMedia {
             media_id: uri.media_id.clone(),
             begun_ts: now_ms(),
@@ -152,7 +154,7 @@ impl Rows {
 
     pub(crate) async fn commit_remote(&self, uri: &MediaUri, blob: StoredBlob) -> Result<(), SubmitError> {
         let (uri_text, now) = (uri.to_string(), now_ms().to_be_bytes());
-        let id = input_id(&[b"CommitRemoteMedia", uri_text.as_bytes(), &blob.sha256, &now]);
+        let id = derived_id(&[b"CommitRemoteMedia", uri_text.as_bytes(), &blob.sha256, &now]);
         let command = Command::CommitRemoteMedia(CommitRemoteMedia { blob: Some(blob) });
         self.submit(id, &uri_key(uri), command).await.map(drop)
     }
@@ -166,7 +168,7 @@ impl Rows {
     ) -> Result<(), SubmitError> {
         let size = [thumbnail.width.to_be_bytes(), thumbnail.height.to_be_bytes()].concat();
         let kind = [u8::try_from(thumbnail.method).unwrap_or(0), u8::from(thumbnail.animated)];
-        let id = input_id(&[b"AddThumbnail", uri.to_string().as_bytes(), &of.0, &size, &kind]);
+        let id = derived_id(&[b"AddThumbnail", uri.to_string().as_bytes(), &of.0, &size, &kind]);
         let command = AddThumbnail {
             media_id: uri.media_id.clone(),
             of_sha256: Bytes::copy_from_slice(&of.0),
@@ -177,14 +179,14 @@ impl Rows {
     }
 
     pub(crate) async fn touch(&self, user_id: Option<&UserId>, uri: &MediaUri) -> Result<(), SubmitError> {
-        let day = (now_ms() / 86_400_000).to_be_bytes();
-        let id = input_id(&[b"TouchMedia", uri.to_string().as_bytes(), &day]);
+        let day = (now_ms() / DAY_MS).to_be_bytes();
+        let id = derived_id(&[b"TouchMedia", uri.to_string().as_bytes(), &day]);
         let command = Command::TouchMedia(TouchMedia { media_id: uri.media_id.clone() });
         self.submit(id, &key(user_id, uri), command).await.map(drop)
     }
 
     pub(crate) async fn delete(&self, user_id: &UserId, media_id: &str) -> Result<(), SubmitError> {
-        let id = input_id(&[b"DeleteMedia", user_id.as_bytes(), media_id.as_bytes()]);
+        let id = derived_id(&[b"DeleteMedia", user_id.as_bytes(), media_id.as_bytes()]);
         let command =
             DeleteMedia { media_id: media_id.to_owned(), by_operator: false, accessed_before_ts: 0 };
         self.submit(id, &MediaKey::Uploader(user_id), Command::DeleteMedia(command)).await.map(drop)
@@ -193,7 +195,7 @@ impl Rows {
     /// Forgets cached media, if it was not read since; returns its bytes.
     pub(crate) async fn evict(&self, uri: &MediaUri, accessed_before_ts: i64) -> Result<u64, SubmitError> {
         let now = now_ms().to_be_bytes();
-        let id = input_id(&[b"EvictMedia", uri.to_string().as_bytes(), &now]);
+        let id = derived_id(&[b"EvictMedia", uri.to_string().as_bytes(), &now]);
         let command = Command::EvictMedia(EvictMedia { accessed_before_ts });
         let payload = self.submit(id, &uri_key(uri), command).await?;
         Ok(MediaTotals::decode(&payload[..]).map_or(0, |totals| totals.bytes))
@@ -223,24 +225,8 @@ pub(crate) fn blob(stored: Stored, content_type: String, file_name: String) -> S
     StoredBlob { sha256: Bytes::copy_from_slice(&stored.hash.0), size: stored.size, content_type, file_name }
 }
 
-/// Names an input by what it is.
-fn input_id(parts: &[&[u8]]) -> Bytes {
-    let mut hash = Sha256::new();
-    for part in parts {
-        hash.update(u64::try_from(part.len()).unwrap_or(u64::MAX).to_be_bytes());
-        hash.update(part);
-    }
-    Bytes::copy_from_slice(&hash.finalize()[..16])
-}
-
 fn timed<T>(message: T) -> Request<T> {
     let mut request = Request::new(message);
     request.set_timeout(DEADLINE);
     request
-}
-
-/// Milliseconds since the Unix epoch.
-pub(crate) fn now_ms() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }

@@ -12,6 +12,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use plexus_matrix_http::MatrixError;
 use plexus_media_store::{Blob, Hash};
 use plexus_proto::media::v1::{Media as Row, MediaState};
+use plexus_s2s::now_ms;
 use tokio::time::{Instant, sleep};
 
 use crate::{
@@ -20,18 +21,18 @@ use crate::{
     id::{MediaUri, not_found},
     range::{Wanted, is_known, wanted},
     receive::failed,
-    rows::{self, uploader},
+    rows::{DAY_MS, uploader},
 };
 
-/// How long clients wait for media that is not there yet if they do not say, and at most.
-pub(crate) const DEFAULT_WAIT: Duration = Duration::from_secs(20);
-pub(crate) const MAX_WAIT: Duration = Duration::from_secs(60);
 /// Pauses between two looks at media that is awaited.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 /// Browsers load nothing from what is shown, and run nothing in it.
 const POLICY: &str = "sandbox; default-src 'none'; script-src 'none'; plugin-types application/pdf; \
                       style-src 'unsafe-inline'; object-src 'self';";
+
+/// The content type that says nothing.
+pub(crate) const OCTET_STREAM: &str = "application/octet-stream";
 
 /// Who may be told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,11 +49,6 @@ pub(crate) struct File {
     pub(crate) content_type: String,
     pub(crate) file_name: String,
     pub(crate) blob: Blob,
-}
-
-/// Reads how long somebody waits.
-pub(crate) fn patience(timeout_ms: Option<u64>) -> Duration {
-    timeout_ms.map_or(DEFAULT_WAIT, Duration::from_millis).min(MAX_WAIT)
 }
 
 impl Media {
@@ -147,10 +143,15 @@ fn body(blob: Blob, range: Range<u64>) -> Body {
     Body::from_stream(pieces)
 }
 
+/// The content type of media, or the one that says nothing.
+pub(crate) fn told_type(content_type: &str) -> &str {
+    if content_type.is_empty() { OCTET_STREAM } else { content_type }
+}
+
 /// The headers that all media is told with.
 pub(crate) fn describe(content_type: &str, file_name: &str, audience: Audience) -> HeaderMap {
     let mut headers = HeaderMap::new();
-    let content_type = if content_type.is_empty() { "application/octet-stream" } else { content_type };
+    let content_type = told_type(content_type);
     set(&mut headers, header::CONTENT_TYPE, content_type);
     set(&mut headers, header::CONTENT_DISPOSITION, &content_disposition(content_type, file_name));
     for (name, value) in [
@@ -172,8 +173,7 @@ pub(crate) fn describe(content_type: &str, file_name: &str, audience: Audience) 
 
 /// Sets a header to what was told by strangers, or to what says nothing.
 fn set(headers: &mut HeaderMap, name: HeaderName, value: &str) {
-    let value =
-        HeaderValue::from_str(value).unwrap_or_else(|_| HeaderValue::from_static("application/octet-stream"));
+    let value = HeaderValue::from_str(value).unwrap_or_else(|_| HeaderValue::from_static(OCTET_STREAM));
     headers.insert(name, value);
 }
 
@@ -189,7 +189,7 @@ pub(crate) async fn check_quota(
     }
     let usage = media.rows.usage(user_id).await?;
     let length = length.unwrap_or(1);
-    let today = rows::now_ms().saturating_sub(usage.day_ts) < 86_400_000;
+    let today = now_ms().saturating_sub(usage.day_ts) < DAY_MS;
     let day_bytes = if today { usage.day_bytes } else { 0 };
     let exceeds = |limit: u64, sum: u64| limit > 0 && sum > limit;
     if exceeds(config.bytes_per_user, usage.bytes.saturating_add(length))

@@ -1,6 +1,6 @@
 //! Removes blobs that no row names, in two steps: set aside, and destroyed later if nobody has named them meanwhile.
 
-use std::time::Duration;
+use std::{collections::HashSet, time::Duration};
 
 use plexus_matrix_http::MatrixError;
 use plexus_media_store::{Hash, StoreError};
@@ -51,15 +51,14 @@ async fn sweep(media: &Media, age: Duration, aside: Duration) -> Result<(), Swee
     let cleaned = store.clean(age).await?;
     metrics::swept("unfinished", cleaned);
     for part in 0..=u8::MAX {
-        let hashes: Vec<Hash> = store.list(part, age).await?.into_iter().map(|listed| listed.hash).collect();
-        for hash in media.rows.unnamed(&hashes).await? {
+        for hash in media.rows.unnamed(&store.list(part, age).await?).await? {
             store.set_aside(hash).await?;
             metrics::swept("set aside", 1);
         }
         sleep(BREATH).await;
     }
-    let hashes: Vec<Hash> = store.list_aside(aside).await?.into_iter().map(|listed| listed.hash).collect();
-    let unnamed = media.rows.unnamed(&hashes).await?;
+    let hashes = store.list_aside(aside).await?;
+    let unnamed: HashSet<Hash> = media.rows.unnamed(&hashes).await?.into_iter().collect();
     for hash in hashes {
         if unnamed.contains(&hash) {
             store.destroy(hash).await?;

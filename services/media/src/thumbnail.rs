@@ -165,9 +165,7 @@ impl Media {
             }
         };
         metrics::thumbnail("made");
-        let mut upload = self.store.begin().await.map_err(|error| failed(&error))?;
-        upload.write(Bytes::from(bytes)).await.map_err(|error| failed(&error))?;
-        let stored = upload.finish().await.map_err(|error| failed(&error))?;
+        let stored = self.store.put(Bytes::from(bytes)).await.map_err(|error| failed(&error))?;
         let thumbnail = MediaThumbnail {
             width: size.width,
             height: size.height,

@@ -26,7 +26,7 @@ pub(crate) struct Quarantine {
     /// Why, for the record.
     #[arg(long, default_value = "")]
     reason: String,
-    /// Who says so, for the record; default: `$USER`.
+    /// Name for the record of whoever says so; default: `$USER`.
     #[arg(long, env = "USER", default_value = "")]
     by: String,
 }

@@ -34,7 +34,7 @@ impl Drop for Hold {
     }
 }
 
-/// What is held until the end of a body.
+/// Held until the end of a body.
 pub(super) trait Held {
     /// Bytes of the body were handed out.
     fn passed(&mut self, _bytes: usize) {}

@@ -3,9 +3,13 @@
 use std::collections::BTreeMap;
 
 use plexus_proto::{
-    federation::v1::{ClaimKeysRequest, QueryKeysRequest, ServerFailure, UserClaimed, UserClaims},
+    federation::v1::{
+        ClaimKeysRequest, QueryKeysRequest, ServerFailure, UserClaimed, UserClaims,
+        outbound_service_client::OutboundServiceClient,
+    },
     user::v1::{UserKeys, WantedKeys},
 };
+use plexus_service::RpcChannel;
 use ruma::UserId;
 use tonic::Status;
 
@@ -14,6 +18,8 @@ use crate::App;
 /// Servers that could not be asked, with why.
 pub(super) type Failures = BTreeMap<String, String>;
 
+type Outbound = OutboundServiceClient<RpcChannel>;
+
 /// Asks other servers for keys of their users.
 pub(super) async fn query(
     app: &App,
@@ -21,25 +27,12 @@ pub(super) async fn query(
     timeout_ms: u32,
     failures: &mut Failures,
 ) -> Vec<UserKeys> {
-    if users.is_empty() {
-        return Vec::new();
-    }
-    let servers: Vec<String> = users.iter().filter_map(|user| server_of(&user.user_id)).collect();
-    let Some(mut outbound) = app.outbound.clone() else {
-        fail(failures, servers, "This server does not federate");
-        return Vec::new();
+    let servers = users.iter().filter_map(|user| server_of(&user.user_id)).collect();
+    let question = async |mut outbound: Outbound| {
+        let answer = outbound.query_keys(QueryKeysRequest { users, timeout_ms }).await?.into_inner();
+        Ok((answer.users, answer.failures))
     };
-    match outbound.query_keys(QueryKeysRequest { users, timeout_ms }).await {
-        Ok(answer) => {
-            let answer = answer.into_inner();
-            add(failures, answer.failures);
-            answer.users
-        }
-        Err(status) => {
-            unavailable(failures, servers, &status);
-            Vec::new()
-        }
-    }
+    ask(app, servers, failures, question).await
 }
 
 /// Claims one-time keys of users of other servers.
@@ -49,22 +42,36 @@ pub(super) async fn claim(
     timeout_ms: u32,
     failures: &mut Failures,
 ) -> Vec<UserClaimed> {
-    if users.is_empty() {
+    let servers = users.iter().filter_map(|user| server_of(&user.user_id)).collect();
+    let question = async |mut outbound: Outbound| {
+        let answer = outbound.claim_keys(ClaimKeysRequest { users, timeout_ms }).await?.into_inner();
+        Ok((answer.users, answer.failures))
+    };
+    ask(app, servers, failures, question).await
+}
+
+/// Asks about users of these servers, if there are any. Without an answer all the servers have failed.
+async fn ask<T>(
+    app: &App,
+    servers: Vec<String>,
+    failures: &mut Failures,
+    question: impl AsyncFnOnce(Outbound) -> Result<(Vec<T>, Vec<ServerFailure>), Status>,
+) -> Vec<T> {
+    if servers.is_empty() {
         return Vec::new();
     }
-    let servers: Vec<String> = users.iter().filter_map(|user| server_of(&user.user_id)).collect();
-    let Some(mut outbound) = app.outbound.clone() else {
+    let Some(outbound) = app.outbound.clone() else {
         fail(failures, servers, "This server does not federate");
         return Vec::new();
     };
-    match outbound.claim_keys(ClaimKeysRequest { users, timeout_ms }).await {
-        Ok(answer) => {
-            let answer = answer.into_inner();
-            add(failures, answer.failures);
-            answer.users
+    match question(outbound).await {
+        Ok((users, failed)) => {
+            failures.extend(failed.into_iter().map(|failure| (failure.server, failure.message)));
+            users
         }
         Err(status) => {
-            unavailable(failures, servers, &status);
+            tracing::warn!(%status, "other servers cannot be asked for keys");
+            fail(failures, servers, "Other servers cannot be asked at present");
             Vec::new()
         }
     }
@@ -74,15 +81,6 @@ fn server_of(user_id: &str) -> Option<String> {
     <&UserId>::try_from(user_id).ok().map(|user| user.server_name().to_string())
 }
 
-fn add(failures: &mut Failures, more: Vec<ServerFailure>) {
-    failures.extend(more.into_iter().map(|failure| (failure.server, failure.message)));
-}
-
 fn fail(failures: &mut Failures, servers: Vec<String>, why: &str) {
     failures.extend(servers.into_iter().map(|server| (server, why.to_owned())));
-}
-
-fn unavailable(failures: &mut Failures, servers: Vec<String>, status: &Status) {
-    tracing::warn!(%status, "other servers cannot be asked for keys");
-    fail(failures, servers, "Other servers cannot be asked at present");
 }

@@ -8,12 +8,12 @@ use std::collections::BTreeMap;
 use axum::extract::State;
 use bytes::Bytes;
 use futures::{StreamExt as _, TryStreamExt as _};
+use plexus_input::{ALL_DEVICES, derived_id, split_to_device};
 use plexus_matrix_http::{AuthedUser, Json, JsonObject, MatrixError, PathArgs};
-use plexus_proto::log::v1::{SendToDevice, ToDeviceMessage, input_user_event::Command};
+use plexus_proto::log::v1::input_user_event::Command;
 use ruma::{OwnedUserId, UserId};
 use serde::Deserialize;
 use serde_json::value::RawValue;
-use sha2::{Digest as _, Sha256};
 use tracing::instrument;
 
 use crate::App;
@@ -32,8 +32,6 @@ const PART_BYTES: usize = 200 * 1024;
 const RECIPIENTS_OF_A_REQUEST: usize = 25;
 /// Records that are under way at the same time.
 const CONCURRENCY: usize = 32;
-/// Stands for all devices of a user.
-const ALL: &str = "*";
 
 #[derive(Deserialize)]
 pub(crate) struct Body {
@@ -54,7 +52,7 @@ pub(crate) async fn handler(
     let mut parts: Vec<(Bytes, OwnedUserId, Command)> = ours
         .into_iter()
         .flat_map(|(recipient, messages)| {
-            let parts = split(&user.id, &event_type, messages);
+            let parts = split_to_device(&user.id, &event_type, messages, PART_BYTES);
             let name = |part: usize| input_id(&user, &event_type, &txn_id, recipient.as_str(), part);
             let named = parts.into_iter().enumerate().map(|(part, command)| (name(part), command));
             named
@@ -101,7 +99,7 @@ fn check(body: Body) -> Result<Vec<(OwnedUserId, Messages)>, MatrixError> {
 
 fn check_messages(messages: BTreeMap<String, Box<RawValue>>) -> Result<Messages, MatrixError> {
     let named: usize = messages.keys().map(String::len).sum();
-    if messages.contains_key(ALL) && named > MAX_NAMED_BYTES {
+    if messages.contains_key(ALL_DEVICES) && named > MAX_NAMED_BYTES {
         return Err(MatrixError::too_large("Too many devices are named beside all of them"));
     }
     let mut checked = BTreeMap::new();
@@ -122,41 +120,13 @@ fn check_messages(messages: BTreeMap<String, Box<RawValue>>) -> Result<Messages,
     Ok(checked)
 }
 
-/// Puts what is for one user into as few records as it fits into.
-fn split(sender: &UserId, event_type: &str, mut messages: Messages) -> Vec<SendToDevice> {
-    let part =
-        || SendToDevice { sender: sender.to_string(), r#type: event_type.to_owned(), ..Default::default() };
-    let mut current = part();
-    if let Some(to_all) = messages.remove(ALL) {
-        current.to_all = to_all;
-        current.but = messages.keys().cloned().collect();
-    }
-    let mut bytes = current.to_all.len() + current.but.iter().map(|id| id.len() + 8).sum::<usize>();
-    let mut parts = Vec::new();
-    for (device_id, content) in messages {
-        let more = device_id.len() + content.len() + 16;
-        if bytes > 0 && bytes + more > PART_BYTES {
-            parts.push(std::mem::replace(&mut current, part()));
-            bytes = 0;
-        }
-        bytes += more;
-        current.messages.push(ToDeviceMessage { device_id, content });
-    }
-    parts.push(current);
-    parts
-}
-
 /// Names an input by what it is, so that a repeat of the request makes the same one: the transaction is one of the device
 /// and the path.
 fn input_id(user: &AuthedUser, event_type: &str, txn_id: &str, recipient: &str, part: usize) -> Bytes {
-    let mut hash = Sha256::new();
     let part = part.to_string();
     let (user_id, device_id) = (user.id.as_str(), user.device_id.as_str());
-    for text in ["sendToDevice", user_id, device_id, event_type, txn_id, recipient, &part] {
-        hash.update(u64::try_from(text.len()).unwrap_or(u64::MAX).to_be_bytes());
-        hash.update(text);
-    }
-    Bytes::copy_from_slice(&hash.finalize()[..16])
+    let parts = ["sendToDevice", user_id, device_id, event_type, txn_id, recipient, &part];
+    derived_id(&parts.map(str::as_bytes))
 }
 
 fn check_name(what: &str, name: &str) -> Result<(), MatrixError> {
@@ -173,6 +143,7 @@ fn check_name(what: &str, name: &str) -> Result<(), MatrixError> {
 
 #[cfg(test)]
 mod tests {
+    use plexus_proto::log::v1::SendToDevice;
     use ruma::user_id;
     use serde_json::{json, value::to_raw_value};
 
@@ -184,7 +155,7 @@ mod tests {
 
     fn parts(messages: &[(&str, usize)]) -> Vec<SendToDevice> {
         let messages = messages.iter().map(|(id, bytes)| ((*id).to_owned(), content(*bytes))).collect();
-        split(user_id!("@a:x"), "m.x", check_messages(messages).unwrap())
+        split_to_device(user_id!("@a:x"), "m.x", check_messages(messages).unwrap(), PART_BYTES)
     }
 
     #[test]

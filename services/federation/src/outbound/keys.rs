@@ -22,7 +22,7 @@ use plexus_proto::{
 };
 use plexus_s2s::{Call, CallError, Class};
 use ruma::{OwnedServerName, OwnedUserId, ServerName, UserId};
-use serde::Deserialize;
+use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{json, value::RawValue};
 use tokio::time::timeout;
 use tonic::Status;
@@ -76,30 +76,13 @@ pub(super) async fn query(
         let user = other_user(federation, &wanted.user_id)?;
         servers.entry(user.server_name().to_owned()).or_default().push((user, wanted));
     }
-    let patience = patience(timeout_ms);
-    let mut answers = futures::stream::iter(servers)
-        .map(|(server, users)| async move {
-            let keys: BTreeMap<&str, &[String]> = users
-                .iter()
-                .map(|(_, wanted)| (wanted.user_id.as_str(), wanted.device_ids.as_slice()))
-                .collect();
-            let body = json!({ "device_keys": keys });
-            let answer = ask(federation, &server, "query", &body, patience).await;
-            let read = answer.and_then(|body| {
-                let answer: Queried = serde_json::from_slice(&body).map_err(|error| error.to_string())?;
-                Ok(users.iter().map(|(user, wanted)| read_keys(user, wanted, &answer)).collect::<Vec<_>>())
-            });
-            (server, read)
-        })
-        .buffer_unordered(SERVERS_AT_ONCE);
-    let mut response = QueryKeysResponse::default();
-    while let Some((server, read)) = answers.next().await {
-        match read {
-            Ok(users) => response.users.extend(users),
-            Err(message) => response.failures.push(failure(&server, message)),
-        }
-    }
-    Ok(response)
+    let body = |users: &[(OwnedUserId, WantedKeys)]| {
+        let keys = users.iter().map(|(_, wanted)| (wanted.user_id.as_str(), wanted.device_ids.as_slice()));
+        json!({ "device_keys": keys.collect::<BTreeMap<_, _>>() })
+    };
+    let read = |(user, wanted): &(OwnedUserId, WantedKeys), answer: &Queried| read_keys(user, wanted, answer);
+    let (users, failures) = ask_each(federation, "query", timeout_ms, servers, body, read).await;
+    Ok(QueryKeysResponse { users, failures })
 }
 
 /// Claims keys.
@@ -117,31 +100,45 @@ pub(super) async fn claim(
         let user = other_user(federation, &claims.user_id)?;
         servers.entry(user.server_name().to_owned()).or_default().push(claims);
     }
+    let body = |users: &[UserClaims]| {
+        let claims = users.iter().map(|user| {
+            let devices = user.claims.iter();
+            let devices = devices.map(|claim| (claim.device_id.as_str(), claim.algorithm.as_str()));
+            (user.user_id.as_str(), devices.collect::<BTreeMap<_, _>>())
+        });
+        json!({ "one_time_keys": claims.collect::<BTreeMap<_, _>>() })
+    };
+    let (mut users, failures) = ask_each(federation, "claim", timeout_ms, servers, body, read_claimed).await;
+    users.retain(|user| !user.keys.is_empty());
+    Ok(ClaimKeysResponse { users, failures })
+}
+
+/// Asks each server about its users, several servers at a time; reads what it answers of each of them.
+async fn ask_each<W, A: DeserializeOwned, R>(
+    federation: &Federation,
+    what: &str,
+    timeout_ms: u32,
+    servers: HashMap<OwnedServerName, Vec<W>>,
+    body: fn(&[W]) -> serde_json::Value,
+    read: fn(&W, &A) -> R,
+) -> (Vec<R>, Vec<ServerFailure>) {
     let patience = patience(timeout_ms);
     let mut answers = futures::stream::iter(servers)
         .map(|(server, users)| async move {
-            let claims = users.iter().map(|user| {
-                let devices = user.claims.iter();
-                let devices = devices.map(|claim| (claim.device_id.as_str(), claim.algorithm.as_str()));
-                (user.user_id.as_str(), devices.collect::<BTreeMap<_, _>>())
-            });
-            let body = json!({ "one_time_keys": claims.collect::<BTreeMap<_, _>>() });
-            let answer = ask(federation, &server, "claim", &body, patience).await;
-            let read = answer.and_then(|body| {
-                let answer: Claimed = serde_json::from_slice(&body).map_err(|error| error.to_string())?;
-                Ok(users.iter().map(|user| read_claimed(user, &answer)).collect::<Vec<_>>())
-            });
-            (server, read)
+            let answer = ask(federation, &server, what, &body(&users), patience).await;
+            let answer =
+                answer.and_then(|body| serde_json::from_slice(&body).map_err(|error| error.to_string()));
+            (server, answer.map(|answer| users.iter().map(|user| read(user, &answer)).collect::<Vec<_>>()))
         })
         .buffer_unordered(SERVERS_AT_ONCE);
-    let mut response = ClaimKeysResponse::default();
-    while let Some((server, read)) = answers.next().await {
-        match read {
-            Ok(users) => response.users.extend(users.into_iter().filter(|user| !user.keys.is_empty())),
-            Err(message) => response.failures.push(failure(&server, message)),
+    let (mut users, mut failures) = (Vec::new(), Vec::new());
+    while let Some((server, answer)) = answers.next().await {
+        match answer {
+            Ok(read) => users.extend(read),
+            Err(message) => failures.push(failure(&server, message)),
         }
     }
-    Ok(response)
+    (users, failures)
 }
 
 fn other_user(federation: &Federation, id: &str) -> Result<OwnedUserId, Status> {

@@ -13,10 +13,12 @@ use axum::{
 use bytes::Bytes;
 use futures::{Stream, StreamExt as _, future::ready, stream};
 use http::{HeaderValue, StatusCode, header};
-use plexus_matrix_http::{MatrixError, PathArgs, QueryArgs};
+use plexus_matrix_http::{
+    MatrixError, PathArgs, QueryArgs,
+    media::{patience, thumbnail_method},
+};
 use plexus_proto::{
     common::v1::ErrorReason,
-    log::v1::ThumbnailMethod,
     media::v1::{
         FileHead, ReadFileRequest, ReadFileResponse, WantedThumbnail,
         media_file_service_client::MediaFileServiceClient,
@@ -32,9 +34,6 @@ use crate::{
     receiver::{Media, Signed},
 };
 
-/// How long other servers wait for media that is not there yet if they do not say, and at most, in milliseconds.
-const DEFAULT_WAIT_MS: u64 = 20_000;
-const MAX_WAIT_MS: u64 = 60_000;
 /// How long the head may take: waiting, and making a thumbnail.
 const HEAD: Duration = Duration::from_secs(95);
 
@@ -71,11 +70,7 @@ pub(crate) async fn thumbnail_handler(
     QueryArgs(query): QueryArgs<Thumbnail>,
     signed: Signed<Media>,
 ) -> Result<Response, MatrixError> {
-    let method = match query.method.as_deref() {
-        None | Some("scale") => ThumbnailMethod::Scale,
-        Some("crop") => ThumbnailMethod::Crop,
-        Some(_) => return Err(MatrixError::invalid_param("`method` must be `crop` or `scale`")),
-    };
+    let method = thumbnail_method(query.method.as_deref())?;
     let thumbnail = WantedThumbnail {
         width: query.width,
         height: query.height,
@@ -92,7 +87,7 @@ async fn read(
     timeout_ms: Option<u64>,
     signed: Signed<Media>,
 ) -> Result<Response, MatrixError> {
-    let timeout_ms = timeout_ms.unwrap_or(DEFAULT_WAIT_MS).min(MAX_WAIT_MS);
+    let timeout_ms = u64::try_from(patience(timeout_ms).as_millis()).unwrap_or(u64::MAX);
     let is_thumbnail = thumbnail.is_some();
     let request = Request::new(ReadFileRequest { media_id, thumbnail, timeout_ms });
     let mut client = MediaFileServiceClient::new(federation.media.clone());

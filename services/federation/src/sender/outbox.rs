@@ -158,15 +158,9 @@ fn of_user(keys: OutgoingKeys, tells_names: bool) -> Vec<Value> {
     let OutgoingKeys { user, changes, previous_stream_id, signing_keys, .. } = keys;
     let user = user.unwrap_or_default();
     let user_id = user.user_id.clone();
-    let names: BTreeMap<String, String> = user
-        .devices
-        .iter()
-        .filter_map(|device| Some((device.device_id.clone(), device.display_name.clone()?)))
-        .filter(|_| tells_names)
-        .collect();
     let shown = ShownKeys::new(user, tells_names);
     let mut devices: BTreeMap<String, _> =
-        shown.devices.into_iter().map(|device| (device.device_id, device.keys)).collect();
+        shown.devices.into_iter().map(|device| (device.device_id, (device.keys, device.name))).collect();
     let mut edus = Vec::new();
     if signing_keys {
         let mut content = json!({ "user_id": user_id });
@@ -186,11 +180,11 @@ fn of_user(keys: OutgoingKeys, tells_names: bool) -> Vec<Value> {
         if deleted {
             content["deleted"] = json!(true);
         }
-        if let Some(keys) = devices.remove(&device_id).filter(|_| !deleted) {
+        if let Some((keys, name)) = devices.remove(&device_id).filter(|_| !deleted) {
             content["keys"] = json!(keys);
-        }
-        if let Some(name) = names.get(&device_id).filter(|_| !deleted) {
-            content["device_display_name"] = json!(name);
+            if let Some(name) = name {
+                content["device_display_name"] = json!(name);
+            }
         }
         edus.push(json!({ "edu_type": "m.device_list_update", "content": content }));
         previous = stream_id;

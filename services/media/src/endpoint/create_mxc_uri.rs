@@ -6,10 +6,11 @@ use std::time::Duration;
 use axum::{Json, extract::State};
 use plexus_matrix_http::{AuthedUser, MatrixError};
 use plexus_proto::common::v1::ErrorReason;
+use plexus_s2s::now_ms;
 use serde_json::{Value, json};
 use tracing::instrument;
 
-use crate::{Media, id::new_media_id, rows};
+use crate::{Media, id::new_media_id};
 
 /// When to try again if too many are reserved.
 const RETRY: Duration = Duration::from_secs(60);
@@ -23,7 +24,7 @@ pub(crate) async fn handler(
     let config = media.media_config();
     let media_id = new_media_id();
     let lifetime = i64::try_from(config.pending_lifetime_s).unwrap_or(0).saturating_mul(1_000);
-    let expires_ts = rows::now_ms().saturating_add(lifetime);
+    let expires_ts = now_ms().saturating_add(lifetime);
     let reserved = media.rows.reserve(&user.id, &media_id, expires_ts, config.max_pending).await;
     reserved.map_err(|error| match error.reason() {
         // One of those that are open has to be used, or to expire.

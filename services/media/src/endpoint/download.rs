@@ -3,7 +3,7 @@
 
 use axum::{extract::State, response::Response};
 use http::HeaderMap;
-use plexus_matrix_http::{MatrixError, PathArgs, QueryArgs};
+use plexus_matrix_http::{MatrixError, PathArgs, QueryArgs, media::patience};
 use serde::Deserialize;
 use tracing::instrument;
 
@@ -11,7 +11,7 @@ use crate::{
     Media,
     id::{MediaUri, not_found},
     remote::Got,
-    serve::{Audience, answer, patience},
+    serve::{Audience, answer},
 };
 
 /// The query of a download.

@@ -3,15 +3,17 @@
 
 use axum::{extract::State, response::Response};
 use http::HeaderMap;
-use plexus_matrix_http::{MatrixError, PathArgs, QueryArgs};
-use plexus_proto::log::v1::ThumbnailMethod;
+use plexus_matrix_http::{
+    MatrixError, PathArgs, QueryArgs,
+    media::{patience, thumbnail_method},
+};
 use serde::Deserialize;
 use tracing::instrument;
 
 use crate::{
     Media,
     id::{MediaUri, not_found},
-    serve::{Audience, answer, patience},
+    serve::{Audience, answer},
     thumbnail::Size,
 };
 
@@ -53,11 +55,7 @@ async fn thumbnail(
     headers: &HeaderMap,
     audience: Audience,
 ) -> Result<Response, MatrixError> {
-    let method = match query.method.as_deref() {
-        None | Some("scale") => ThumbnailMethod::Scale,
-        Some("crop") => ThumbnailMethod::Crop,
-        Some(_) => return Err(MatrixError::invalid_param("`method` must be `crop` or `scale`")),
-    };
+    let method = thumbnail_method(query.method.as_deref())?;
     let size = Size::for_request(query.width, query.height, method, query.animated == Some(true))?;
     let wait = patience(query.timeout_ms);
     let row = if media.is_ours(&uri) {

@@ -11,6 +11,7 @@ use axum::{
 use http::HeaderMap;
 use plexus_matrix_http::{AuthedUser, MatrixError, QueryArgs};
 use plexus_proto::log::v1::StoredBlob;
+use plexus_s2s::now_ms;
 use ruma::UserId;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -53,7 +54,7 @@ pub(crate) async fn take(
     query: Query,
     request: Request,
 ) -> Result<(), MatrixError> {
-    let begun_ts = rows::now_ms();
+    let begun_ts = now_ms();
     let (parts, mut body) = request.into_parts();
     let blob = match store(media, user_id, &parts.headers, query, &mut body).await {
         Ok(blob) => blob,

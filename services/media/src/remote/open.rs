@@ -11,14 +11,14 @@ use plexus_s2s::{Call, CallError, Class, Peers};
 use url::Url;
 
 use super::{error::RemoteError, multipart::Multipart};
-use crate::id::MediaUri;
+use crate::{
+    id::MediaUri,
+    receive::{MAX_CONTENT_TYPE, MAX_FILE_NAME},
+};
 
 /// How long media may take from where a server sends us, and by how many redirects.
 const ELSEWHERE: Duration = Duration::from_secs(600);
 const MAX_REDIRECTS: usize = 3;
-/// Longest content type and longest name that are kept.
-const MAX_CONTENT_TYPE: usize = 255;
-const MAX_FILE_NAME: usize = 1_024;
 
 /// Pieces of media, in order.
 pub(super) type Pieces = Pin<Box<dyn Stream<Item = Result<Bytes, RemoteError>> + Send>>;

@@ -3,6 +3,7 @@
 mod encode;
 mod place;
 
+use plexus_events::mxc::is_media_id;
 use plexus_proto::media::v1::{
     EvictableMedia, FindMediaRequest, FindMediaResponse, FindUnnamedBlobsRequest, FindUnnamedBlobsResponse,
     GetCacheUsageRequest, GetCacheUsageResponse, GetUserUsageRequest, GetUserUsageResponse,
@@ -21,7 +22,7 @@ use super::{
 use crate::{
     app::App,
     store::{pool, reads::media},
-    users::{BlobHash, is_media_id},
+    users::BlobHash,
     worker::now_ms,
 };
 

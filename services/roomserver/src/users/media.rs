@@ -12,6 +12,7 @@ mod uploads;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use plexus_events::mxc::is_media_id;
 use plexus_proto::{
     common::v1::ErrorReason,
     log::v1::{InputUserEvent, MediaTotals, StoredBlob, input_user_event::Command},
@@ -35,8 +36,7 @@ use super::{
 
 /// What the key of a command on media without an uploader begins with.
 const SCHEME: &str = "mxc://";
-/// Most characters of a media ID, and least of one that is made here.
-const MAX_ID: usize = 255;
+/// Least characters of a media ID that is made here.
 const LEAST_ID: usize = 24;
 /// Most bytes of a file name.
 const MAX_FILE_NAME: usize = 1024;
@@ -215,12 +215,6 @@ impl<'a> Target<'a> {
         work.user.media.thumbnails.remove(self.media_id);
         work.changes.push(Change::Media(MediaChange::ThumbnailsDropped(self.id())));
     }
-}
-
-/// Whether a text may be a media ID: `[A-Za-z0-9_-]`, and not too long.
-pub(crate) fn is_media_id(text: &str) -> bool {
-    let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
-    !text.is_empty() && text.len() <= MAX_ID && text.bytes().all(is_allowed)
 }
 
 /// Server name and media ID of a key that is a URI.

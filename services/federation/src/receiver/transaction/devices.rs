@@ -6,16 +6,15 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use futures::{StreamExt as _, TryStreamExt as _};
-use plexus_input::SubmitError;
+use plexus_input::{SubmitError, derived_id, split_to_device};
 use plexus_matrix_http::MatrixError;
 use plexus_proto::{
-    log::v1::{NoteRemoteKeys, SendToDevice, ToDeviceMessage, input_user_event::Command},
+    log::v1::{NoteRemoteKeys, SendToDevice, input_user_event::Command},
     user::v1::ListRoomMatesRequest,
 };
 use ruma::{OwnedUserId, ServerName, UserId};
 use serde::Deserialize;
 use serde_json::value::RawValue;
-use sha2::{Digest as _, Sha256};
 
 use crate::{
     Federation, metrics,
@@ -31,8 +30,6 @@ const MAX_RECIPIENTS: usize = 1_000;
 const PART_BYTES: usize = 128 * 1024;
 /// Users whose records are under way at the same time.
 const CONCURRENCY: usize = 32;
-/// Stands for all devices of a user.
-const ALL: &str = "*";
 
 #[derive(Deserialize)]
 struct Edu<'a> {
@@ -107,6 +104,8 @@ fn read_messages(
             let content = content.get();
             is_name(device) && content.starts_with('{') && content.len() <= MAX_MESSAGE_BYTES
         });
+        let devices =
+            devices.map(|(device, content)| (device, Bytes::from(String::from(Box::<str>::from(content)))));
         let parts = split(&edu.sender, &edu.kind, devices.collect());
         let named = parts
             .into_iter()
@@ -117,49 +116,16 @@ fn read_messages(
     "accepted"
 }
 
-/// Puts messages to devices of one user into as few records as they fit into.
-fn split(sender: &UserId, kind: &str, mut devices: BTreeMap<String, Box<RawValue>>) -> Vec<SendToDevice> {
-    if devices.is_empty() {
-        return Vec::new();
-    }
-    let part = || SendToDevice { sender: sender.to_string(), r#type: kind.to_owned(), ..Default::default() };
-    let mut current = part();
-    let text = |content: Box<RawValue>| Bytes::from(String::from(Box::<str>::from(content)));
-    if let Some(to_all) = devices.remove(ALL) {
-        current.to_all = text(to_all);
-        let mut left = PART_BYTES;
-        let names = devices.keys().take_while(|id| {
-            left = left.saturating_sub(id.len() + 8);
-            left > 0
-        });
-        current.but = names.cloned().collect();
-    }
-    let mut bytes = current.to_all.len() + current.but.iter().map(|id| id.len() + 8).sum::<usize>();
-    let mut parts = Vec::new();
-    for (device_id, content) in devices {
-        let more = device_id.len() + content.get().len() + 16;
-        if bytes > 0 && bytes + more > PART_BYTES {
-            parts.push(std::mem::replace(&mut current, part()));
-            bytes = 0;
-        }
-        bytes += more;
-        current.messages.push(ToDeviceMessage { device_id, content: text(content) });
-    }
-    parts.push(current);
-    parts
+/// Puts messages to devices of one user into records, unless there are none.
+fn split(sender: &UserId, kind: &str, devices: BTreeMap<String, Bytes>) -> Vec<SendToDevice> {
+    if devices.is_empty() { Vec::new() } else { split_to_device(sender, kind, devices, PART_BYTES) }
 }
 
 /// Names an input by what it is, so that a repeat of the EDU makes the same one, in whatever transaction it comes.
 fn input_id(origin: &ServerName, sender: &UserId, message_id: &str, user: &UserId, part: usize) -> Bytes {
-    let mut hash = Sha256::new();
     let part = part.to_string();
-    for text in
-        ["m.direct_to_device", origin.as_str(), sender.as_str(), message_id, user.as_str(), part.as_str()]
-    {
-        hash.update(u64::try_from(text.len()).unwrap_or(u64::MAX).to_be_bytes());
-        hash.update(text);
-    }
-    Bytes::copy_from_slice(&hash.finalize()[..16])
+    let parts = ["m.direct_to_device", origin.as_str(), sender.as_str(), message_id, user.as_str(), &part];
+    derived_id(&parts.map(str::as_bytes))
 }
 
 /// Reads whose keys have changed.
@@ -265,7 +231,7 @@ mod tests {
 
     #[test]
     fn many_messages_go_in_records_that_fit() {
-        let content = to_raw_value(&"x".repeat(60_000)).unwrap();
+        let content = Bytes::from(to_raw_value(&"x".repeat(60_000)).unwrap().get().to_owned());
         let devices = (0..10).map(|number| (format!("D{number}"), content.clone())).collect();
         let parts = split("@a:a.test".try_into().unwrap(), "m.x", devices);
         assert_eq!(parts.len(), 5);

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeSet;
 
+use plexus_events::mxc::is_media_id;
 use plexus_proto::log::v1::{InputUserEvent, input_user_event::Command};
 
-use super::{is_media_id, is_uri, parse_uri};
+use super::{is_uri, parse_uri};
 
 /// Media that the commands of a batch look at.
 #[derive(Debug, Default)]

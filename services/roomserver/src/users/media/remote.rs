@@ -5,7 +5,7 @@ use plexus_proto::{
     log::v1::{CommitRemoteMedia, EvictMedia},
 };
 
-use super::{Blob, MediaRow, Target, answer, check_blob, day_of};
+use super::{Blob, MediaRow, Target, answer, check_blob, uploads::new_row};
 use crate::users::apply::{Stop, Work, refuse};
 
 /// Notes that media was fetched.
@@ -28,20 +28,8 @@ pub(super) fn commit(
         Some(_) => target.drop_thumbnails(work),
         None => {}
     }
-    target.put(
-        work,
-        MediaRow {
-            no: 0,
-            is_remote: true,
-            blob: Some(blob),
-            created_ts: now,
-            ready_ts: now,
-            expires_ts: 0,
-            accessed_ts: day_of(now),
-            quarantine: None,
-            thumbnail_bytes,
-        },
-    );
+    let row = MediaRow { blob: Some(blob), ready_ts: now, thumbnail_bytes, ..new_row(work, target) };
+    target.put(work, row);
     Ok(())
 }
 

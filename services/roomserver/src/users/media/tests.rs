@@ -1,6 +1,8 @@
 //! Names of media.
 
-use super::{is_media_id, parse_uri};
+use plexus_events::mxc::is_media_id;
+
+use super::parse_uri;
 
 #[test]
 fn names_that_are_none_go_no_further() {

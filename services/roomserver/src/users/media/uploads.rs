@@ -100,7 +100,7 @@ fn check_new(work: &Work<'_>, target: Target<'_>, taken: ErrorReason) -> Result<
 }
 
 /// A row, with the next number of the uploader.
-fn new_row(work: &mut Work<'_>, target: Target<'_>) -> MediaRow {
+pub(super) fn new_row(work: &mut Work<'_>, target: Target<'_>) -> MediaRow {
     let mut no = 0;
     if target.has_uploader {
         let usage = &mut work.user.media.usage;
