@@ -35,7 +35,7 @@ pub(crate) use self::{
     },
     media::{
         Blob, BlobHash, GRACE_MS as RESERVATION_GRACE_MS, Media, MediaChange, MediaId, MediaReads, MediaRow,
-        MediaUsage, Quarantine, ThumbnailKey, ThumbnailRow, is_media_id, media_reads,
+        MediaUsage, Quarantine, ThumbnailKey, ThumbnailRow, media_reads,
     },
     state::{
         AccessToken, Account, AccountData, BackupKeyRow, Change, Device, InboxMessage, MemberJob, OutOfBand,

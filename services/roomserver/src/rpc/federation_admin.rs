@@ -22,6 +22,7 @@ use super::{
 use crate::{
     app::App,
     store::{federation_blocks, membership_sagas, pool},
+    worker::now_ms,
 };
 
 /// Blocks of a page.
@@ -144,9 +145,4 @@ impl FederationAdminService for Service {
         let sagas = rows.map_err(|error| failed(&error))?.into_iter().map(membership_saga::message);
         Ok(Response::new(ListMembershipSagasResponse { sagas: sagas.collect() }))
     }
-}
-
-fn now_ms() -> i64 {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }

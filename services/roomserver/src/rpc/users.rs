@@ -1,9 +1,6 @@
 //! `UserQueryService`: reads accounts and what belongs to them.
 
-use std::{
-    sync::Arc,
-    time::{Duration, SystemTime, UNIX_EPOCH},
-};
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use plexus_log::InputUser;
@@ -28,6 +25,7 @@ use crate::{
     app::App,
     store::{StoreError, member_jobs, pool, reads},
     users::SEEN_FOR,
+    worker::now_ms,
 };
 
 /// Most devices that one request may name.
@@ -236,7 +234,7 @@ impl Service {
             admin: row.admin,
             expires_ts: row.expires_ts,
         });
-        if now() >= row.last_seen_ts.saturating_add(SEEN_FOR) {
+        if now_ms() >= row.last_seen_ts.saturating_add(SEEN_FOR) {
             self.note_seen(&session, ip).await;
         }
         if row.replaces && !self.confirm(token, &session.user_id).await {
@@ -277,7 +275,7 @@ impl Service {
             version: RECORD_VERSION,
             input_id: Bytes::copy_from_slice(uuid::Uuid::now_v7().as_bytes()),
             user_id: user_id.to_owned(),
-            produced_ts: now(),
+            produced_ts: now_ms(),
             traceparent: TraceContext::next_step().to_string(),
             command: Some(command),
         };
@@ -301,10 +299,4 @@ pub(super) fn one<T>(rows: Result<Vec<T>, StoreError>, absent: &str) -> Result<T
 
 fn unknown_token() -> Status {
     refusal(Code::Unauthenticated, ErrorReason::UnknownToken, "the token is unknown or revoked")
-}
-
-/// Milliseconds since the Unix epoch.
-fn now() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }

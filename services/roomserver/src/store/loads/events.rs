@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use diesel::{ExpressionMethods as _, JoinOnDsl as _, QueryDsl as _};
+use diesel::{ExpressionMethods as _, JoinOnDsl as _, QueryDsl as _, dsl::auto_type};
 use diesel_async::{AsyncPgConnection, RunQueryDsl as _};
 use ruma::{EventId, OwnedEventId, OwnedUserId};
 
@@ -21,6 +21,29 @@ type EventRow = (
     (i64, Vec<i64>, Vec<i64>, Option<i64>),
 );
 
+/// Events with their JSON, in the columns of [`EventRow`].
+#[auto_type(no_type_alias)]
+fn event_rows() -> _ {
+    events::table.inner_join(event_json::table.on(event_json::event_nid.eq(events::event_nid))).select((
+        (
+            events::event_nid,
+            events::event_id,
+            events::room_nid,
+            events::type_,
+            events::state_key,
+            events::sender,
+            events::depth,
+            events::flags,
+            events::auth_generation,
+            events::members_root,
+            events::other_root,
+            events::seq,
+            event_json::json,
+        ),
+        (events::origin_server_ts, events::auth_nids, events::prev_nids, events::replaces_nid),
+    ))
+}
+
 /// Finds events by numeric ID.
 pub(crate) async fn find_events(
     mut conn: &AsyncPgConnection,
@@ -29,27 +52,8 @@ pub(crate) async fn find_events(
     if nids.is_empty() {
         return Ok(Vec::new());
     }
-    let rows: Vec<EventRow> = events::table
-        .inner_join(event_json::table.on(event_json::event_nid.eq(events::event_nid)))
+    let rows: Vec<EventRow> = event_rows()
         .filter(events::event_nid.eq_any(nids.iter().map(|nid| nid.0).collect::<Vec<_>>()))
-        .select((
-            (
-                events::event_nid,
-                events::event_id,
-                events::room_nid,
-                events::type_,
-                events::state_key,
-                events::sender,
-                events::depth,
-                events::flags,
-                events::auth_generation,
-                events::members_root,
-                events::other_root,
-                events::seq,
-                event_json::json,
-            ),
-            (events::origin_server_ts, events::auth_nids, events::prev_nids, events::replaces_nid),
-        ))
         .load(&mut conn)
         .await
         .map_err(StoreError::query("loads.events"))?;
@@ -65,27 +69,8 @@ pub(crate) async fn find_events_by_id(
         return Ok(Vec::new());
     }
     let ids = names(ids.iter().map(|id| id.as_str()));
-    let rows: Vec<EventRow> = events::table
-        .inner_join(event_json::table.on(event_json::event_nid.eq(events::event_nid)))
+    let rows: Vec<EventRow> = event_rows()
         .filter(events::event_id.eq_any(ids))
-        .select((
-            (
-                events::event_nid,
-                events::event_id,
-                events::room_nid,
-                events::type_,
-                events::state_key,
-                events::sender,
-                events::depth,
-                events::flags,
-                events::auth_generation,
-                events::members_root,
-                events::other_root,
-                events::seq,
-                event_json::json,
-            ),
-            (events::origin_server_ts, events::auth_nids, events::prev_nids, events::replaces_nid),
-        ))
         .load(&mut conn)
         .await
         .map_err(StoreError::query("loads.events_by_id"))?;

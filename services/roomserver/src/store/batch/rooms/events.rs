@@ -70,14 +70,8 @@ impl Events {
         }
         let rows: Vec<&EventRow> = self.placed.values().collect();
         pipeline.add(PlaceEvents::NAME, PlaceEvents::of(&rows));
-        pipeline.add(
-            UpdateEventJson::NAME,
-            UpdateEventJson {
-                event_nid: rows.iter().map(|row| row.event.nid.0).collect(),
-                json: rows.iter().map(|row| row.event.json.as_ref()).collect(),
-                lifetime: PhantomData,
-            },
-        );
+        let events = rows.iter().map(|row| row.event.as_ref());
+        pipeline.add(UpdateEventJson::NAME, UpdateEventJson::of(events));
     }
 
     fn write_new(&self, pipeline: &mut Pipeline<'_>) {
@@ -135,14 +129,15 @@ impl Events {
                 lifetime: PhantomData,
             },
         );
-        pipeline.add(
-            UpdateEventJson::NAME,
-            UpdateEventJson {
-                event_nid: self.rewritten.values().map(|event| event.nid.0).collect(),
-                json: self.rewritten.values().map(|event| event.json.as_ref()).collect(),
-                lifetime: PhantomData,
-            },
-        );
+        let events = self.rewritten.values().map(AsRef::as_ref);
+        pipeline.add(UpdateEventJson::NAME, UpdateEventJson::of(events));
+    }
+}
+
+impl<'a> UpdateEventJson<'a> {
+    fn of(events: impl Iterator<Item = &'a StoredEvent>) -> Self {
+        let (event_nid, json) = events.map(|event| (event.nid.0, event.json.as_ref())).unzip();
+        Self { event_nid, json, lifetime: PhantomData }
     }
 }
 
