@@ -1,9 +1,11 @@
 //! The summary of a room: counts of members and heroes.
 
+use std::collections::HashMap;
+
 use ruma::{OwnedUserId, UserId};
 use serde::Deserialize;
 
-use super::{MEMBER, RoomView};
+use super::{Changed, MEMBER, RoomView};
 use crate::{limits, view::Membership};
 
 /// Counts of members and heroes, in place of the members.
@@ -38,7 +40,7 @@ impl RoomView {
                 }
             }
         }
-        Summary { joined, invited, heroes: (!self.is_named(position)).then(|| self.heroes(position, viewer)) }
+        Summary { joined, invited, heroes: (!self.is_named(position)).then(|| self.heroes(&later, viewer)) }
     }
 
     fn is_named(&self, position: u64) -> bool {
@@ -49,9 +51,9 @@ impl RoomView {
         })
     }
 
-    /// The members who have been there longest; if there are none beside the viewer, those who have left.
-    fn heroes(&self, position: u64, viewer: &UserId) -> Vec<OwnedUserId> {
-        let later = self.changed(position, u64::MAX);
+    /// The members who had been there longest before these changes; if there are none beside the viewer, those who had
+    /// left.
+    fn heroes(&self, later: &HashMap<(&str, &str), Changed>, viewer: &UserId) -> Vec<OwnedUserId> {
         let current = self.members.iter().map(|(user, event)| (user.as_str(), event));
         let as_now = current.filter(|(user, _)| !later.contains_key(&(MEMBER, *user)));
         let undone = later
