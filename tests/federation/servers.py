@@ -56,9 +56,9 @@ class Server:
             INSTANCE=f"peers_{kind}_{RUN}",
             CLIENT_ADDRESS=f"{address}:18008",
             REGISTRATION_SHARED_SECRET="secret",
-            FEDERATION_CA=str(authority.file),
-            FEDERATION_CERTIFICATE=str(certificate),
-            FEDERATION_KEY=str(key),
+            CA_CERT=str(authority.file),
+            TLS_CERT=str(certificate),
+            TLS_KEY=str(key),
         )
         self.process = None
 

@@ -6,6 +6,9 @@
 #   STATE_DIR                   a folder of the server's own, kept from stop to start
 #   INSTANCE                    a name unique in the run, used for the database and for topics
 #   CLIENT_ADDRESS              IP:PORT of the client API, plain HTTP
+#   FEDERATION_ADDRESS          IP:PORT of the server-server API; port 18448 of the same address by default
+#   TLS_CERT, TLS_KEY           certificate chain to show other servers, and its key, PEM; without them it is plain HTTP
+#   CA_CERT                     authority that vouches for other servers; that of this folder by default
 #   REGISTRATION_SHARED_SECRET  for /_synapse/admin/v1/register
 #   PGHOST, PGUSER              the Postgres cluster
 #   PLEXUS_BIN_DIR              folder of the binaries
@@ -14,6 +17,9 @@
 set -euo pipefail
 cd "$STATE_DIR"
 address=${CLIENT_ADDRESS%:*}
+federation_listen="address = \"${FEDERATION_ADDRESS:-$address:18448}\""
+[[ -z ${TLS_CERT:-} ]] || federation_listen+=", tls_certificate = \"$TLS_CERT\", tls_key = \"$TLS_KEY\""
+authority=${CA_CERT:-$repository/tests/servers/authority.pem}
 bin=${PLEXUS_BIN_DIR:?}
 
 # Makes the database and plexus.toml, if they are not there; what comes on the input is added to it.
