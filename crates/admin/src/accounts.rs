@@ -76,7 +76,8 @@ pub(crate) async fn show(channel: RpcChannel, config: &Config, user: String) -> 
     let found =
         UserAdminServiceClient::new(channel).get_user(request).await.context("no account")?.into_inner();
     outln!("{}", line(&found.user.context("the answer has no account")?));
-    outln!("{} password, {} sessions", if found.has_password { "a" } else { "no" }, found.sessions);
+    outln!("password: {}", if found.has_password { "yes" } else { "no" });
+    outln!("sessions: {}", found.sessions);
     for room in found.rooms {
         outln!("{:<6} {}", room.membership, room.room_id);
     }

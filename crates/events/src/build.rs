@@ -83,7 +83,7 @@ pub struct Hashed<'a> {
 }
 
 /// A finished event.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Built {
     /// Event ID.
     pub event_id: OwnedEventId,

@@ -288,11 +288,12 @@ impl<'a, L: Lookup> Reader<'a, L> {
     }
 
     fn event(&self, nid: L::Nid) -> Option<Arc<Pdu>> {
-        if self.is_exhausted() {
-            return None;
-        }
+        // What has been read costs nothing any more.
         if let Some(event) = self.events.borrow().get(&nid) {
             return Some(Arc::clone(event));
+        }
+        if self.is_exhausted() {
+            return None;
         }
         match self.lookup.event(nid) {
             Some(event) => {

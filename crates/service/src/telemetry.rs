@@ -17,8 +17,8 @@ pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// Commit of this build: `PLEXUS_COMMIT` of the build's environment, or what git told a release build.
 pub const COMMIT: &str = env!("PLEXUS_BUILT_FROM");
 
-/// Libraries that tell at `info` what belongs at `debug`, several times for each event.
-const QUIET: &str = "ruma_state_res=warn";
+/// Libraries that tell at `info` what belongs at `debug`: several times for each event, or Postgres's notices.
+const QUIET: &str = "ruma_state_res=warn,tokio_postgres=warn";
 
 /// How often histograms fold in what was recorded; without it they grow until somebody reads the metrics.
 const UPKEEP: Duration = Duration::from_secs(5);

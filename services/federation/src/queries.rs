@@ -40,7 +40,7 @@ const MAX_ANSWER: usize = 2 << 20;
 const MAX_QUESTIONS: usize = 256;
 /// How long a server is waited for.
 const PATIENCE: Duration = Duration::from_secs(8);
-/// How long refusals are kept.
+/// How long refusals are kept, where answers are.
 const REFUSAL_KEPT: Duration = Duration::from_secs(30);
 
 /// Answers that are kept. Cheap to clone.
@@ -61,6 +61,19 @@ struct Question {
 struct Kept {
     answer: Result<Bytes, Status>,
     time: Duration,
+}
+
+/// How long an answer is kept, and how long a refusal.
+#[derive(Debug, Clone, Copy)]
+struct Keep {
+    answer: Duration,
+    refusal: Duration,
+}
+
+impl From<Duration> for Keep {
+    fn from(answer: Duration) -> Self {
+        Self { answer, refusal: REFUSAL_KEPT }
+    }
 }
 
 struct ByAnswer;
@@ -88,8 +101,9 @@ async fn ask<T: DeserializeOwned>(
     federation: &Federation,
     server: &ServerName,
     (path, body): (String, Option<Bytes>),
-    kept: Duration,
+    keep: impl Into<Keep>,
 ) -> Result<T, Status> {
+    let keep = keep.into();
     if server == federation.name() {
         return Err(refusal(Code::InvalidArgument, ErrorReason::InvalidParam, "this is that server"));
     }
@@ -97,7 +111,7 @@ async fn ask<T: DeserializeOwned>(
     let (asker, asked) = (federation.clone(), question.clone());
     let answering = async move {
         let answer = call(&asker, &asked).await;
-        let time = if answer.is_ok() { kept } else { REFUSAL_KEPT };
+        let time = if answer.is_ok() { keep.answer } else { keep.refusal };
         Kept { answer, time }
     };
     // Whoever asked first may go away meanwhile: the others ask then.

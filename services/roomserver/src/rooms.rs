@@ -25,6 +25,7 @@ mod members;
 pub(crate) mod outcome;
 mod parked;
 mod parking;
+mod parsed_events;
 mod prefetch;
 mod profile;
 mod purge;

@@ -112,8 +112,11 @@ pub(crate) fn plan(
     defaults.extend([
         ("m.room.join_rules", json!({ "join_rule": preset.join_rule() })),
         ("m.room.history_visibility", json!({ "history_visibility": "shared" })),
-        ("m.room.guest_access", json!({ "guest_access": preset.guest_access() })),
     ]);
+    // Without the event guests are forbidden, as they are in a public room.
+    if preset.lets_guests_join() {
+        defaults.push(("m.room.guest_access", json!({ "guest_access": "can_join" })));
+    }
     // What `initial_state` sets too is left out: nobody should see a private room begin as a public one.
     let defaults = defaults.into_iter().filter(|(event_type, _)| !initial.contains(event_type));
     state.extend(defaults.map(|(event_type, content)| StateEvent::new(event_type, "", content)));
@@ -172,10 +175,10 @@ impl Preset {
         }
     }
 
-    fn guest_access(self) -> &'static str {
+    fn lets_guests_join(self) -> bool {
         match self {
-            Self::Private | Self::Trusted => "can_join",
-            Self::Public => "forbidden",
+            Self::Private | Self::Trusted => true,
+            Self::Public => false,
         }
     }
 }

@@ -103,10 +103,12 @@ impl Rooms {
                 Some(node) => node.is_open && depth < walk.max_depth,
                 None => !tree.settled.contains(&child.room_id),
             });
-            let ids: HashSet<String> = unknown.clone().map(|child| child.room_id.clone()).collect();
+            let ids: HashSet<String> = unknown.map(|child| child.room_id.clone()).collect();
             let resident = self.residencies(&ids).await?;
+            asked += self.add_own(user, walk, depth, &resident, (&mut tree, MAX_ASKED - asked)).await?;
+            let elsewhere = level.iter().filter(|child| ids.contains(&child.room_id));
             let questions: Vec<Child> =
-                unknown.filter(|child| !resident.contains(&child.room_id)).cloned().collect();
+                elsewhere.filter(|child| !resident.contains(&child.room_id)).cloned().collect();
             let questions = questions.into_iter().take(MAX_ASKED - asked);
             asked += questions.len();
             let question = async |child: Child| {
@@ -142,6 +144,29 @@ impl Rooms {
             return Err(MatrixError::forbidden("You may not know of this room"));
         }
         Ok(tree.order(&root, walk.max_depth))
+    }
+
+    /// Adds rooms that this server is in and that only a space of another server names, with what is below them; returns
+    /// how many were looked for.
+    async fn add_own(
+        &self,
+        user: &AuthedUser,
+        walk: &Walk<'_>,
+        depth: u32,
+        resident: &HashSet<String>,
+        (tree, most): (&mut Tree, usize),
+    ) -> Result<usize, MatrixError> {
+        let new: Vec<&String> =
+            resident.iter().filter(|room_id| !tree.nodes.contains_key(*room_id)).take(most).collect();
+        for room_id in &new {
+            let Ok(room_id) = RoomId::parse(room_id.as_str()) else { continue };
+            let below = Walk { room_id: &room_id, max_depth: walk.max_depth.saturating_sub(depth), ..*walk };
+            for (room_id, node) in self.local_tree(user, &below).await?.nodes {
+                tree.nodes.entry(room_id).or_insert(node);
+            }
+            tree.settled.insert(room_id.to_string());
+        }
+        Ok(new.len())
     }
 
     /// What this server knows of the tree.

@@ -24,6 +24,12 @@ pub(crate) fn list(
     found
 }
 
+/// Whether a server is asked after others: who names servers is told what they answer, and others stand in only where none
+/// of those did.
+pub(crate) fn is_asked(server: &ServerName, named: &[String], is_refused: bool) -> bool {
+    !is_refused || named.is_empty() || named.iter().any(|name| name == server.as_str())
+}
+
 /// Server names, each once, without our own, as far as they are some.
 pub(crate) fn distinct<'a>(
     us: &ServerName,

@@ -106,12 +106,16 @@ async fn start(federation: &Federation, held: &Held<'_>, request: &Request, know
     let mut servers = candidates::list(federation.name(), room_id, via, known.inviter(), &others);
     // Those that did not answer lately come last.
     servers.sort_by_key(|server| federation.peers.health().pause(server).is_some());
-    let (mut best, mut is_kept) = (None, false);
+    let (mut best, mut is_kept, mut is_refused) = (None, false, false);
     for server in &servers {
+        if !candidates::is_asked(server, via, is_refused) {
+            continue;
+        }
         let signed = match sign(federation, server, room_id, user_id, &content).await {
             Ok(signed) => signed,
             Err(failure) => {
                 info!(%server, error = %failure, "no template for a join");
+                is_refused |= failure.fate() == Fate::Refused;
                 keep_best(&mut best, failure);
                 continue;
             }

@@ -13,7 +13,7 @@ use tracing::{info, instrument};
 
 use super::{
     candidates,
-    failure::{Failure, keep_best, nobody},
+    failure::{Failure, Fate, keep_best, nobody},
     handshake,
     known::{self, Known},
     template,
@@ -40,8 +40,11 @@ pub(crate) async fn knock(
     let content = known::with_reason(content, reason);
     let mut others: Vec<String> = known.out_of_band.iter().map(|told| told.origin.clone()).collect();
     others.extend(known::servers(federation, room_id).await);
-    let mut best = None;
+    let (mut best, mut is_refused) = (None, false);
     for server in candidates::list(federation.name(), room_id, via, known.inviter(), &others) {
+        if !candidates::is_asked(&server, via, is_refused) {
+            continue;
+        }
         match knock_at(federation, &server, room_id, user_id, content.clone()).await {
             Ok((built, rules, state)) => {
                 let told = SetOutOfBandMembership {
@@ -60,6 +63,7 @@ pub(crate) async fn knock(
             }
             Err(failure) => {
                 info!(%server, error = %failure, "a knock was not taken");
+                is_refused |= failure.fate() == Fate::Refused;
                 keep_best(&mut best, failure);
             }
         }

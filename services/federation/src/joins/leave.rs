@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use plexus_events::{Built, Object, Value};
+use plexus_events::{BuildError, Built, Object, RoomRules, Value};
 use plexus_proto::{
     common::v1::ErrorReason,
     log::v1::SetOutOfBandMembership,
@@ -25,7 +25,7 @@ use super::{
     handshake,
     known::{self, Known},
     saga::{self, Claim, Held},
-    template,
+    template::{self, Template},
 };
 use crate::{Federation, front::MEMBER};
 
@@ -48,11 +48,11 @@ pub(crate) async fn leave(
         return Err(refusal(Code::FailedPrecondition, ErrorReason::BadState, message));
     }
     let pending = |membership: &str| matches!(membership, "invite" | "knock");
-    let ended = match &known.out_of_band {
-        Some(told) if pending(&told.membership) => told.event_id.clone(),
+    let (ended, version) = match &known.out_of_band {
+        Some(told) if pending(&told.membership) => (told.event_id.clone(), told.room_version.as_str()),
         Some(_) => return Ok(false),
         // An invite of the time when this server was in the room.
-        None if pending(&known.membership) => known.event_id.clone(),
+        None if pending(&known.membership) => (known.event_id.clone(), ""),
         None => {
             return Err(refusal(Code::NotFound, ErrorReason::NotFound, "the user has no invite to the room"));
         }
@@ -67,7 +67,7 @@ pub(crate) async fn leave(
         kind: Kind::Leave.into(),
         room_version: String::new(),
         servers: servers.iter().map(ToString::to_string).collect(),
-        event: Bytes::from(ended),
+        event: Bytes::from(ended.clone()),
         attempts: 1,
         created_ts: now_ms(),
         error: String::new(),
@@ -80,7 +80,9 @@ pub(crate) async fn leave(
     let content = known::with_reason(Object::new(), reason);
     let told = timeout(PATIENCE, tell(federation, &servers, room_id, user_id, &content)).await;
     let told = told.unwrap_or(Err((Failure::Answer("no server answered in time".to_owned()), Fate::Unknown)));
-    note(federation, room_id, user_id, told.as_ref().ok(), reason, "").await?;
+    let alone = || sign_alone(federation, room_id, user_id, &ended, version, content.clone());
+    let left = told.as_ref().ok().cloned().or_else(alone);
+    note(federation, room_id, user_id, left.as_ref(), reason, "").await?;
     match told {
         Ok(_) | Err((_, Fate::Refused)) => {
             held.finish().await?;
@@ -123,17 +125,41 @@ async fn tell_one(
     server: &OwnedServerName,
     room_id: &RoomId,
     user_id: &UserId,
-    mut content: Object,
+    content: Object,
 ) -> Result<Built, Failure> {
     let body = handshake::make(federation, server, "leave", room_id, user_id).await?;
     let template = template::read(&body, room_id, user_id, "leave")?;
-    content.insert("membership".to_owned(), Value::String("leave".to_owned()));
-    let built = template
-        .sign(federation, room_id, user_id, content, now_ms())
+    let built = sign(&template, federation, room_id, user_id, content)
         .map_err(|error| Failure::Answer(error.to_string()))?;
     let json = Bytes::from(built.json.clone());
     handshake::send(federation, server, "leave", (room_id, &built.event_id), json).await?;
     Ok(built)
+}
+
+fn sign(
+    template: &Template,
+    federation: &Federation,
+    room_id: &RoomId,
+    user_id: &UserId,
+    mut content: Object,
+) -> Result<Built, BuildError> {
+    content.insert("membership".to_owned(), Value::String("leave".to_owned()));
+    template.sign(federation, room_id, user_id, content, now_ms())
+}
+
+/// Makes the leave that the user is shown where no server has taken one: an event that cites the invite or the knock that
+/// it ends, and that no other server sees. None if too little is known of the room.
+fn sign_alone(
+    federation: &Federation,
+    room_id: &RoomId,
+    user_id: &UserId,
+    ended: &str,
+    version: &str,
+    content: Object,
+) -> Option<Built> {
+    let rules = RoomRules::of(version).ok()?;
+    let template = Template::citing(rules, ended.try_into().ok()?);
+    sign(&template, federation, room_id, user_id, content).ok()
 }
 
 /// Notes that the user is out, by the event if there is one.

@@ -89,6 +89,17 @@ pub(crate) fn read(
 }
 
 impl Template {
+    /// A template of our own, for an event that follows one event and is authorized by it.
+    pub(crate) fn citing(rules: &'static RoomRules, event_id: OwnedEventId) -> Self {
+        Self {
+            rules,
+            prev_events: vec![event_id.clone()],
+            auth_events: vec![event_id],
+            depth: 1,
+            voucher: None,
+        }
+    }
+
     /// Makes the event: `content` is what we say.
     pub(crate) fn sign(
         &self,

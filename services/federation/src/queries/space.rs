@@ -15,13 +15,14 @@ use serde_json::{Map, Value};
 use tonic::Status;
 use tracing::instrument;
 
-use super::{ask, invalid, shown};
+use super::{Keep, ask, invalid, shown};
 use crate::{
     Federation,
     joins::failure::{Failure, nobody},
 };
 
-const KEPT: Duration = Duration::from_secs(300);
+/// Whether this server may know of a room changes as soon as a user of it joins another one.
+const KEPT: Keep = Keep { answer: Duration::from_secs(300), refusal: Duration::ZERO };
 /// Most servers that are asked.
 const MAX_SERVERS: usize = 5;
 /// Most rooms that are passed on.

@@ -45,7 +45,7 @@ pub(super) async fn open(
         Ok(opened) => opened,
         Err(CallError::Refused(refusal))
             if refusal.errcode.as_deref() == Some("M_UNRECOGNIZED")
-                || (refusal.status == StatusCode::NOT_FOUND && refusal.errcode.is_none()) =>
+                || (refusal.status.is_client_error() && refusal.errcode.is_none()) =>
         {
             return open_old(peers, fetcher, uri, wait_ms, max).await;
         }

@@ -123,7 +123,7 @@ pub(super) fn scale(file: File, size: Size, bounds: Bounds) -> Result<Scaled, Un
     if Instant::now() > deadline {
         return Err(Unable::TooSlow);
     }
-    encode(&image)
+    encode(&image, format)
 }
 
 /// The format by the first bytes, whatever was said of it.
@@ -231,16 +231,23 @@ fn resize(image: &DynamicImage, width: u32, height: u32) -> DynamicImage {
     image.resize_exact(width, height, imageops::FilterType::Triangle)
 }
 
-fn encode(image: &DynamicImage) -> Result<Scaled, Unable> {
+/// PNG stays PNG, as clients expect it; of other formats it is JPEG, unless the image can be seen through.
+fn encode(image: &DynamicImage, format: ImageFormat) -> Result<Scaled, Unable> {
     let mut bytes = Vec::new();
-    let rgba = image.color().has_alpha().then(|| image.to_rgba8());
-    if let Some(rgba) = rgba.filter(|rgba| rgba.pixels().any(|pixel| pixel.0[3] < u8::MAX)) {
+    let is_clear =
+        || image.color().has_alpha() && image.to_rgba8().pixels().any(|pixel| pixel.0[3] < u8::MAX);
+    if format == ImageFormat::Png || is_clear() {
         let encoder = PngEncoder::new_with_quality(
             Cursor::new(&mut bytes),
             CompressionType::Default,
             FilterType::Adaptive,
         );
-        rgba.write_with_encoder(encoder).map_err(|_| Unable::Broken)?;
+        let image = if image.color().has_alpha() {
+            DynamicImage::from(image.to_rgba8())
+        } else {
+            DynamicImage::from(image.to_rgb8())
+        };
+        image.write_with_encoder(encoder).map_err(|_| Unable::Broken)?;
         return Ok(Scaled::Image { bytes, content_type: "image/png" });
     }
     let encoder = JpegEncoder::new_with_quality(&mut bytes, QUALITY);

@@ -19,6 +19,7 @@ use super::{
     load_request::{AliasCounts, AliasTarget, AnnotationKey, Arrival, MemberProfile, ReceiptKey, ServerKey},
     outcome::Applied,
     parked::ParkedEntries,
+    parsed_events::ParsedEvents,
     trie::{Node, Nodes},
 };
 
@@ -27,6 +28,8 @@ use super::{
 pub(crate) struct LoadedData {
     /// What it costs to decide with it.
     pub(crate) effort: Arc<Effort>,
+    /// Events that were parsed for the record at hand.
+    pub(crate) parsed: Arc<ParsedEvents>,
     /// Nodes of state tries. (Their NIDs are unique, so rooms share the map.)
     pub(crate) nodes: HashMap<NodeNid, Arc<Node>>,
     /// Events by numeric ID.

@@ -13,7 +13,7 @@ use ruma::events::StateEventType;
 
 use super::{
     entry_changes::EntryChanges,
-    event::{StoredEvent, flags},
+    event::StoredEvent,
     ids::{EventNid, NodeNid},
     loaded_data::LoadedData,
     state::{MEMBER, key_of},
@@ -173,9 +173,8 @@ impl Lookup for Projection<'_> {
 
     fn event(&self, nid: EventNid) -> Option<Arc<Pdu>> {
         let event = self.stored(nid)?;
-        let rejected = event.flags & flags::REJECTED != 0;
-        match Pdu::from_checked(event.event_id.clone(), &event.json, rejected) {
-            Ok(pdu) => Some(Arc::new(pdu)),
+        match self.loaded.parsed.parse(event) {
+            Ok(pdu) => Some(pdu),
             Err(error) => {
                 self.damaged
                     .get_or_init(|| format!("stored event {} cannot be read: {error}", event.event_id));

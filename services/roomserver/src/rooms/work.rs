@@ -1,12 +1,12 @@
 //! An input at work: the room, look-ups, rows and output records.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet},
     sync::Arc,
 };
 
 use bytes::Bytes;
-use plexus_events::{Pdu, RoomRules};
+use plexus_events::RoomRules;
 use plexus_proto::{
     common::v1::ErrorReason,
     input::v1::Verdict,
@@ -67,8 +67,6 @@ pub(super) struct Work<'a> {
     pub(super) arriving: Option<Arc<StoredEvent>>,
     /// By how many the users of other servers who are joined have become more, since that was last told.
     pub(super) servers: BTreeMap<OwnedServerName, i64>,
-    /// Auth events that were read.
-    pub(super) pdus: HashMap<EventNid, Arc<Pdu>>,
 }
 
 impl<'a> Work<'a> {
@@ -93,7 +91,6 @@ impl<'a> Work<'a> {
             following: 0,
             arriving: None,
             servers: BTreeMap::new(),
-            pdus: HashMap::new(),
         }
     }
 

@@ -31,8 +31,8 @@ fn apply(connection: AsyncPgConnection) -> Result<AsyncPgConnection, StoreError>
     let mut harness = AsyncMigrationHarness::new(connection);
     let versions =
         harness.run_pending_migrations(MIGRATIONS).map_err(|source| StoreError::Connect { source })?;
-    for version in versions {
-        tracing::info!(%version, "migrated the database");
+    if let (Some(from), Some(to)) = (versions.first(), versions.last()) {
+        tracing::info!(%from, %to, migrations = versions.len(), "migrated the database");
     }
     Ok(harness.into_inner())
 }

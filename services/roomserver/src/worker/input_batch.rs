@@ -231,6 +231,7 @@ impl<'a> InputBatch<'a> {
             partition
         });
         self.loaded.effort.begin_record();
+        self.loaded.parsed.clear();
         if poison.is_none()
             && let Some(room_id) = self.deferred_room(input)
         {

@@ -335,11 +335,12 @@ fn is_wanted(context: &Context<'_>, reading: &Reading, candidate: &Candidate) ->
     let shown = match candidate.now.membership {
         Membership::Join | Membership::Knock => true,
         Membership::Invite => reading.shows_invite(candidate),
-        // A client that begins is told of rooms it left only if it asks. One that goes on is told once, even if the room
-        // was forgotten at once: else the user's other devices would never learn that it was left.
-        Membership::Leave | Membership::Ban => {
-            context.request.since.is_some()
-                || (!candidate.forgotten && context.request.filter.include_leave())
+        // A client that begins is told of rooms it left only if it asks, and of bans always: nobody leaves by a ban. One
+        // that goes on is told once, even if the room was forgotten at once: else the user's other devices would never
+        // learn that it was left.
+        membership @ (Membership::Leave | Membership::Ban) => {
+            let is_wanted = context.request.filter.include_leave() || membership == Membership::Ban;
+            context.request.since.is_some() || (is_wanted && !candidate.forgotten)
         }
     };
     shown && context.request.filter.wants_room(&candidate.room.id)

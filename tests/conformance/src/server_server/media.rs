@@ -18,6 +18,7 @@ tests![
     media_of_other_servers_is_fetched_and_kept,
     media_of_other_servers_is_thumbnailed,
     older_servers_are_asked_at_the_old_path,
+    servers_whose_answer_is_not_of_the_specification_are_asked_at_the_old_path,
     media_that_another_server_lacks_is_not_found,
     answers_that_are_cut_or_malformed_are_no_media,
     servers_that_are_away_are_told_as_such,
@@ -85,6 +86,7 @@ async fn our_thumbnails_are_told_to_other_servers(server: Server) {
     let parts = parts(&answer);
     assert_eq!(parts.len(), 2, "{answer}");
     assert_eq!(dimensions(&parts[1].1), Some((32, 32)));
+    assert!(parts[1].0.contains("content-type: image/png"), "{}", parts[1].0);
     let ours = alice.asks_for_thumbnail(&media, 32, 32, "crop").await;
     assert!(ours.bytes == parts[1].1, "the thumbnails differ");
 }
@@ -144,6 +146,20 @@ async fn older_servers_are_asked_at_the_old_path(server: Server) {
     assert_eq!((answer.status, &answer.bytes[..]), (200, &b"old"[..]), "{answer}");
     let asked = peer.asked("GET /_matrix/media/v3/download/");
     assert!(asked.iter().all(|asked| asked.what.contains("allow_remote=false")), "{asked:?}");
+}
+
+async fn servers_whose_answer_is_not_of_the_specification_are_asked_at_the_old_path(server: Server) {
+    let (alice, peer) = futures::join!(server.user("alice"), Peer::start(Told::Current));
+    let text = |status, body: &[u8]| Raw {
+        status,
+        content_type: "text/plain".to_owned(),
+        body: body.to_vec(),
+        is_cut: false,
+    };
+    peer.answers_raw(DOWNLOAD, text(400, b"What?"));
+    peer.answers_raw("GET /_matrix/media/v3/download/", text(200, b"old"));
+    let answer = alice.downloads(&format!("{}/old", peer.name)).await;
+    assert_eq!((answer.status, &answer.bytes[..]), (200, &b"old"[..]), "{answer}");
 }
 
 async fn media_that_another_server_lacks_is_not_found(server: Server) {

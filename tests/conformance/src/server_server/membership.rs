@@ -25,6 +25,7 @@ tests![
     a_room_elsewhere_is_joined,
     a_room_elsewhere_is_joined_by_its_alias,
     who_cannot_let_a_user_join_is_not_the_last_to_be_asked,
+    only_servers_that_were_named_let_a_user_in,
     a_refusal_of_a_join_is_told,
     an_invite_to_a_room_elsewhere_is_told_and_rejected,
     an_invite_is_rejected_though_nobody_answers,
@@ -285,6 +286,19 @@ async fn who_cannot_let_a_user_join_is_not_the_last_to_be_asked(server: Server) 
     assert_eq!(resident.membership(&alice.id), "join");
 }
 
+async fn only_servers_that_were_named_let_a_user_in(server: Server) {
+    let (alice, resident, other) =
+        futures::join!(server.user("alice"), Resident::start("public"), Resident::start("public"));
+    joins_elsewhere(&alice, &resident).await.ok();
+    alice.leaves(&Room(resident.room.clone())).await.ok();
+    // The room is known by now, and who else is in it; but what was named has answered.
+    let query = format!("via={0}&server_name={0}", encoded(&other.peer.name));
+    let path = format!("{}?{query}", path!("/join/{}", resident.room));
+    let answer = alice.post(path, json!({})).attempt().await;
+    assert!(matches!(answer.status, 404 | 502), "{answer}");
+    assert_eq!(resident.asked("/make_join/").len(), 1);
+}
+
 async fn a_refusal_of_a_join_is_told(server: Server) {
     let (alice, resident) = futures::join!(server.user("alice"), Resident::start("invite"));
     resident.refuses("/make_join/", 403, "M_FORBIDDEN");
@@ -340,8 +354,16 @@ async fn an_invite_is_rejected_though_nobody_answers(server: Server) {
     let sync = || async { alice.syncs().await.ok() };
     eventually("the invite", sync, |it| section(it, "invite", &room).is_some()).await;
     resident.refuses("/make_leave/", 500, "M_UNKNOWN");
+    let since = alice.sync_token().await;
     alice.leaves(&room).await.ok();
-    eventually("the end of it", sync, |it| section(it, "invite", &room).is_none()).await;
+    // The end of it is an event like any other, though nobody else knows it.
+    let is_left = |it: &Value| section(it, "leave", &room).is_some();
+    let told = alice.syncs_until(&since, "the end of it", is_left).await;
+    let left = section(&told, "leave", &room).expect("it was there");
+    let last = left.list("/timeline/events").last().expect("the leave").clone();
+    assert_eq!((&last["state_key"], &last["content"]["membership"]), (&json!(alice.id), &json!("leave")));
+    assert!(last.text("/event_id").starts_with('$'), "{last}");
+    eventually("an answer without it", sync, |it| section(it, "invite", &room).is_none()).await;
 }
 
 async fn an_invite_to_a_room_elsewhere_is_accepted(server: Server) {

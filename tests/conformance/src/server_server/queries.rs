@@ -17,6 +17,8 @@ tests![
     aliases_of_other_servers_are_told,
     directories_of_other_servers_are_told,
     rooms_of_other_servers_are_part_of_a_space,
+    rooms_of_ours_are_part_of_a_space_elsewhere,
+    a_space_that_another_server_tells_by_now_is_told,
     what_another_server_hides_is_not_told,
     a_room_of_another_server_has_a_summary,
     an_openid_token_tells_who_has_it,
@@ -160,6 +162,42 @@ async fn rooms_of_other_servers_are_part_of_a_space(server: Server) {
     let rest = alice.get(path.as_str()).query("limit", 2).query("from", first.text("/next_batch")).await.ok();
     assert_eq!(names(&rest), ["Far child", "Last"], "{rest}");
     assert!(rest.get("next_batch").is_none(), "{rest}");
+}
+
+async fn rooms_of_ours_are_part_of_a_space_elsewhere(server: Server) {
+    let (alice, peer) = futures::join!(server.user("alice"), Peer::start(Told::Current));
+    let ours = alice.creates_room().public().with("name", json!("Ours")).await;
+    let space = format!("!space:{}", peer.name);
+    let told = json!({
+        "room_id": space, "name": "Far space", "room_type": "m.space", "join_rule": "public", "room_version": "11",
+        "num_joined_members": 1, "world_readable": false, "guest_can_join": false, "allowed_room_ids": [],
+        "children_state": [{
+            "type": "m.space.child", "state_key": ours.0, "sender": format!("@creator:{}", peer.name),
+            "origin_server_ts": 1_700_000_000_000_i64, "content": { "via": [server.name()] },
+        }],
+    });
+    let path = format!("GET /_matrix/federation/v1/hierarchy/{}", encoded(&space));
+    peer.answers(&path, 200, json!({ "room": told, "children": [], "inaccessible_children": [] }));
+    let near = alice.creates_room().public().with("name", json!("Near"));
+    let near = near.with("creation_content", json!({ "type": "m.space" })).await;
+    alice.sets_state(&near, "m.space.child", &space, json!({ "via": [peer.name] })).await.ok();
+    let told = alice.get(format!("/_matrix/client/v1/rooms/{}/hierarchy", encoded(&near.0))).await.ok();
+    assert_eq!(names(&told), ["Near", "Far space", "Ours"], "{told}");
+}
+
+async fn a_space_that_another_server_tells_by_now_is_told(server: Server) {
+    let (alice, peer) = futures::join!(server.user("alice"), Peer::start(Told::Current));
+    let far = format!("!space:{}", peer.name);
+    let space = alice.creates_room().public().with("name", json!("Near"));
+    let space = space.with("creation_content", json!({ "type": "m.space" })).await;
+    alice.sets_state(&space, "m.space.child", &far, json!({ "via": [peer.name] })).await.ok();
+    let path = format!("/_matrix/client/v1/rooms/{}/hierarchy", encoded(&space.0));
+    let told = alice.get(path.as_str()).await.ok();
+    assert_eq!(names(&told), ["Near"], "{told}");
+    // A user who joins there changes what this server may know.
+    tells_a_space(&peer);
+    let told = alice.get(path.as_str()).await.ok();
+    assert_eq!(names(&told), ["Near", "Far space", "Far child"], "{told}");
 }
 
 async fn what_another_server_hides_is_not_told(server: Server) {

@@ -11,7 +11,7 @@ use ruma::state_res::Event as _;
 use super::{Incoming, cited::Cited};
 use crate::rooms::{
     auth_events::is_ordinary,
-    event::{StoredEvent, flags},
+    event::StoredEvent,
     insert_event::Disposition,
     states::StateRef,
     work::{Stop, Work},
@@ -134,15 +134,8 @@ pub(super) fn check_auth_events(
 
 impl Work<'_> {
     /// A stored event as the rules look at it.
-    fn pdu_of(&mut self, event: &StoredEvent) -> Result<Arc<Pdu>, Stop> {
-        if let Some(known) = self.pdus.get(&event.nid) {
-            return Ok(Arc::clone(known));
-        }
-        let rejected = event.flags & flags::REJECTED != 0;
-        let pdu = Pdu::from_checked(event.event_id.clone(), &event.json, rejected)
-            .map_err(|error| Stop::Poison(format!("stored event {}: {error}", event.nid)))?;
-        let pdu = Arc::new(pdu);
-        self.pdus.insert(event.nid, Arc::clone(&pdu));
-        Ok(pdu)
+    fn pdu_of(&self, event: &StoredEvent) -> Result<Arc<Pdu>, Stop> {
+        let parsed = self.loaded.parsed.parse(event);
+        parsed.map_err(|error| Stop::Poison(format!("stored event {}: {error}", event.nid)))
     }
 }

@@ -14,6 +14,7 @@ tests![
     a_room_that_was_left_is_told_with_its_state_then,
     who_is_kicked_is_told_so,
     who_is_banned_is_told_so,
+    a_ban_is_told_to_a_client_that_begins,
     who_is_unbanned_is_told_so,
     an_invite_that_was_declined_is_left,
     an_invite_that_was_taken_back_is_left,
@@ -111,6 +112,17 @@ async fn who_is_banned_is_told_so(server: Server) {
     let told = left(&bob, &since, &room).await;
     let last = told.list("/timeline/events").last().expect("the ban").clone();
     assert_eq!((&last["state_key"], &last["content"]["membership"]), (&json!(bob.id), &json!("ban")));
+}
+
+async fn a_ban_is_told_to_a_client_that_begins(server: Server) {
+    let (alice, bob) = server.pair().await;
+    let room = alice.creates_room().member(&bob).await;
+    alice.bans(&bob, &room).await.ok();
+    let is_there = |answer: &Value| sync::section(answer, "leave", &room).is_some();
+    let first = || async { bob.syncs().await.ok() };
+    crate::wait::eventually("the ban", first, is_there).await;
+    bob.forgets(&room).await.ok();
+    crate::wait::eventually("an answer without it", first, |answer| !is_there(answer)).await;
 }
 
 async fn who_is_unbanned_is_told_so(server: Server) {
