@@ -10,12 +10,14 @@ library only. Prints each step; the exit code tells whether all held.
 
 import signal
 import sys
+import time
 from pathlib import Path
 
 from people import Person, agree
 from servers import Authority, Server, address, quote, run, wait_for
 
 BEFORE = 130
+LONG = 1000
 
 
 class Way:
@@ -58,6 +60,20 @@ def history(world):
         ids = [event["event_id"] for event in reversed(events)]
         assert [event_id for event_id in ids if event_id in way.before] == way.before, (way.name, len(ids))
         assert events[-1]["type"] == "m.room.create", (way.name, events[-1])
+
+
+def long_history(world):
+    """A guest of Plexus pages back through a thousand events of a room of Synapse; all come, once, in order."""
+    (way,) = (way for way in world.ways if way.home is world.synapse)
+    room = way.host.creates(preset="public_chat", name="Long")
+    said = [way.host.says(room, f"long ago {number}") for number in range(LONG)]
+    way.guest.joins(room, way.home)
+    way.host.sees(room, way.guest, "join")
+    began, known = time.monotonic(), set(said)
+    ids = [event["event_id"] for event in reversed(way.guest.history(room))]
+    print(f"      {len(ids)} events came in {time.monotonic() - began:.1f} s", flush=True)
+    assert [event_id for event_id in ids if event_id in known] == said, (len(ids), len(said))
+    world.compared.append((room, [way.host, way.guest]))
 
 
 def talk(world):
@@ -281,7 +297,7 @@ def agreement(world):
         agree(room, people, *gap)
 
 
-STEPS = [join, history, talk, ephemeral, redaction, power, ban, invite, knock, restricted, restarts, upgrade, leave, versions,
-         agreement]
+STEPS = [join, history, long_history, talk, ephemeral, redaction, power, ban, invite, knock, restricted, restarts, upgrade,
+         leave, versions, agreement]
 world = World(Path(sys.argv[1]).resolve())
 sys.exit(run(STEPS, world, [world.plexus, world.synapse]))

@@ -17,6 +17,7 @@ pub(crate) mod leave;
 pub(crate) mod resume;
 pub(crate) mod saga;
 pub(crate) mod template;
+pub(crate) mod third_party;
 pub(crate) mod verify;
 
 use std::{collections::HashMap, sync::Arc, time::Duration};

@@ -8,7 +8,8 @@ use std::time::Duration;
 use plexus_proto::{
     common::v1::ErrorReason,
     federation::v1::{
-        BackfillRequest, BackfillResponse, ClaimKeysRequest, ClaimKeysResponse, InviteUserRequest,
+        BackfillRequest, BackfillResponse, ClaimKeysRequest, ClaimKeysResponse,
+        ExchangeThirdPartyInviteRequest, ExchangeThirdPartyInviteResponse, InviteUserRequest,
         InviteUserResponse, JoinRoomRequest, JoinRoomResponse, KnockRoomRequest, KnockRoomResponse,
         LeaveRoomRequest, LeaveRoomResponse, QueryKeysRequest, QueryKeysResponse, ResolveAliasRequest,
         ResolveAliasResponse,
@@ -23,7 +24,7 @@ use tonic::{Code, Request, Response, Status, service::Routes};
 
 use crate::{
     Federation, fetcher,
-    joins::{invite, join, knock, leave},
+    joins::{invite, join, knock, leave, third_party},
     openid, queries,
 };
 
@@ -124,6 +125,22 @@ impl OutboundService for Service {
         }
         let event_id = invite::invite(&self.federation, &room_id, &sender, &user_id, &content).await?;
         Ok(Response::new(InviteUserResponse { event_id }))
+    }
+
+    async fn exchange_third_party_invite(
+        &self,
+        request: Request<ExchangeThirdPartyInviteRequest>,
+    ) -> Result<Response<ExchangeThirdPartyInviteResponse>, Status> {
+        let ExchangeThirdPartyInviteRequest { room_id, sender, user_id, signed } = request.into_inner();
+        let (room_id, user_id) = (room(&room_id)?, self.user("user_id", &user_id)?);
+        let sender = any_user("sender", &sender)?;
+        self.federation.blocks.check_room(&room_id)?;
+        if self.is_ours(&sender) {
+            return Err(invalid("sender", "is a user of this server"));
+        }
+        let _turn = self.federation.joins.turn(&user_id).await?;
+        third_party::exchange(&self.federation, &room_id, (&sender, &user_id), &signed).await?;
+        Ok(Response::new(ExchangeThirdPartyInviteResponse {}))
     }
 
     async fn backfill(

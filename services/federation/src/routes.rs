@@ -9,7 +9,7 @@ use crate::{
     Federation,
     receiver::{
         graph, keys, media,
-        membership::{invite, make, send_join, send_knock, send_leave},
+        membership::{invite, make, send_join, send_knock, send_leave, third_party},
         query, transaction, user_keys, version, well_known,
     },
 };
@@ -63,6 +63,10 @@ pub(crate) fn routes(federation: &Federation) -> Router {
         .route("/_matrix/federation/v2/send_leave/{room_id}/{event_id}", put(HANDSHAKE, send_leave::handler))
         .route("/_matrix/federation/v1/invite/{room_id}/{event_id}", put(HANDSHAKE, invite::v1_handler))
         .route("/_matrix/federation/v2/invite/{room_id}/{event_id}", put(HANDSHAKE, invite::handler))
+        .route(
+            "/_matrix/federation/v1/exchange_third_party_invite/{room_id}",
+            put(HANDSHAKE, third_party::handler),
+        )
         // Keys of our users.
         .route("/_matrix/federation/v1/user/devices/{user_id}", get(SMALL, user_keys::devices::handler))
         .route("/_matrix/federation/v1/user/keys/query", post(QUERY, user_keys::query::handler))

@@ -12,6 +12,7 @@ mod queries;
 mod remote_room;
 mod resident;
 mod standards;
+mod third_party;
 mod transactions;
 
 use crate::harness::Test;
@@ -24,6 +25,7 @@ pub(crate) fn tests() -> Vec<Test> {
         authentication::tests(),
         transactions::tests(),
         membership::tests(),
+        third_party::tests(),
         queries::tests(),
         devices::tests(),
         media::tests(),

@@ -49,6 +49,11 @@ impl Rooms {
                 return Err(MatrixError::forbidden("Guests may not join rooms of other servers"));
             }
             let content = join_content(&body)?;
+            if let Some(signed) = &body.third_party_signed
+                && members.out_of_band(&user.id) != Some("invite")
+            {
+                self.exchange_elsewhere(user, room_id, signed).await?;
+            }
             match self.join_remote(&user.id, room_id, via, &content).await {
                 // Somebody else of this server came in meanwhile: now it is as any other room.
                 Err(error) if error.is("M_BAD_STATE") => {
@@ -92,15 +97,10 @@ impl Rooms {
         room_id: &RoomId,
         signed: &ThirdPartySigned,
     ) -> Result<(), MatrixError> {
-        if signed.mxid != user.id {
-            return Err(MatrixError::forbidden("The invite is for somebody else"));
-        }
         if !self.is_local(signed.sender.server_name()) {
-            return Err(MatrixError::not_found(format!(
-                "{} cannot be reached: this server does not federate",
-                signed.sender
-            )));
+            return self.exchange_elsewhere(user, room_id, signed).await;
         }
+        is_for(signed, user)?;
         let keys = vec![state_key("m.room.third_party_invite", &signed.token)];
         let found = self.state_entries(room_id, None, keys, None).await?;
         let Some(event) = found.first() else {
@@ -112,6 +112,20 @@ impl Rooms {
             json!({ "display_name": named.unwrap_or_default(), "signed": signed.to_json() });
         content::check(&content.to_string())?;
         self.send_member(room_id, &signed.sender, &user.id, content).await
+    }
+
+    /// Has the server of who sent the invite do that: only it can speak for them.
+    async fn exchange_elsewhere(
+        &self,
+        user: &AuthedUser,
+        room_id: &RoomId,
+        signed: &ThirdPartySigned,
+    ) -> Result<(), MatrixError> {
+        is_for(signed, user)?;
+        if self.is_local(signed.sender.server_name()) {
+            return Err(MatrixError::forbidden("Who has sent the invite is not in the room any more"));
+        }
+        self.exchange_remote(&signed.sender, room_id, &user.id, &signed.to_json()).await
     }
 
     /// Why nobody is invited by a third-party identifier: the room comes first, then that no identity server is trusted.
@@ -339,6 +353,14 @@ fn member_intent(sender: &UserId, target: &UserId, content: &Value) -> Intent {
         origin_server_ts: now_ms(),
         skip_if_unchanged: true,
         ..Intent::default()
+    }
+}
+
+fn is_for(signed: &ThirdPartySigned, user: &AuthedUser) -> Result<(), MatrixError> {
+    if signed.mxid == user.id {
+        Ok(())
+    } else {
+        Err(MatrixError::forbidden("The invite is for somebody else"))
     }
 }
 

@@ -5,8 +5,9 @@ use std::{future::Future, time::Duration};
 use plexus_matrix_http::MatrixError;
 use plexus_proto::{
     federation::v1::{
-        BackfillRequest, InviteUserRequest, JoinRoomRequest, KnockRoomRequest, LeaveRoomRequest,
-        ResolveAliasRequest, backfill_response::Outcome, outbound_service_client::OutboundServiceClient,
+        BackfillRequest, ExchangeThirdPartyInviteRequest, InviteUserRequest, JoinRoomRequest,
+        KnockRoomRequest, LeaveRoomRequest, ResolveAliasRequest, backfill_response::Outcome,
+        outbound_service_client::OutboundServiceClient,
     },
     log::v1::{SetOutOfBandMembership, input_user_event::Command},
     room::v1::{CheckRestrictedJoinRequest, ListJoinedServersRequest},
@@ -164,6 +165,24 @@ impl Rooms {
         };
         let mut outbound = self.outbound()?;
         event_id(&within(DEADLINE, outbound.invite_user(request)).await?.event_id)
+    }
+
+    /// Has the server of who sent a third-party invite invite the user to whom the identifier belongs.
+    pub(super) async fn exchange_remote(
+        &self,
+        sender: &UserId,
+        room_id: &RoomId,
+        user: &UserId,
+        signed: &Value,
+    ) -> Result<(), MatrixError> {
+        let request = ExchangeThirdPartyInviteRequest {
+            room_id: room_id.to_string(),
+            sender: sender.to_string(),
+            user_id: user.to_string(),
+            signed: signed.to_string().into(),
+        };
+        let mut outbound = self.outbound()?;
+        within(DEADLINE, outbound.exchange_third_party_invite(request)).await.map(drop)
     }
 
     /// Has events from before the timeline fetched, and waits for them for a while. They come all the same.

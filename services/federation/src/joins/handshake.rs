@@ -1,4 +1,5 @@
-//! The requests of handshakes: `make_…`, `send_…`, `invite`, and the question where an alias points.
+//! The requests of handshakes: `make_…`, `send_…`, `invite`, `exchange_third_party_invite`, and the question where an
+//! alias points.
 
 use bytes::Bytes;
 use http::Method;
@@ -75,6 +76,18 @@ pub(crate) async fn invite(
     let (room_id, event_id) = (encoded(room_id.as_str()), encoded(event_id.as_str()));
     let path = format!("/_matrix/federation/v2/invite/{room_id}/{event_id}");
     let class = Class { deadline: std::time::Duration::from_secs(25), ..SEND };
+    call(federation, server, (Method::PUT, &path, Some(body)), class).await
+}
+
+/// Asks the server of who sent a third-party invite for an invite of it.
+pub(crate) async fn exchange_third_party_invite(
+    federation: &Federation,
+    server: &ServerName,
+    room_id: &RoomId,
+    body: Bytes,
+) -> Result<Bytes, CallError> {
+    let path = format!("/_matrix/federation/v1/exchange_third_party_invite/{}", encoded(room_id.as_str()));
+    let class = Class { deadline: std::time::Duration::from_secs(30), ..TEMPLATE };
     call(federation, server, (Method::PUT, &path, Some(body)), class).await
 }
 

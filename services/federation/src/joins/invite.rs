@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use plexus_events::{Value, canonical};
+use plexus_events::{Object, Value, canonical};
 use plexus_input::{Lane, Outcome};
 use plexus_proto::{
     common::v1::ErrorReason,
@@ -44,6 +44,10 @@ const KEY_PATIENCE: std::time::Duration = std::time::Duration::from_secs(10);
 /// Most signatures that are taken over.
 const MAX_SIGNATURES: usize = 8;
 
+fn forbidden(message: String) -> Status {
+    refusal(Code::PermissionDenied, ErrorReason::Forbidden, message)
+}
+
 /// Invites; returns the ID of the event.
 #[instrument(name = "federation.invite", skip_all, fields(room.id = %room_id, user.id = %user_id))]
 pub(crate) async fn invite(
@@ -53,13 +57,23 @@ pub(crate) async fn invite(
     user_id: &UserId,
     content: &[u8],
 ) -> Result<String, Status> {
-    let forbidden = |message: String| refusal(Code::PermissionDenied, ErrorReason::Forbidden, message);
     if !Known::read(federation, room_id, sender).await?.is_joined() {
         return Err(forbidden("You are not in this room".to_owned()));
     }
     let content = canonical::parse_object(content)
         .map_err(|error| refusal(Code::InvalidArgument, ErrorReason::BadJson, error.detail()))?;
     let front = Front::read(&federation.rooms, room_id, &[sender, user_id], &stripped::keys()).await?;
+    send(federation, &front, room_id, (sender, user_id), content).await
+}
+
+/// Builds an invite at the front of a room, has the other server sign it, and sends it to the room.
+pub(crate) async fn send(
+    federation: &Federation,
+    front: &Front,
+    room_id: &RoomId,
+    (sender, user_id): (&UserId, &UserId),
+    content: Object,
+) -> Result<String, Status> {
     let prepared = front.prepare(sender, user_id, content, now_ms()).map_err(|error| match error {
         PrepareError::Refused(rule) => forbidden(rule),
         PrepareError::Build(error) => {
@@ -72,7 +86,7 @@ pub(crate) async fn invite(
 
     let raw = |json: &str| serde_json::from_str::<Box<RawValue>>(json).ok();
     let state: Vec<Box<RawValue>> =
-        stripped::of_front(&front, &[sender]).iter().filter_map(|event| raw(event)).collect();
+        stripped::of_front(front, &[sender]).iter().filter_map(|event| raw(event)).collect();
     let event = std::str::from_utf8(&built.json).ok().and_then(raw);
     let body = json!({
         "room_version": front.rules.id.as_str(), "event": event, "invite_room_state": state,

@@ -13,3 +13,4 @@ pub(crate) mod send_join;
 pub(crate) mod send_knock;
 pub(crate) mod send_leave;
 pub(crate) mod stripped;
+pub(crate) mod third_party;

@@ -53,7 +53,13 @@ fn redacted(event: &Value) -> Map<String, Value> {
     if kind != "m.room.create"
         && let Some(content) = event.get_mut("content").and_then(Value::as_object_mut)
     {
+        let invite = content.get("third_party_invite").and_then(|invite| invite.get("signed")).cloned();
         content.retain(|key, _| kept_content(&kind).contains(&key.as_str()));
+        if kind == "m.room.member"
+            && let Some(signed) = invite
+        {
+            content.insert("third_party_invite".to_owned(), json!({ "signed": signed }));
+        }
     }
     event
 }

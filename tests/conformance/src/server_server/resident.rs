@@ -181,6 +181,12 @@ impl Resident {
                 self.takes_about(&body, id)?;
                 Some((200, json!({ "knock_room_state": state })))
             }
+            ["", "_matrix", "federation", "v1", "exchange_third_party_invite", room]
+                if method == "PUT" && room == self.room =>
+            {
+                self.says("m.room.member", body["state_key"].as_str()?, json!({ "membership": "invite" }));
+                Some((200, json!({})))
+            }
             ["", "_matrix", "federation", "v2", "invite", _, _] if method == "PUT" => {
                 let mut event = body["event"].clone();
                 event::countersign(&mut event, &self.peer);
