@@ -4,10 +4,11 @@ both, whoever is stopped or killed meanwhile.
 
     tests/federation/real_rooms.py SCRATCH
 
-The environment is that of the start commands in tests/servers (PGHOST, PGUSER, PLEXUS_BIN_DIR, SYNAPSE_PYTHON). Standard
-library only. Prints each step; the exit code tells whether all held.
+The environment is that of the start commands in tests/servers (PGHOST, PGUSER, PLEXUS_BIN_DIR, SYNAPSE_PYTHON), and
+FEDERATION_HISTORY, the length of the longest history (200). Standard library only. Prints each step; the exit code tells whether all held.
 """
 
+import os
 import signal
 import sys
 import time
@@ -17,7 +18,7 @@ from people import Person, agree
 from servers import Authority, Server, address, quote, run, wait_for
 
 BEFORE = 130
-LONG = 1000
+LONG = int(os.environ.get("FEDERATION_HISTORY", "200"))
 
 
 class Way:
@@ -63,7 +64,7 @@ def history(world):
 
 
 def long_history(world):
-    """A guest of Plexus pages back through a thousand events of a room of Synapse; all come, once, in order."""
+    """A guest of Plexus pages back through a long history of a room of Synapse; all come, once, in order."""
     (way,) = (way for way in world.ways if way.home is world.synapse)
     room = way.host.creates(preset="public_chat", name="Long")
     said = [way.host.says(room, f"long ago {number}") for number in range(LONG)]

@@ -71,8 +71,8 @@ impl Outgoing {
     }
 }
 
-/// Marks users of this server for servers that they are in a room with from now on, because either has joined it, if any
-/// of their devices has keys. The servers of the room were counted already.
+/// Marks users of this server for servers that they are in a room with from now on, because either has joined it. The servers
+/// of the room were counted already.
 pub(super) fn mark_joined<'a>(pipeline: &mut Pipeline<'_>, joined: impl Iterator<Item = (i64, &'a str)>) {
     let (room_nid, user_id): (Vec<i64>, Vec<&str>) = joined.unzip();
     if room_nid.is_empty() {
@@ -96,8 +96,7 @@ statement! {
      JOIN room_servers s ON s.room_nid = r.room_nid AND s.snapshot = r.snapshot AND s.joined > 0 \
      CROSS JOIN LATERAL (SELECT max(c.stream_id) AS stream_id FROM device_list_changes c \
      WHERE c.user_id = v.user_id) AS d \
-     WHERE d.stream_id IS NOT NULL AND s.server <> substr(v.user_id, strpos(v.user_id, ':') + 1) \
-     AND EXISTS (SELECT FROM device_keys k WHERE k.user_id = v.user_id) ORDER BY 1, 2 \
+     WHERE d.stream_id IS NOT NULL AND s.server <> substr(v.user_id, strpos(v.user_id, ':') + 1) ORDER BY 1, 2 \
      ON CONFLICT (server, user_id) DO UPDATE SET stream_id = excluded.stream_id \
      WHERE o.stream_id < excluded.stream_id"
 }
@@ -117,8 +116,7 @@ statement! {
      JOIN room_members m ON m.room_nid = r.room_nid AND m.snapshot = r.snapshot AND m.membership = 'join' \
      CROSS JOIN LATERAL (SELECT max(c.stream_id) AS stream_id FROM device_list_changes c \
      WHERE c.user_id = m.user_id) AS d \
-     WHERE d.stream_id IS NOT NULL AND s.server <> substr(m.user_id, strpos(m.user_id, ':') + 1) \
-     AND EXISTS (SELECT FROM device_keys k WHERE k.user_id = m.user_id) ORDER BY 1, 2 \
+     WHERE d.stream_id IS NOT NULL AND s.server <> substr(m.user_id, strpos(m.user_id, ':') + 1) ORDER BY 1, 2 \
      ON CONFLICT (server, user_id) DO UPDATE SET stream_id = excluded.stream_id \
      WHERE o.stream_id < excluded.stream_id"
 }
