@@ -1,7 +1,7 @@
 //! Writing to the input logs: append a record, then await the verdict of the room server.
 //!
 //! It knows where verdicts come from and what to do when an instance is not the one that can tell. It does not know
-//! what the records ask for, but for how they are named ([`derived_id`], [`MediaKey`]) and cut to fit
+//! what the records ask for, but for how they are named ([`derived_id()`], [`MediaKey`]) and cut to fit
 //! ([`split_to_device`]).
 //!
 //! What callers may rely on: a [`Accepted`] was committed; a [`SubmitError::Rejected`] changed nothing. After any other
