@@ -43,16 +43,15 @@ async fn room_goes_to_the_log_as_one_record() {
             "m.room.canonical_alias",
             "m.room.join_rules",
             "m.room.history_visibility",
-            "m.room.guest_access",
             "m.room.name",
             "m.room.member",
         ]
     );
     assert_eq!(content(&batch.intents[0]), json!({ "membership": "join" }));
-    assert!(batch.intents[0].with_profile && !batch.intents[7].with_profile);
+    assert!(batch.intents[0].with_profile && !batch.intents[6].with_profile);
     let invited = json!({ "membership": "invite", "displayname": "Bob", "is_direct": true });
-    assert_eq!(content(&batch.intents[7]), invited);
-    assert_eq!(batch.intents[7].state_key.as_deref(), Some("@bob:example.org"));
+    assert_eq!(content(&batch.intents[6]), invited);
+    assert_eq!(batch.intents[6].state_key.as_deref(), Some("@bob:example.org"));
     assert!(batch.intents.iter().all(|intent| intent.sender == "@alice:example.org"));
 }
 

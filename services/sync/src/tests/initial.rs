@@ -98,7 +98,7 @@ async fn account_data_and_invites_are_there_and_left_rooms_only_if_asked_for() {
     world.member(ROOM, ALICE, BOB, "invite").await;
     world.create("!left:example.org", ALICE).await;
     world.member("!left:example.org", BOB, BOB, "join").await;
-    world.member("!left:example.org", ALICE, BOB, "ban").await;
+    world.member("!left:example.org", ALICE, BOB, "leave").await;
     world.say("!left:example.org", ALICE, "unseen").await;
     world.set_account_data(BOB, "", "m.direct", json!({"a": []})).await;
     let replica = world.replica().await;
@@ -123,6 +123,12 @@ async fn account_data_and_invites_are_there_and_left_rooms_only_if_asked_for() {
     let answer = replica.sync(&world, BOB, &[("filter", filter)]).await;
     let timeline = &answer["rooms"]["leave"]["!left:example.org"]["timeline"];
     let events = timeline["events"].as_array().unwrap();
+    assert_eq!(events.last().unwrap()["content"]["membership"], "leave");
+    // A ban is told to whoever begins, until it is forgotten.
+    world.member("!left:example.org", ALICE, BOB, "ban").await;
+    replica.settle(&world).await;
+    let answer = replica.sync(&world, BOB, &[]).await;
+    let events = answer["rooms"]["leave"]["!left:example.org"]["timeline"]["events"].as_array().unwrap();
     assert_eq!(events.last().unwrap()["content"]["membership"], "ban");
     world.forget("!left:example.org", BOB).await;
     replica.settle(&world).await;

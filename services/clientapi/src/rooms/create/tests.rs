@@ -36,30 +36,32 @@ fn content<'a>(plan: &'a Plan, event_type: &str) -> &'a Value {
     &plan.state.iter().find(|event| event.event_type == event_type).unwrap().content
 }
 
-const BASE: [&str; 5] = [
+const BASE: [&str; 4] = [
     "m.room.member|@alice:example.org",
     "m.room.power_levels",
     "m.room.join_rules",
     "m.room.history_visibility",
-    "m.room.guest_access",
 ];
 
 #[test]
 fn presets_set_their_rules() {
     let cases = [
-        (json!({}), "invite", "can_join", 0),
-        (json!({ "visibility": "public" }), "public", "forbidden", 50),
-        (json!({ "visibility": "public", "preset": "private_chat" }), "invite", "can_join", 0),
-        (json!({ "preset": "private_chat" }), "invite", "can_join", 0),
-        (json!({ "preset": "trusted_private_chat" }), "invite", "can_join", 0),
-        (json!({ "preset": "public_chat" }), "public", "forbidden", 50),
+        (json!({}), "invite", true, 0),
+        (json!({ "visibility": "public" }), "public", false, 50),
+        (json!({ "visibility": "public", "preset": "private_chat" }), "invite", true, 0),
+        (json!({ "preset": "private_chat" }), "invite", true, 0),
+        (json!({ "preset": "trusted_private_chat" }), "invite", true, 0),
+        (json!({ "preset": "public_chat" }), "public", false, 50),
     ];
     for version in [RoomVersionId::V11, RoomVersionId::V12] {
-        for (body, join_rule, guest_access, invite) in &cases {
+        for (body, join_rule, guests_may_join, invite) in &cases {
             let plan = planned(body.clone(), version.clone()).unwrap();
-            assert_eq!(keys(&plan), BASE, "{body}");
+            let guests = guests_may_join.then_some("m.room.guest_access");
+            assert_eq!(keys(&plan), BASE.into_iter().chain(guests).collect::<Vec<_>>(), "{body}");
             assert_eq!(content(&plan, "m.room.join_rules"), &json!({ "join_rule": join_rule }), "{body}");
-            assert_eq!(content(&plan, "m.room.guest_access"), &json!({ "guest_access": guest_access }));
+            if *guests_may_join {
+                assert_eq!(content(&plan, "m.room.guest_access"), &json!({ "guest_access": "can_join" }));
+            }
             assert_eq!(
                 content(&plan, "m.room.history_visibility"),
                 &json!({ "history_visibility": "shared" })
@@ -93,7 +95,6 @@ fn events_come_in_the_order_of_the_specification() {
             "m.room.power_levels",
             "m.room.canonical_alias",
             "m.room.join_rules",
-            "m.room.guest_access",
             "m.room.encryption",
             "m.room.history_visibility",
             "org.example|key",
