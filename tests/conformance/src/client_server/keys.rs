@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use crate::{
     actor::User,
     server::Server,
+    wait::eventually,
     wire::{Answer, Json as _},
 };
 use crypto::Key;
@@ -221,8 +222,8 @@ async fn a_fallback_key_is_given_when_no_other_is_left(server: Server) {
     alice.uploads("one_time_keys", one_time_keys(&alice, &key, &ids(0..1))).await.ok();
     alice.uploads("fallback_keys", fallback.clone()).await.ok();
     let unused = |answer: &Value| answer["device_unused_fallback_key_types"] == json!(["signed_curve25519"]);
-    let token = alice.syncs().await.ok();
-    assert!(unused(&token), "{token}");
+    let first = || async { alice.syncs().await.ok() };
+    let token = eventually("the fallback key", first, unused).await;
     assert_eq!(bob.claims(&alice).await.expect("a key is left").0, "signed_curve25519:AAAA000");
     for _ in 0..2 {
         let (name, given) = bob.claims(&alice).await.expect("the fallback key stays");
